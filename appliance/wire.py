@@ -1,0 +1,407 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What travels between a client and the appliance: typed JSON, nothing else.
+
+The one module of the appliance that the hub may import. Every request is one
+``POST /v1/request`` over mutually authenticated TLS 1.3; its body is one
+``Request``, the answer one ``Reply``. Unknown fields, kinds and types are
+refused while parsing, so past this module a value is what its type says.
+
+A client tells outcomes apart by type alone:
+
+- ``Issued``, ``Signed``, ``Fetched``, ``StatusReport``, ``JournalRows``,
+  ``Done``: it happened.
+- ``Deferred``: nothing was decided; ask the very same request again later.
+- ``Refused``: final, journalled; this bundle hash will never be signed.
+- ``Fault``: the appliance could not say; ``retry`` tells whether the very same
+  request may be sent again. A time-out is a ``Fault`` that the client makes up.
+
+No request carries a bare hash to be signed: a signature needs every
+transaction of the bundle.
+"""
+
+from typing import Final, TypeAlias
+
+import msgspec
+
+PATH: Final = "/v1/request"
+MAX_BODY_BYTES: Final = 1 << 20
+
+
+class _Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Common strictness of everything on the wire."""
+
+
+class HeadToken(_Message, frozen=True, forbid_unknown_fields=True):
+    """The journal's head as the appliance once stated it.
+
+    A hub keeps the one with the highest (epoch, sequence) and sends it with
+    every request: a rolled-back journal is then found out.
+
+    Attributes:
+        journal_id: Which journal, 32 hex characters.
+        epoch: Rises by one with each restore.
+        sequence: Number of the last row.
+        hash: SHA-256 of that row, hex.
+        mac: HMAC-SHA256 by the appliance over the fields above, hex.
+    """
+
+    journal_id: str
+    epoch: int
+    sequence: int
+    hash: str
+    mac: str
+
+
+class ShownTransaction(_Message, frozen=True, forbid_unknown_fields=True):
+    """The part of one transaction that enters the bundle hash.
+
+    Its index is its place in the list; the last index follows from the length.
+
+    Attributes:
+        address: 81 trytes.
+        value_i: Iota; negative for an input.
+        obsolete_tag: 27 trytes.
+        timestamp_s: Seconds since 1970.
+    """
+
+    address: str
+    value_i: int
+    obsolete_tag: str
+    timestamp_s: int
+
+
+class InputClaim(_Message, frozen=True, forbid_unknown_fields=True):
+    """Which key the client says an input is signed with.
+
+    Attributes:
+        index: The input's place in the bundle (its first transaction).
+        seed_uuid: 64 characters of the base64 alphabet.
+        generation: The salt generation the address was issued under.
+    """
+
+    index: int
+    seed_uuid: str
+    generation: int
+
+
+class InputSignature(_Message, frozen=True, forbid_unknown_fields=True):
+    """The signature of one input.
+
+    Attributes:
+        index: The input's place in the bundle.
+        fragments: One string of 2187 trytes per security level, for the
+            transactions ``index``, ``index + 1``...
+    """
+
+    index: int
+    fragments: list[str]
+
+
+# --- requests ---------------------------------------------------------------
+
+
+class _Request(
+    _Message,
+    frozen=True,
+    forbid_unknown_fields=True,
+    kw_only=True,
+    tag_field="kind",
+):
+    """What every request carries.
+
+    Attributes:
+        request_id: Chosen by the client, 1-64 characters; comes back in the
+            reply and stands in both logs.
+        head: The highest head token the client ever stored, if any.
+    """
+
+    request_id: str
+    head: HeadToken | None = None
+
+
+class GetStatus(_Request, frozen=True, kw_only=True, tag="status"):
+    """Ask how the appliance is; open to every role."""
+
+
+class IssueAddress(_Request, frozen=True, kw_only=True, tag="issue-address"):
+    """Ask for the address of a fresh seed UUID, with its receipt (role hub).
+
+    Attributes:
+        seed_uuid: 64 characters of the base64 alphabet, drawn by the client
+            from its OS generator, never used before.
+        user_commitment: SHA-256 in hex that ties the receipt to a user without
+            naming them; empty for an address of the hub's owner.
+    """
+
+    seed_uuid: str
+    user_commitment: str = ""
+
+
+class SignTransfer(_Request, frozen=True, kw_only=True, tag="sign-transfer"):
+    """Ask for the signatures of a whole bundle (role hub).
+
+    Attributes:
+        transactions: All of them, in order.
+        bundle_hash: What the client believes they hash to, 81 trytes.
+        inputs: One claim per negative value, in rising order of index.
+        own_outputs: Indices of outputs that come back to us (the remainder).
+    """
+
+    transactions: list[ShownTransaction]
+    bundle_hash: str
+    inputs: list[InputClaim]
+    own_outputs: list[int]
+
+
+class FetchBundle(_Request, frozen=True, kw_only=True, tag="fetch-bundle"):
+    """Ask for a bundle signed earlier, content and signatures (role hub)."""
+
+    bundle_hash: str
+
+
+class TailJournal(_Request, frozen=True, kw_only=True, tag="tail-journal"):
+    """Read rows of the journal (roles auditor and operator).
+
+    Attributes:
+        after_sequence: Rows with a higher number only.
+        limit: At most this many, 1-1000.
+    """
+
+    after_sequence: int = 0
+    limit: int = 100
+
+
+class SealNow(_Request, frozen=True, kw_only=True, tag="seal"):
+    """Stop all signing at once and latch it (role operator)."""
+
+    reason: str
+
+
+class ApproveUnseal(_Request, frozen=True, kw_only=True, tag="approve-unseal"):
+    """Add one operator's approval to clear the seal latch (role operator)."""
+
+    latch_id: str
+
+
+class AcceptHead(_Request, frozen=True, kw_only=True, tag="accept-head"):
+    """Vouch for the journal's head where no client holds a token (operator)."""
+
+    sequence: int
+    hash: str
+
+
+Request: TypeAlias = (
+    GetStatus
+    | IssueAddress
+    | SignTransfer
+    | FetchBundle
+    | TailJournal
+    | SealNow
+    | ApproveUnseal
+    | AcceptHead
+)
+
+
+# --- replies ----------------------------------------------------------------
+
+
+class _Reply(
+    _Message,
+    frozen=True,
+    forbid_unknown_fields=True,
+    kw_only=True,
+    tag_field="kind",
+):
+    """What every reply carries.
+
+    Attributes:
+        request_id: As sent; empty when the request could not be parsed.
+        head: The journal's head after this request; store it in the same
+            transaction that acts on the reply. Absent while it is not anchored.
+        steps_ms: Time spent in each step, in milliseconds.
+    """
+
+    request_id: str
+    head: HeadToken | None = None
+    steps_ms: dict[str, float] = {}
+
+
+class Issued(_Reply, frozen=True, kw_only=True, tag="issued"):
+    """An address, derived twice and journalled.
+
+    Attributes:
+        address: 81 trytes.
+        generation: Its salt generation.
+        security_level: 1, 2 or 3.
+        receipt: Compact JWS (ES256) by the appliance's identity key.
+    """
+
+    address: str
+    generation: int
+    security_level: int
+    receipt: str
+
+
+class Signed(_Reply, frozen=True, kw_only=True, tag="signed"):
+    """The bundle is signed; every input's key is spent for it alone."""
+
+    bundle_hash: str
+    signatures: list[InputSignature]
+
+
+class Deferred(_Reply, frozen=True, kw_only=True, tag="deferred"):
+    """Nothing was decided; the same request may succeed later.
+
+    Attributes:
+        code: Why, a stable word: ``window``, ``hours``, ``presence``, ``busy``.
+        message: For people.
+        retry_after_s: When asking again makes sense.
+    """
+
+    code: str
+    message: str
+    retry_after_s: float
+
+
+class Refused(_Reply, frozen=True, kw_only=True, tag="refused"):
+    """Final: journalled against the bundle hash (or seed UUID), never granted.
+
+    Attributes:
+        code: Why, a stable word; see ``appliance.errors``.
+        message: For people.
+        recorded_bundle_hash: With ``key-spent``, the hash the key is spent for;
+            empty when it is unknown or beside the point.
+    """
+
+    code: str
+    message: str
+    recorded_bundle_hash: str = ""
+
+
+class Fault(_Reply, frozen=True, kw_only=True, tag="fault"):
+    """The appliance could not say yes or no; nothing was decided.
+
+    Attributes:
+        code: What is wrong, a stable word.
+        message: For people: what was expected, what came, what to do.
+        retry: Whether the very same request may be sent again.
+    """
+
+    code: str
+    message: str
+    retry: bool
+
+
+class Fetched(_Reply, frozen=True, kw_only=True, tag="fetched"):
+    """A bundle signed earlier, whole.
+
+    Attributes:
+        bundle_hash: 81 trytes.
+        transactions: As they were shown.
+        inputs: The claims they were signed under.
+        signatures: The same bytes as the first time.
+    """
+
+    bundle_hash: str
+    transactions: list[ShownTransaction]
+    inputs: list[InputClaim]
+    signatures: list[InputSignature]
+
+
+class StatusReport(_Reply, frozen=True, kw_only=True, tag="status-report"):
+    """How the appliance is.
+
+    Attributes:
+        state: ``starting``, ``ready``, ``unready`` or ``sealed``.
+        reason: Why it is not ready; empty when it is.
+        latch_id: Names the seal latch that ``approve-unseal`` must quote.
+        anchored: Whether a client or operator has confirmed the head since start.
+        journal_id: 32 hex characters.
+        epoch: The journal's epoch.
+        sequence: Number of its last row; -1 while not anchored.
+        generation: The salt generation that issues.
+        security_level: Of addresses issued now.
+        network: The network name of that generation.
+        identity_key: PEM of the identity key; pin it from `init`, not from here.
+        memory_locked: ``all``, ``buffers`` or ``none``.
+        version: Of the software.
+    """
+
+    state: str
+    reason: str
+    latch_id: str
+    anchored: bool
+    journal_id: str
+    epoch: int
+    sequence: int
+    generation: int
+    security_level: int
+    network: str
+    identity_key: str
+    memory_locked: str
+    version: str
+
+
+class JournalRow(_Message, frozen=True, forbid_unknown_fields=True):
+    """One row of the journal as it was hashed; see ``appliance.journal``."""
+
+    sequence: int
+    time_ms: int
+    client: str
+    kind: str
+    payload: str
+    previous_hash: str
+    hash: str
+
+
+class JournalRows(_Reply, frozen=True, kw_only=True, tag="journal-rows"):
+    """Rows in rising order of sequence."""
+
+    rows: list[JournalRow]
+
+
+class Done(_Reply, frozen=True, kw_only=True, tag="done"):
+    """An operator's request took effect; ``message`` says what happened."""
+
+    message: str
+
+
+Reply: TypeAlias = (
+    Issued
+    | Signed
+    | Deferred
+    | Refused
+    | Fault
+    | Fetched
+    | StatusReport
+    | JournalRows
+    | Done
+)
+
+_request_decoder = msgspec.json.Decoder(Request)
+_reply_decoder = msgspec.json.Decoder(Reply)
+
+
+def encode(message: Request | Reply) -> bytes:
+    """Serialise a request or reply to JSON."""
+    return msgspec.json.encode(message)
+
+
+def decode_request(body: bytes) -> Request:
+    """Parse one request.
+
+    Raises:
+        msgspec.ValidationError: If it is no request of this protocol.
+        msgspec.DecodeError: If it is not JSON.
+    """
+    return _request_decoder.decode(body)
+
+
+def decode_reply(body: bytes) -> Reply:
+    """Parse one reply.
+
+    Raises:
+        msgspec.ValidationError: If it is no reply of this protocol.
+        msgspec.DecodeError: If it is not JSON.
+    """
+    return _reply_decoder.decode(body)
