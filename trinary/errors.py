@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every error of this package.
+
+The tree::
+
+    TrinaryError
+    ├── InvalidTrytesError     trytes-invalid     a character is not one of 9A-Z
+    ├── LengthError            length             text or buffer has another length
+    ├── ChecksumError          checksum           an address's checksum is not its own
+    ├── SecurityLevelError     security-level     a level is not 1, 2 or 3
+    ├── ValueRangeError        value-range        a number is outside its range
+    ├── MemoryLockError        memory-lock        memory can not be kept off the disk
+    ├── MemoryClosedError      memory-closed      a buffer is used after its end
+    ├── CancelledError         cancelled          a search was called off
+    └── KernelFaultError       kernel-fault       no memory, or a failed self-check
+
+All but the last three kinds of memory and kernel trouble mean that the very
+same call fails again. Messages say what was expected and what came: a length,
+a position, a number; never the content, which may be a secret.
+"""
+
+from typing import ClassVar
+
+
+class TrinaryError(Exception):
+    """Anything this package refuses or fails at.
+
+    Attributes:
+        code: A stable name for the kind of error, for programs.
+    """
+
+    code: ClassVar[str] = "trinary"
+
+
+class InvalidTrytesError(TrinaryError):
+    """A text holds a character that is not one of ``9A-Z``."""
+
+    code = "trytes-invalid"
+
+
+class LengthError(TrinaryError):
+    """A text or buffer has a length that its use does not allow."""
+
+    code = "length"
+
+
+class ChecksumError(TrinaryError):
+    """The checksum behind an address is not the address's own."""
+
+    code = "checksum"
+
+
+class SecurityLevelError(TrinaryError):
+    """A security level is not 1, 2 or 3."""
+
+    code = "security-level"
+
+
+class ValueRangeError(TrinaryError):
+    """A number is outside the range of its field or argument."""
+
+    code = "value-range"
+
+
+class MemoryLockError(TrinaryError):
+    """The system does not let memory be locked, or hidden from dumps."""
+
+    code = "memory-lock"
+
+
+class MemoryClosedError(TrinaryError):
+    """A locked buffer or an arena is used after it was closed."""
+
+    code = "memory-closed"
+
+
+class CancelledError(TrinaryError):
+    """A proof-of-work search was cancelled before it found anything."""
+
+    code = "cancelled"
+
+
+class KernelFaultError(TrinaryError):
+    """The kernel lacked memory or threads, or doubts its own result."""
+
+    code = "kernel-fault"

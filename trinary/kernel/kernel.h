@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The kernel's whole outside: what the Python face may call.
+ *
+ * The part between the two cffi marks is read by build_kernel.py as it stands,
+ * so it holds plain declarations only.  Rules that hold for every function:
+ *
+ * - It returns SK_OK or one negative SK_ERR_* code and, on failure, leaves the
+ *   outputs without meaning.
+ * - It checks every length and range it is given; trytes are ASCII `9A-Z`, not
+ *   terminated.
+ * - Secrets come in by pointer and are read in place.  What is computed from
+ *   them is wiped from heap and stack before the return, and neither a branch
+ *   nor an address depends on it.
+ */
+#ifndef SALTKEEP_KERNEL_H
+#define SALTKEEP_KERNEL_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* cffi: begin */
+
+#define SK_OK 0
+#define SK_ERR_LENGTH -1    /* a buffer has the wrong length */
+#define SK_ERR_TRYTE -2     /* a character is not one of 9A-Z */
+#define SK_ERR_RANGE -3     /* a number is outside its range */
+#define SK_ERR_MEMORY -4    /* memory or a thread could not be had */
+#define SK_ERR_CANCELLED -5 /* the caller's flag was raised */
+#define SK_ERR_LOCK -6      /* memory could not be locked; errno tells why */
+#define SK_ERR_FAULT -7     /* a result failed its own check */
+
+/* One private mapping.  `data` is what callers use; `base` includes guards. */
+typedef struct {
+    void *base;
+    size_t base_bytes;
+    void *data;
+    size_t data_bytes;
+    int locked;
+    int lock_errno;
+} sk_mapping;
+
+int sk_bytes_from_trytes(const char *trytes, size_t length_trytes,
+                         uint8_t *out_48);
+int sk_trytes_from_bytes(const uint8_t *bytes, size_t length_bytes,
+                         char *out_81);
+
+int sk_keccak_384(const uint8_t *data, size_t length_bytes, uint8_t *out_48);
+int sk_kerl(const char *trytes, size_t length_trytes, char *out_81);
+int sk_curl(const char *trytes, size_t length_trytes, int rounds,
+            char *out_81);
+
+int sk_normalise(const char *hash, size_t length_trytes, int8_t *out_81);
+int sk_address(const uint8_t *seed, size_t seed_bytes, int level,
+               int64_t index, char *out_81);
+int sk_sign(const uint8_t *seed, size_t seed_bytes, int level, int64_t index,
+            const char *bundle_hash, size_t hash_trytes, char *out,
+            size_t out_trytes);
+int sk_address_from_signature(const char *fragments, size_t fragments_trytes,
+                              const char *bundle_hash, size_t hash_trytes,
+                              char *out_81);
+
+int sk_pow(const char *trytes, size_t length_trytes, int min_weight_magnitude,
+           int threads, const char *start, size_t start_trytes,
+           const int32_t *cancel, char *out_27);
+int sk_pow_width_bits(void);
+int sk_cancel(int32_t *cancel);
+
+int sk_map_locked(size_t size_bytes, sk_mapping *out);
+int sk_map_huge(size_t size_bytes, sk_mapping *out);
+int sk_unmap(sk_mapping *mapping);
+int sk_wipe_bytes(void *data, size_t size_bytes);
+int sk_lock_all_memory(void);
+int sk_make_undumpable(void);
+
+/* cffi: end */
+
+#endif

@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Proof of work: a nonce after which a transaction's Curl-P-81 hash ends in a
+ * given number of zero trits.  All blocks but the last are absorbed once; the
+ * threads then try nonces on the last transform, many at a time.
+ */
+#define _POSIX_C_SOURCE 200809L
+#include "pow.h"
+
+#include "codec.h"
+#include "kernel.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define TRANSACTION_TRYTES 2673
+#define WEIGHT_MAX 243
+#define CACHE_LINE_BYTES 64
+
+typedef struct {
+    sk_pow_search *search;
+    const sk_pow_engine *engine;
+    int thread;
+    void *scratch;
+    pthread_t handle;
+} worker;
+
+static const sk_pow_engine *best_engine(void)
+{
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx2"))
+        return &sk_pow_engine_256;
+#endif
+    return &sk_pow_engine_128;
+}
+
+int sk_pow_width_bits(void)
+{
+    return best_engine()->width_bits;
+}
+
+int sk_cancel(int32_t *cancel)
+{
+    __atomic_store_n(cancel, 1, __ATOMIC_RELAXED);
+    return SK_OK;
+}
+
+int sk_pow_should_stop(const sk_pow_search *search)
+{
+    return __atomic_load_n(&search->done, __ATOMIC_RELAXED) != 0 ||
+           __atomic_load_n(search->cancel, __ATOMIC_RELAXED) != 0;
+}
+
+void sk_pow_report(sk_pow_search *search, const int8_t nonce[NONCE_TRITS])
+{
+    int32_t expected = 0;
+
+    if (__atomic_compare_exchange_n(&search->done, &expected, 1, 0,
+                                    __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
+        memcpy(search->nonce, nonce, NONCE_TRITS);
+}
+
+void sk_pow_lane_nonce(int8_t nonce[NONCE_TRITS],
+                       const int8_t counter[NONCE_TRITS], unsigned lane)
+{
+    memmove(nonce, counter, NONCE_TRITS);
+    for (int i = 0; i < LANE_TRITS; i++, lane /= 3)
+        nonce[i] = (int8_t)((int)(lane % 3) - 1);
+}
+
+/* Absorb the transaction up to the nonce. */
+static int prepare_search(sk_pow_search *search, const char *trytes,
+                          const char *start)
+{
+    sk_curl_state curl;
+    int8_t block[CURL_BLOCK_TRITS];
+
+    sk_curl_init(&curl, CURL_P_81);
+    for (size_t at = 0; at < TRANSACTION_TRYTES; at += CURL_BLOCK_TRYTES) {
+        const int status =
+            sk_trits_from_trytes(block, trytes + at, CURL_BLOCK_TRYTES);
+
+        if (status != SK_OK)
+            return status;
+        if (at != 0)
+            sk_curl_transform(&curl);
+        sk_curl_load(&curl, 0, block);
+    }
+    sk_curl_read(&curl, search->state, CURL_STATE_TRITS);
+    return sk_trits_from_trytes(search->start, start, NONCE_TRYTES);
+}
+
+/* Hash the nonce found once more, one lane and other code: wrong hardware or
+ * a wrong kernel is not to reach the network. */
+static int check_nonce(const sk_pow_search *search)
+{
+    sk_curl_state curl;
+    int8_t state[CURL_STATE_TRITS];
+
+    memcpy(state, search->state, sizeof state);
+    memcpy(state + NONCE_OFFSET, search->nonce, NONCE_TRITS);
+    sk_curl_init(&curl, CURL_P_81);
+    for (unsigned i = 0; i < CURL_STATE_TRITS; i += CURL_BLOCK_TRITS)
+        sk_curl_load(&curl, i, state + i);
+    sk_curl_transform(&curl);
+    sk_curl_read(&curl, state, CURL_BLOCK_TRITS);
+    for (int i = 1; i <= search->min_weight_magnitude; i++)
+        if (state[CURL_BLOCK_TRITS - i] != 0)
+            return SK_ERR_FAULT;
+    return SK_OK;
+}
+
+static void *run_worker(void *argument)
+{
+    worker *self = argument;
+
+    self->engine->run(self->search, self->thread, self->scratch);
+    return NULL;
+}
+
+/* Start workers 1.., be worker 0, wait for all.  Fewer threads than asked for
+ * is slower, not wrong. */
+static void run_all(worker *workers, int count)
+{
+    sigset_t all_signals, previous;
+    int started = 1;
+
+    /* New threads inherit the mask: signals stay with the caller's threads. */
+    sigfillset(&all_signals);
+    pthread_sigmask(SIG_SETMASK, &all_signals, &previous);
+    while (started < count &&
+           pthread_create(&workers[started].handle, NULL, run_worker,
+                          &workers[started]) == 0)
+        started++;
+    pthread_sigmask(SIG_SETMASK, &previous, NULL);
+    run_worker(&workers[0]);
+    for (int i = 1; i < started; i++)
+        pthread_join(workers[i].handle, NULL);
+}
+
+static int run_search(sk_pow_search *search, int threads)
+{
+    const sk_pow_engine *engine = best_engine();
+    worker *workers = calloc((size_t)threads, sizeof *workers);
+    int status = SK_OK;
+
+    if (workers == NULL)
+        return SK_ERR_MEMORY;
+    for (int i = 0; i < threads; i++) {
+        workers[i] = (worker){.search = search, .engine = engine, .thread = i};
+        if (posix_memalign(&workers[i].scratch, CACHE_LINE_BYTES,
+                           engine->scratch_bytes) != 0) {
+            workers[i].scratch = NULL;
+            status = SK_ERR_MEMORY;
+        }
+    }
+    if (status == SK_OK)
+        run_all(workers, threads);
+    for (int i = 0; i < threads; i++)
+        free(workers[i].scratch);
+    free(workers);
+    if (status == SK_OK && !search->done)
+        status = SK_ERR_CANCELLED;
+    return status;
+}
+
+int sk_pow(const char *trytes, size_t length_trytes, int min_weight_magnitude,
+           int threads, const char *start, size_t start_trytes,
+           const int32_t *cancel, char *out_27)
+{
+    sk_pow_search search = {.min_weight_magnitude = min_weight_magnitude,
+                            .cancel = cancel};
+    int status;
+
+    if (length_trytes != TRANSACTION_TRYTES || start_trytes != NONCE_TRYTES)
+        return SK_ERR_LENGTH;
+    if (min_weight_magnitude < 1 || min_weight_magnitude > WEIGHT_MAX ||
+        threads < 1 || threads > THREADS_MAX)
+        return SK_ERR_RANGE;
+    status = prepare_search(&search, trytes, start);
+    if (status == SK_OK)
+        status = run_search(&search, threads);
+    if (status == SK_OK)
+        status = check_nonce(&search);
+    if (status == SK_OK)
+        sk_trytes_from_trits(out_27, search.nonce, NONCE_TRYTES);
+    return status;
+}

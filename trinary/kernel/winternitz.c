@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * IOTA's Winternitz one-time signatures: address, signature, and the address
+ * a signature belongs to.
+ *
+ * A level has one fragment of 27 chunks; a chunk is a word hashed up to 26
+ * times.  All chains stay words (see word.h); trytes are made at the ends.
+ *
+ * Source: IOTA "Kerl" signing as deployed since 2017: subseed = kerl(seed +
+ * index); key = kerl's continued squeeze of 27 words a level; a chunk's public
+ * end is 26 hashes on; a signature stops 13 - n hashes on, n the normalised
+ * tryte of the bundle hash.
+ */
+#include "codec.h"
+#include "kernel.h"
+#include "wipe.h"
+
+#include <string.h>
+
+#define LEVEL_MAX 3
+#define FRAGMENT_CHUNKS 27
+#define FRAGMENT_TRYTES 2187
+#define CHAIN_STEPS 26
+#define TRYTE_MAX 13
+#define KEY_CHUNKS (LEVEL_MAX * FRAGMENT_CHUNKS)
+
+/* Advance each word by its number of hashes.  The chains are independent: a
+ * vector implementation takes the place of this one function. */
+static void run_chains(sk_word *words, const uint8_t *steps, int count)
+{
+    for (int i = 0; i < count; i++)
+        for (int step = 0; step < steps[i]; step++) {
+            sk_word_keccak(&words[i]);
+            sk_word_reduce(&words[i]);
+        }
+}
+
+/* Kerl of words into a word. */
+static void kerl_words(sk_word *hash, const sk_word *words, int count)
+{
+    sk_sponge sponge;
+
+    sk_sponge_init(&sponge);
+    for (int i = 0; i < count; i++)
+        sk_sponge_absorb_word(&sponge, &words[i]);
+    sk_sponge_finish(&sponge);
+    sk_sponge_digest(&sponge, hash);
+    sk_word_reduce(hash);
+}
+
+/* The private key of one seed and index: `count` words. */
+static void derive_key(sk_word *key, int count, const uint8_t *seed,
+                       int64_t index)
+{
+    const sk_word offset = {{0, 0, 0, 0, 0, (uint64_t)index}};
+    sk_word digest;
+
+    sk_word_from_bytes(&digest, seed);
+    sk_word_reduce(&digest);
+    sk_word_add(&digest, &digest, &offset);
+    sk_word_reduce(&digest);
+    sk_word_keccak(&digest);
+    sk_word_reduce(&digest); /* the subseed */
+    for (int i = 0; i < count; i++) {
+        sk_word_keccak(&digest);
+        key[i] = digest;
+        sk_word_reduce(&key[i]);
+        /* Kerl squeezes on by hashing the digest with every bit flipped. */
+        for (int j = 0; j < WORD_LIMBS; j++)
+            digest.limb[j] = ~digest.limb[j];
+    }
+}
+
+/* The address that the ends of `level` fragments' chains hash to. */
+static void address_of_ends(const sk_word *ends, int level, char *out_81)
+{
+    sk_word digests[LEVEL_MAX];
+    sk_word address;
+
+    for (int i = 0; i < level; i++)
+        kerl_words(&digests[i], ends + i * FRAGMENT_CHUNKS, FRAGMENT_CHUNKS);
+    kerl_words(&address, digests, level);
+    sk_word_to_trytes(&address, out_81);
+}
+
+static int check_key_request(size_t seed_bytes, int level, int64_t index)
+{
+    if (seed_bytes != WORD_BYTES)
+        return SK_ERR_LENGTH;
+    if (level < 1 || level > LEVEL_MAX || index < 0)
+        return SK_ERR_RANGE;
+    return SK_OK;
+}
+
+/* Balance one third of a hash so that its values sum to zero, moving the
+ * first that can still move. */
+static void normalise_fragment(int8_t values[FRAGMENT_CHUNKS])
+{
+    int sum = 0;
+
+    for (int i = 0; i < FRAGMENT_CHUNKS; i++)
+        sum += values[i];
+    for (int i = 0; i < FRAGMENT_CHUNKS; i++)
+        for (; sum > 0 && values[i] > -TRYTE_MAX; sum--)
+            values[i]--;
+    for (int i = 0; i < FRAGMENT_CHUNKS; i++)
+        for (; sum < 0 && values[i] < TRYTE_MAX; sum++)
+            values[i]++;
+}
+
+int sk_normalise(const char *hash, size_t length_trytes, int8_t *out_81)
+{
+    if (length_trytes != WORD_TRYTES)
+        return SK_ERR_LENGTH;
+    for (int i = 0; i < WORD_TRYTES; i++) {
+        out_81[i] = sk_tryte_value(hash[i]);
+        if (out_81[i] == TRYTE_INVALID)
+            return SK_ERR_TRYTE;
+    }
+    for (int i = 0; i < LEVEL_MAX; i++)
+        normalise_fragment(out_81 + i * FRAGMENT_CHUNKS);
+    return SK_OK;
+}
+
+/* Not inlined, so that the stack wipe of the caller covers its frame. */
+static __attribute__((noinline)) void
+compute_address(const uint8_t *seed, int level, int64_t index, char *out_81)
+{
+    uint8_t steps[KEY_CHUNKS];
+    sk_word chunks[KEY_CHUNKS];
+    const int count = level * FRAGMENT_CHUNKS;
+
+    memset(steps, CHAIN_STEPS, sizeof steps);
+    derive_key(chunks, count, seed, index);
+    run_chains(chunks, steps, count);
+    address_of_ends(chunks, level, out_81);
+    sk_wipe(chunks, sizeof chunks);
+}
+
+int sk_address(const uint8_t *seed, size_t seed_bytes, int level,
+               int64_t index, char *out_81)
+{
+    const int status = check_key_request(seed_bytes, level, index);
+
+    if (status != SK_OK)
+        return status;
+    compute_address(seed, level, index, out_81);
+    sk_wipe_stack();
+    return SK_OK;
+}
+
+static __attribute__((noinline)) void
+compute_signature(const uint8_t *seed, int level, int64_t index,
+                  const int8_t values[KEY_CHUNKS], char *out)
+{
+    uint8_t steps[KEY_CHUNKS];
+    sk_word chunks[KEY_CHUNKS];
+    const int count = level * FRAGMENT_CHUNKS;
+
+    for (int i = 0; i < count; i++)
+        steps[i] = (uint8_t)(TRYTE_MAX - values[i]);
+    derive_key(chunks, count, seed, index);
+    run_chains(chunks, steps, count);
+    for (int i = 0; i < count; i++)
+        sk_word_to_trytes(&chunks[i], out + i * WORD_TRYTES);
+    sk_wipe(chunks, sizeof chunks);
+}
+
+int sk_sign(const uint8_t *seed, size_t seed_bytes, int level, int64_t index,
+            const char *bundle_hash, size_t hash_trytes, char *out,
+            size_t out_trytes)
+{
+    int8_t values[WORD_TRYTES];
+    int status = check_key_request(seed_bytes, level, index);
+
+    if (status == SK_OK && out_trytes != (size_t)level * FRAGMENT_TRYTES)
+        status = SK_ERR_LENGTH;
+    if (status == SK_OK)
+        status = sk_normalise(bundle_hash, hash_trytes, values);
+    if (status != SK_OK)
+        return status;
+    compute_signature(seed, level, index, values, out);
+    sk_wipe_stack();
+    return SK_OK;
+}
+
+int sk_address_from_signature(const char *fragments, size_t fragments_trytes,
+                              const char *bundle_hash, size_t hash_trytes,
+                              char *out_81)
+{
+    int8_t values[WORD_TRYTES];
+    uint8_t steps[KEY_CHUNKS];
+    sk_word chunks[KEY_CHUNKS];
+    const int level = (int)(fragments_trytes / FRAGMENT_TRYTES);
+    const int count = level * FRAGMENT_CHUNKS;
+    int status;
+
+    if (fragments_trytes % FRAGMENT_TRYTES != 0 || fragments_trytes == 0 ||
+        fragments_trytes > LEVEL_MAX * FRAGMENT_TRYTES)
+        return SK_ERR_LENGTH;
+    status = sk_normalise(bundle_hash, hash_trytes, values);
+    for (int i = 0; i < count && status == SK_OK; i++) {
+        steps[i] = (uint8_t)(TRYTE_MAX + values[i]);
+        status = sk_word_from_trytes(&chunks[i], fragments + i * WORD_TRYTES);
+    }
+    if (status != SK_OK)
+        return status;
+    run_chains(chunks, steps, count);
+    address_of_ends(chunks, level, out_81);
+    return SK_OK;
+}
