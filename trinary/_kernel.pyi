@@ -1,28 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Types of the compiled kernel: what kernel.h declares, as cffi shows it."""
+# What the compiled kernel looks like from Python: kernel.h through cffi.
 
 from collections.abc import Callable
-from typing import Any, overload
+from typing import Literal, overload
 
 from trinary.memory import SecretBuffer
 
 class CData:
-    """A C value. Only fields of a struct and items of an array are used."""
-
-    def __getattr__(self, name: str) -> Any: ...
     def __getitem__(self, index: int) -> int: ...
+    def __int__(self) -> int: ...
     def __len__(self) -> int: ...
 
-class CBuffer:
-    """C memory behind the buffer protocol; keeps its owner alive."""
+class Mapping(CData):
+    data: CData
+    data_bytes: int
+    locked: int
+    lock_errno: int
 
+class CBuffer:
     def __buffer__(self, flags: int, /) -> memoryview: ...
-    @overload
-    def __getitem__(self, index: int) -> bytes: ...
-    @overload
     def __getitem__(self, index: slice) -> bytes: ...
 
 class _FFI:
+    @overload
+    def new(self, cdecl: Literal["sk_mapping *"]) -> Mapping: ...
+    @overload
     def new(self, cdecl: str) -> CData: ...
     def from_buffer(self, cdecl: str, python_buffer: SecretBuffer) -> CData: ...
     def buffer(self, cdata: CData, size: int = ...) -> CBuffer: ...
@@ -50,7 +52,7 @@ class _Lib:
     def sk_address(
         self, seed: CData, seed_bytes: int, level: int, index: int, out: CData
     ) -> int: ...
-    def sk_sign(  # noqa: PLR0913 - the C function's own arguments
+    def sk_sign(
         self,
         seed: CData,
         seed_bytes: int,
@@ -69,7 +71,7 @@ class _Lib:
         hash_trytes: int,
         out: CData,
     ) -> int: ...
-    def sk_pow(  # noqa: PLR0913 - the C function's own arguments
+    def sk_pow(
         self,
         trytes: bytes,
         length: int,

@@ -15,7 +15,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from cffi import FFI
+from cffi import FFI  # type: ignore[import-untyped]
 
 MODULE = "trinary._kernel"
 _HERE = Path(__file__).resolve().parent

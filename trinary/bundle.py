@@ -136,11 +136,6 @@ def parse_transaction(trytes: str) -> Transaction:
 
     Returns:
         Its fields.
-
-    Raises:
-        LengthError: ``trytes`` is not 2673 long.
-        InvalidTrytesError: ``trytes`` is not trytes.
-        ValueRangeError: The value is beyond the total supply, up or down.
     """
     require_trytes(trytes, length=TRANSACTION_TRYTES, what="transaction")
     field: dict[str, str] = {}
@@ -175,12 +170,6 @@ def serialise_transaction(tx: Transaction) -> str:
 
     Returns:
         2673 trytes.
-
-    Raises:
-        LengthError: A text field has another length.
-        InvalidTrytesError: A text field is not trytes.
-        ValueRangeError: A number does not fit its field, or the value is beyond
-            the total supply.
     """
     return "".join(
         (
@@ -206,12 +195,6 @@ def essence_trytes(essence: Essence) -> str:
 
     Returns:
         162 trytes, as they stand in the transaction.
-
-    Raises:
-        LengthError: The address or the tag has another length.
-        InvalidTrytesError: The address or the tag is not trytes.
-        ValueRangeError: A number does not fit its field, or the value is beyond
-            the total supply.
     """
     return "".join(
         (
@@ -236,9 +219,6 @@ def bundle_hash(essences: Sequence[Essence]) -> str:
 
     Raises:
         LengthError: There are none, or a text field has another length.
-        InvalidTrytesError: A text field is not trytes.
-        ValueRangeError: A number does not fit its field, or a value is beyond
-            the total supply.
     """
     if not essences:
         msg = "bundle: expected at least one transaction, got none"

@@ -30,7 +30,6 @@ def curl(trytes: str, *, rounds: int = ROUNDS) -> str:
 
     Raises:
         LengthError: The length is zero or no multiple of 81.
-        InvalidTrytesError: ``trytes`` is not trytes.
         ValueRangeError: There is no such number of rounds.
     """
     if not trytes or len(trytes) % HASH_TRYTES != 0:
@@ -53,10 +52,6 @@ def transaction_hash(trytes: str) -> str:
 
     Returns:
         81 trytes: the transaction's name.
-
-    Raises:
-        LengthError: ``trytes`` is not 2673 long.
-        InvalidTrytesError: ``trytes`` is not trytes.
     """
     require_trytes(trytes, length=TRANSACTION_TRYTES, what="transaction")
     return curl(trytes)

@@ -14,9 +14,16 @@ The tree::
     ├── CancelledError         cancelled          a search was called off
     └── KernelFaultError       kernel-fault       no memory, or a failed self-check
 
-All but the last three kinds of memory and kernel trouble mean that the very
-same call fails again. Messages say what was expected and what came: a length,
-a position, a number; never the content, which may be a secret.
+Refused (the very same call is refused again): everything but ``MemoryLockError``
+and ``KernelFaultError``, which tell of the machine. Messages say what was
+expected and what came: a length, a position, a number; never the content, which
+may be a secret.
+
+Each function's ``Raises`` names what that function itself finds. Everywhere,
+besides, text that is not trytes raises ``InvalidTrytesError``; text or bytes of
+another size than described, ``LengthError``; a level that does not exist,
+``SecurityLevelError``; another number outside the range described,
+``ValueRangeError``; and memory that was closed, ``MemoryClosedError``.
 """
 
 from typing import ClassVar

@@ -42,7 +42,6 @@ def kerl(trytes: str) -> str:
 
     Raises:
         LengthError: The length is zero or no multiple of 81.
-        InvalidTrytesError: ``trytes`` is not trytes.
     """
     if not trytes or len(trytes) % HASH_TRYTES != 0:
         msg = f"input: expected a positive multiple of 81 trytes, got {len(trytes)}"
@@ -61,10 +60,6 @@ def checksum(address: str) -> str:
 
     Returns:
         9 trytes: the end of the address's Kerl hash.
-
-    Raises:
-        LengthError: ``address`` is not 81 long.
-        InvalidTrytesError: ``address`` is not trytes.
     """
     require_trytes(address, length=HASH_TRYTES, what="address")
     return kerl(address)[-CHECKSUM_TRYTES:]
@@ -78,10 +73,6 @@ def with_checksum(address: str) -> str:
 
     Returns:
         90 trytes.
-
-    Raises:
-        LengthError: ``address`` is not 81 long.
-        InvalidTrytesError: ``address`` is not trytes.
     """
     return address + checksum(address)
 
@@ -96,8 +87,6 @@ def split_checksum(address: str) -> str:
         81 trytes.
 
     Raises:
-        LengthError: ``address`` is not 90 long.
-        InvalidTrytesError: ``address`` is not trytes.
         ChecksumError: The checksum is not the address's own.
     """
     length = HASH_TRYTES + CHECKSUM_TRYTES

@@ -27,7 +27,7 @@ from trinary.errors import (
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from trinary._kernel import CData
+    from trinary._kernel import CData, Mapping
 
 SIZE_MAX_BYTES: Final = 1 << 40
 _SMAPS: Final = Path("/proc/self/smaps")
@@ -41,10 +41,10 @@ class _Mapping:
         size_bytes: How much of it callers use, from its beginning.
     """
 
-    def __init__(self, mapping: CData, *, size_bytes: int) -> None:
+    def __init__(self, mapping: Mapping, *, size_bytes: int) -> None:
         self._size_bytes = size_bytes
         self._locked = bool(mapping.locked)
-        self._address = int(ffi.cast("uintptr_t", mapping.data))  # type: ignore[call-overload]
+        self._address = int(ffi.cast("uintptr_t", mapping.data))
         # Unmapped by reference count: every view below holds this pointer.
         self._pointer: CData | None = ffi.gc(
             ffi.cast("uint8_t *", mapping.data),
@@ -59,29 +59,17 @@ class _Mapping:
 
     @property
     def address(self) -> int:
-        """Where the memory begins, aligned to a page or a huge page.
-
-        Raises:
-            MemoryClosedError: It was closed.
-        """
+        """Where the memory begins, aligned to a page or a huge page."""
         self._open_pointer()
         return self._address
 
     @property
     def view(self) -> memoryview:
-        """A new writable view on the memory itself.
-
-        Raises:
-            MemoryClosedError: It was closed.
-        """
+        """A new writable view on the memory itself."""
         return memoryview(ffi.buffer(self._open_pointer(), self._size_bytes))
 
     def wipe(self) -> None:
-        """Overwrite the memory with zeros.
-
-        Raises:
-            MemoryClosedError: It was closed.
-        """
+        """Overwrite the memory with zeros."""
         lib.sk_wipe_bytes(self._open_pointer(), self._size_bytes)
 
     def close(self) -> None:
@@ -105,7 +93,11 @@ class _Mapping:
         self.close()
 
     def __repr__(self) -> str:
-        """Show the size and never the content."""
+        """Show the size and never the content.
+
+        Returns:
+            A text for logs.
+        """
         return (
             f"<{type(self).__name__} {self._size_bytes} bytes,"
             f" locked={self._locked}, REDACTED>"
@@ -198,9 +190,6 @@ class HugeArena(_Mapping):
 
         Returns:
             Size in KiB; 0 where the system does not tell.
-
-        Raises:
-            MemoryClosedError: It was closed.
         """
         first = self.address
         try:
@@ -227,7 +216,6 @@ def secret_pointer(secret: SecretBuffer, *, size_bytes: int, what: str) -> CData
 
     Raises:
         LengthError: It has another size.
-        MemoryClosedError: It is a locked buffer that was closed.
     """
     buffer = secret.view if isinstance(secret, LockedBuffer) else secret
     pointer = ffi.from_buffer("uint8_t[]", buffer)
@@ -271,7 +259,7 @@ def _require_size(size_bytes: int) -> None:
         raise ValueRangeError(msg)
 
 
-def _require_locked(status: int, mapping: CData, *, allow_unlocked: bool) -> None:
+def _require_locked(status: int, mapping: Mapping, *, allow_unlocked: bool) -> None:
     """Accept a fresh mapping, or undo it.
 
     Args:

@@ -65,8 +65,6 @@ def find_nonce(
         27 trytes, to be put at the transaction's end.
 
     Raises:
-        LengthError: ``trytes`` is not 2673 long.
-        InvalidTrytesError: ``trytes`` is not trytes.
         ValueRangeError: The magnitude or the number of threads is out of range.
         CancelledError: The flag was raised first.
         KernelFaultError: There was no memory, or the nonce found is wrong.
@@ -110,10 +108,6 @@ def weight_magnitude(transaction_hash: str) -> int:
 
     Returns:
         The number of trailing zero trits, 0 to 243.
-
-    Raises:
-        LengthError: The hash is not 81 long.
-        InvalidTrytesError: The hash is not trytes.
     """
     require_trytes(transaction_hash, length=HASH_TRYTES, what="transaction hash")
     trits = trits_from_trytes(transaction_hash)

@@ -98,9 +98,6 @@ def trits_from_trytes(trytes: str) -> list[int]:
 
     Returns:
         Three trits of -1, 0, 1 per tryte, the lowest first.
-
-    Raises:
-        InvalidTrytesError: ``trytes`` is not trytes.
     """
     require_trytes(trytes, what="trytes")
     return [trit for tryte in trytes for trit in _TRITS_OF[tryte]]
@@ -140,10 +137,6 @@ def bytes_from_trytes(trytes: str) -> bytes:
 
     Returns:
         48 bytes: the number, big-endian, in two's complement.
-
-    Raises:
-        LengthError: ``trytes`` is not 81 long.
-        InvalidTrytesError: ``trytes`` is not trytes.
     """
     require_trytes(trytes, length=HASH_TRYTES, what="trytes")
     out = ffi.new("uint8_t[48]")
@@ -159,9 +152,6 @@ def trytes_from_bytes(data: SecretBuffer) -> str:
 
     Returns:
         81 trytes, the last trit 0: the number modulo 3^242, balanced.
-
-    Raises:
-        LengthError: ``data`` is not 48 bytes.
     """
     pointer = secret_pointer(data, size_bytes=WORD_BYTES, what="data")
     out = ffi.new("char[81]")
@@ -177,10 +167,6 @@ def int_from_trytes(trytes: str) -> int:
 
     Returns:
         The balanced number they stand for.
-
-    Raises:
-        LengthError: There are none or too many.
-        InvalidTrytesError: ``trytes`` is not trytes.
     """
     lengths = range(1, MAX_INTEGER_TRYTES + 1)
     require_trytes(trytes, lengths=lengths, what="trytes")
@@ -225,10 +211,6 @@ def last_trit_is_zero(address: str) -> bool:
 
     Returns:
         True when funds sent to it can ever be spent.
-
-    Raises:
-        LengthError: ``address`` is not 81 long.
-        InvalidTrytesError: ``address`` is not trytes.
     """
     require_trytes(address, length=HASH_TRYTES, what="address")
     return address[-1] in _LAST_TRIT_ZERO
@@ -243,4 +225,4 @@ def _largest(length_trytes: int) -> int:
     Returns:
         Half of 27 to that power, rounded down.
     """
-    return (_BASE**length_trytes - 1) // 2
+    return (int(_BASE**length_trytes) - 1) // 2

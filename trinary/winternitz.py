@@ -51,11 +51,6 @@ def address(seed: SecretBuffer, *, level: int, index: int = 0) -> str:
 
     Returns:
         81 trytes, without a checksum.
-
-    Raises:
-        LengthError: ``seed`` is not 48 bytes.
-        SecurityLevelError: There is no such level.
-        ValueRangeError: ``index`` is negative or above 2^63 - 1.
     """
     pointer = _require_key(seed, level=level, index=index)
     out = ffi.new("char[81]")
@@ -79,12 +74,6 @@ def sign(
 
     Returns:
         One fragment of 2187 trytes per level.
-
-    Raises:
-        LengthError: ``seed`` is not 48 bytes or ``bundle_hash`` not 81 trytes.
-        InvalidTrytesError: ``bundle_hash`` is not trytes.
-        SecurityLevelError: There is no such level.
-        ValueRangeError: ``index`` is negative or above 2^63 - 1.
     """
     pointer = _require_key(seed, level=level, index=index)
     hash_trytes = _require_hash(bundle_hash)
@@ -104,9 +93,6 @@ def sign_fragment_count(level: int) -> int:
 
     Returns:
         The number of fragments.
-
-    Raises:
-        SecurityLevelError: There is no such level.
     """
     _require_level(level)
     return level
@@ -120,10 +106,6 @@ def normalise(bundle_hash: str) -> tuple[int, ...]:
 
     Returns:
         81 values of -13 to 13.
-
-    Raises:
-        LengthError: ``bundle_hash`` is not 81 long.
-        InvalidTrytesError: ``bundle_hash`` is not trytes.
     """
     out = ffi.new("int8_t[81]")
     lib.sk_normalise(_require_hash(bundle_hash), HASH_TRYTES, out)
@@ -139,11 +121,6 @@ def used_fragments_contain_13(bundle_hash: str, *, level: int) -> bool:
 
     Returns:
         True when a normalised value used at this level is 13.
-
-    Raises:
-        LengthError: ``bundle_hash`` is not 81 long.
-        InvalidTrytesError: ``bundle_hash`` is not trytes.
-        SecurityLevelError: There is no such level.
     """
     _require_level(level)
     return _EXPOSED_VALUE in normalise(bundle_hash)[: level * _FRAGMENT_VALUES]
@@ -161,7 +138,6 @@ def address_from_signature(fragments: Sequence[str], bundle_hash: str) -> str:
 
     Raises:
         LengthError: A fragment, their number or the hash has a wrong length.
-        InvalidTrytesError: A fragment or the hash is not trytes.
     """
     if len(fragments) not in LEVELS:
         msg = f"signature: expected 1 to 3 fragments, got {len(fragments)}"
@@ -186,10 +162,6 @@ def verify(*, address: str, fragments: Sequence[str], bundle_hash: str) -> bool:
 
     Returns:
         True when the address signed the hash.
-
-    Raises:
-        LengthError: An argument has a wrong length.
-        InvalidTrytesError: An argument is not trytes.
     """
     require_trytes(address, length=HASH_TRYTES, what="address")
     return address_from_signature(fragments, bundle_hash) == address
@@ -205,10 +177,6 @@ def seed_bytes_from_trytes(seed: str) -> bytes:
 
     Returns:
         48 bytes.
-
-    Raises:
-        LengthError: ``seed`` is not 81 long.
-        InvalidTrytesError: ``seed`` is not trytes.
     """
     require_trytes(seed, length=HASH_TRYTES, what="seed")
     return bytes_from_trytes(seed)
