@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every exception of the hub; a type says whether asking again can help.
+
+::
+
+    HubError
+    ├── RefusedError                 no, and asking again gives the same answer
+    │   ├── UserExistsError          user-exists
+    │   ├── UserUnknownError         user-unknown
+    │   ├── InsufficientBalanceError insufficient-balance
+    │   ├── AddressUnknownError      address-unknown
+    │   ├── AddressIneligibleError   address-ineligible
+    │   ├── AddressSpentError        address-spent
+    │   ├── AmountInvalidError       amount-invalid
+    │   ├── TagInvalidError          tag-invalid
+    │   ├── ChecksumInvalidError     checksum-invalid
+    │   ├── AddressMalformedError    address-malformed
+    │   ├── WithdrawalUnknownError   withdrawal-unknown
+    │   ├── WithdrawalFinalError     withdrawal-final
+    │   ├── BatchInvalidError        batch-invalid
+    │   ├── BatchUnbalancedError     batch-unbalanced
+    │   ├── BatchInconsistentError   batch-inconsistent
+    │   └── SweepUnknownError        sweep-unknown
+    ├── FaultError                   could not tell; the same request may be repeated
+    │   ├── ApplianceUnavailableError appliance-unavailable
+    │   ├── NodeUnavailableError     node-unavailable
+    │   └── DatabaseUnavailableError database-unavailable
+    ├── InvariantError               a belief is broken: stop and page
+    │   ├── LedgerImbalanceError     ledger-imbalance
+    │   ├── TransitionError          transition-forbidden
+    │   └── HeadConflictError        head-conflict
+    └── ConfigError                  config-invalid: the program does not start
+"""
+
+from typing import ClassVar
+
+
+class HubError(Exception):
+    """Any failure the hub raises on purpose.
+
+    Attributes:
+        code: A stable word for logs, metrics and replies.
+    """
+
+    code: ClassVar[str] = "hub"
+
+
+class RefusedError(HubError):
+    """The request can not be granted; repeating it changes nothing."""
+
+    code = "refused"
+
+
+class UserExistsError(RefusedError):
+    """The identifier is taken."""
+
+    code = "user-exists"
+
+
+class UserUnknownError(RefusedError):
+    """No account has this identifier."""
+
+    code = "user-unknown"
+
+
+class InsufficientBalanceError(RefusedError):
+    """The posting would take a balance below zero."""
+
+    code = "insufficient-balance"
+
+
+class AddressUnknownError(RefusedError):
+    """The address is none of ours."""
+
+    code = "address-unknown"
+
+
+class AddressIneligibleError(RefusedError):
+    """The address cannot receive value: its last trit is not zero."""
+
+    code = "address-ineligible"
+
+
+class AddressSpentError(RefusedError):
+    """The address was already spent from."""
+
+    code = "address-spent"
+
+
+class AmountInvalidError(RefusedError):
+    """The amount is not a positive number of iota within the supply."""
+
+    code = "amount-invalid"
+
+
+class TagInvalidError(RefusedError):
+    """The tag is not at most 27 trytes."""
+
+    code = "tag-invalid"
+
+
+class ChecksumInvalidError(RefusedError):
+    """The nine last trytes do not follow from the address."""
+
+    code = "checksum-invalid"
+
+
+class AddressMalformedError(RefusedError):
+    """The text is no address."""
+
+    code = "address-malformed"
+
+
+class WithdrawalUnknownError(RefusedError):
+    """No withdrawal has this UUID, or the text is no UUID."""
+
+    code = "withdrawal-unknown"
+
+
+class WithdrawalFinalError(RefusedError):
+    """The withdrawal is in a sweep, paid or cancelled: nothing left to cancel."""
+
+    code = "withdrawal-final"
+
+
+class BatchInvalidError(RefusedError):
+    """A transfer of the batch moves nothing, or more than exists."""
+
+    code = "batch-invalid"
+
+
+class BatchUnbalancedError(RefusedError):
+    """The batch's amounts do not add up to zero."""
+
+    code = "batch-unbalanced"
+
+
+class BatchInconsistentError(RefusedError):
+    """The batch would overdraw an account."""
+
+    code = "batch-inconsistent"
+
+
+class SweepUnknownError(RefusedError):
+    """No signed sweep has this bundle hash or pays this withdrawal."""
+
+    code = "sweep-unknown"
+
+
+class FaultError(HubError):
+    """Something outside did not answer; the very same request may be repeated."""
+
+    code = "fault"
+
+
+class ApplianceUnavailableError(FaultError):
+    """The signing appliance could not be asked, or deferred its answer."""
+
+    code = "appliance-unavailable"
+
+
+class NodeUnavailableError(FaultError):
+    """No quorum of nodes answered."""
+
+    code = "node-unavailable"
+
+
+class DatabaseUnavailableError(FaultError):
+    """The database stayed busy or away for the whole time allowed."""
+
+    code = "database-unavailable"
+
+
+class InvariantError(HubError):
+    """What must always hold does not; nothing was written."""
+
+    code = "invariant"
+
+
+class LedgerImbalanceError(InvariantError):
+    """Assets and liabilities of a posting, or of the books, differ."""
+
+    code = "ledger-imbalance"
+
+
+class TransitionError(InvariantError):
+    """A state was asked to become one that its table does not allow."""
+
+    code = "transition-forbidden"
+
+
+class HeadConflictError(InvariantError):
+    """The appliance's journal head contradicts the one remembered."""
+
+    code = "head-conflict"
+
+
+class ConfigError(HubError):
+    """The configuration file is not what it must be."""
+
+    code = "config-invalid"

@@ -1,0 +1,412 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The hub's values and the states they pass through; pure.
+
+A text becomes one of these identifiers at the edge, once; past it the type is
+trusted. Each state machine is an enum with one transition table beside it, and
+``require_transition`` is the only judge of a change.
+"""
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, NewType, TypeVar
+
+from hub.errors import TransitionError
+
+UserId = NewType("UserId", str)
+"""An account's name as the exchange gave it, 1-64 characters."""
+AccountId = NewType("AccountId", int)
+AddressId = NewType("AddressId", int)
+DepositId = NewType("DepositId", int)
+SweepId = NewType("SweepId", int)
+WithdrawalId = NewType("WithdrawalId", int)
+Address = NewType("Address", str)
+"""81 trytes, without checksum."""
+BundleHash = NewType("BundleHash", str)
+"""81 trytes."""
+TransactionHash = NewType("TransactionHash", str)
+"""81 trytes."""
+SeedUuid = NewType("SeedUuid", str)
+"""64 characters of the base64 alphabet; names a key, gives none."""
+WithdrawalUuid = NewType("WithdrawalUuid", str)
+"""RFC 4122, lower case, 36 characters."""
+Tag = NewType("Tag", str)
+"""27 trytes."""
+
+MAX_SUPPLY_I: Final = (3**33 - 1) // 2
+"""All iota there are. Source: IRI, TransactionViewModel.SUPPLY."""
+OWNER_IDENTIFIER: Final = UserId("saltkeep:owner")
+"""The account of the hub's owner; it exists from the first migration on."""
+FEE_IDENTIFIER: Final = UserId("saltkeep:fee")
+"""The account fees are transferred to; it exists from the first migration on."""
+
+
+class AccountKind(enum.Enum):
+    """Whose money an account holds."""
+
+    USER = "user"
+    """A customer of the exchange."""
+    OWNER = "owner"
+    """The hub's owner: hub addresses belong to it, and what arrives there."""
+    FEE = "fee"
+    """Where the exchange collects fees."""
+
+
+class CreditPolicy(enum.Enum):
+    """When a confirmed deposit becomes spendable by its user."""
+
+    SWEEP = "sweep"
+    """When a signed sweep has taken it off the deposit address (legacy)."""
+    CONFIRMATION = "confirmation"
+    """At once."""
+
+
+class AddressState(enum.Enum):
+    """What an address may still be used for."""
+
+    OPEN = "open"
+    """Receives; may become an input of the next sweep."""
+    RESERVED = "reserved"
+    """An input of a sweep that is planned and not yet signed or refused."""
+    SPENT = "spent"
+    """Its key has signed; never an input again, what arrives is quarantined."""
+    QUARANTINED = "quarantined"
+    """Holds value nobody can explain; not swept until an operator releases it."""
+
+
+class DepositState(enum.Enum):
+    """How far a deposit has come."""
+
+    CONFIRMED = "confirmed"
+    """On the address; its user cannot spend it yet."""
+    CREDITED = "credited"
+    """In its user's available balance."""
+    QUARANTINED = "quarantined"
+    """Held back: on a spent address, or without a history that explains it."""
+
+
+class WithdrawalState(enum.Enum):
+    """How far a withdrawal has come."""
+
+    REQUESTED = "requested"
+    """Reserved from the user's balance; may still be cancelled."""
+    PLANNED = "planned"
+    """An output of a planned sweep; too late to cancel."""
+    PAID = "paid"
+    """An output of a signed sweep."""
+    CANCELLED = "cancelled"
+    """Given back to the user."""
+
+
+class SweepState(enum.Enum):
+    """How far a sweep has come."""
+
+    PLANNED = "planned"
+    """Stored whole, unsigned; the appliance may be asked, any number of times."""
+    REFUSED = "refused"
+    """The appliance will never sign it: inputs and withdrawals were released."""
+    SIGNED = "signed"
+    """Signed and booked; not yet sent to a node."""
+    ATTACHED = "attached"
+    """At least one tail was sent to a node."""
+    CONFIRMED = "confirmed"
+    """The quorum shows one tail confirmed; never attached again."""
+
+
+State = TypeVar("State", bound=enum.Enum)
+
+TRANSITIONS: Final[Mapping[enum.Enum, frozenset[enum.Enum]]] = {
+    AddressState.OPEN: frozenset({AddressState.RESERVED, AddressState.QUARANTINED}),
+    AddressState.RESERVED: frozenset({AddressState.OPEN, AddressState.SPENT}),
+    AddressState.SPENT: frozenset(),
+    AddressState.QUARANTINED: frozenset({AddressState.OPEN}),
+    DepositState.CONFIRMED: frozenset(
+        {DepositState.CREDITED, DepositState.QUARANTINED}
+    ),
+    DepositState.CREDITED: frozenset(),
+    DepositState.QUARANTINED: frozenset({DepositState.CONFIRMED}),
+    WithdrawalState.REQUESTED: frozenset(
+        {WithdrawalState.PLANNED, WithdrawalState.CANCELLED}
+    ),
+    WithdrawalState.PLANNED: frozenset(
+        {WithdrawalState.REQUESTED, WithdrawalState.PAID}
+    ),
+    WithdrawalState.PAID: frozenset(),
+    WithdrawalState.CANCELLED: frozenset(),
+    SweepState.PLANNED: frozenset({SweepState.SIGNED, SweepState.REFUSED}),
+    SweepState.REFUSED: frozenset(),
+    SweepState.SIGNED: frozenset({SweepState.ATTACHED, SweepState.CONFIRMED}),
+    SweepState.ATTACHED: frozenset({SweepState.CONFIRMED}),
+    SweepState.CONFIRMED: frozenset(),
+}
+"""From each state to the states it may become; everything else is a defect."""
+
+
+def require_transition(current: State, target: State) -> None:
+    """Insist that ``current`` may become ``target``.
+
+    Args:
+        current: The state as stored.
+        target: The state wanted.
+
+    Raises:
+        TransitionError: If the table does not allow it.
+    """
+    if target not in TRANSITIONS[current]:
+        message = f"{current} can not become {target}"
+        raise TransitionError(message)
+
+
+def sources_of(target: State) -> frozenset[State]:
+    """List the states that may become ``target``.
+
+    Args:
+        target: The state wanted.
+
+    Returns:
+        Every state of the same machine whose row names it.
+    """
+    return frozenset(
+        state for state in type(target) if target in TRANSITIONS.get(state, ())
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """One account with its four balances, each never negative.
+
+    Attributes:
+        account_id: Its row.
+        identifier: Its name, unique over all kinds.
+        kind: Whose money it is.
+        available_i: Spendable, in iota.
+        unswept_i: Confirmed on its deposit addresses and not yet credited.
+        pending_i: In withdrawals requested and not yet paid.
+        quarantined_i: Held back on its deposit addresses.
+        created_at_ms: Milliseconds since 1970.
+    """
+
+    account_id: AccountId
+    identifier: UserId
+    kind: AccountKind
+    available_i: int
+    unswept_i: int
+    pending_i: int
+    quarantined_i: int
+    created_at_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IssuedAddress:
+    """An address fresh from the appliance, receipt verified.
+
+    Attributes:
+        address: 81 trytes.
+        seed_uuid: What the appliance derives its key from.
+        generation: The salt generation it belongs to.
+        security_level: 1, 2 or 3.
+        receipt: Compact JWS of the appliance's identity key.
+    """
+
+    address: Address
+    seed_uuid: SeedUuid = field(repr=False)
+    generation: int
+    security_level: int
+    receipt: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnAddress:
+    """An address of ours as stored.
+
+    Attributes:
+        address_id: Its row.
+        account_id: Whose deposits it receives; the owner's for hub addresses.
+        kind: The kind of that account.
+        issued: Address, seed UUID, generation, level and receipt.
+        state: What it may still be used for.
+        balance_i: What the ledger says it holds, in iota.
+        created_at_ms: Milliseconds since 1970.
+    """
+
+    address_id: AddressId
+    account_id: AccountId
+    kind: AccountKind
+    issued: IssuedAddress
+    state: AddressState
+    balance_i: int
+    created_at_ms: int
+
+    @property
+    def address(self) -> Address:
+        """The 81 trytes."""
+        return self.issued.address
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeenDeposit:
+    """One output to an address of ours in a confirmed bundle.
+
+    Attributes:
+        tail_hash: Tail transaction of the confirmed bundle.
+        bundle_hash: That bundle.
+        address: Where the value went.
+        transaction_index: Its place in the bundle.
+        amount_i: Iota, positive.
+        message: Signature-or-message trytes kept on request, else empty.
+    """
+
+    tail_hash: TransactionHash
+    bundle_hash: BundleHash
+    address: Address
+    transaction_index: int
+    amount_i: int
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deposit:
+    """A deposit as stored.
+
+    Attributes:
+        deposit_id: Its row.
+        address_id: The address that received it.
+        account_id: Whose it is.
+        seen: What the Tangle shows.
+        state: How far it has come.
+        sweep_id: The sweep that takes it, once one is planned.
+        created_at_ms: When the hub saw it confirmed, milliseconds since 1970.
+    """
+
+    deposit_id: DepositId
+    address_id: AddressId
+    account_id: AccountId
+    seen: SeenDeposit
+    state: DepositState
+    sweep_id: SweepId | None
+    created_at_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Withdrawal:
+    """A withdrawal as stored.
+
+    Attributes:
+        withdrawal_id: Its row.
+        uuid: Its public name.
+        account_id: Whose balance pays it.
+        amount_i: Iota, positive.
+        payout_address: Where it goes.
+        tag: 27 trytes of the payout transaction.
+        state: How far it has come.
+        sweep_id: The sweep that pays it, once one is planned.
+        requested_at_ms: Milliseconds since 1970.
+        cancelled_at_ms: Milliseconds since 1970, once cancelled.
+    """
+
+    withdrawal_id: WithdrawalId
+    uuid: WithdrawalUuid
+    account_id: AccountId
+    amount_i: int
+    payout_address: Address
+    tag: Tag
+    state: WithdrawalState
+    sweep_id: SweepId | None
+    requested_at_ms: int
+    cancelled_at_ms: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepInput:
+    """An address a sweep empties.
+
+    Attributes:
+        address_id: The address.
+        amount_i: All that the ledger says it holds, in iota.
+    """
+
+    address_id: AddressId
+    amount_i: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepPlan:
+    """A sweep as planned: everything that is needed to ask the appliance again.
+
+    Attributes:
+        bundle_hash: Of the finished, unsigned bundle.
+        essence: The unsigned bundle, in the planner's own text form.
+        inputs: In the order of the bundle.
+        withdrawal_ids: Paid by the bundle, in its order.
+        remainder_address_id: Ours; None when nothing is left over.
+        remainder_i: What is left over, in iota.
+    """
+
+    bundle_hash: BundleHash
+    essence: str = field(repr=False)
+    inputs: tuple[SweepInput, ...]
+    withdrawal_ids: tuple[WithdrawalId, ...]
+    remainder_address_id: AddressId | None
+    remainder_i: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sweep:
+    """A sweep as stored.
+
+    Attributes:
+        sweep_id: Its row.
+        plan: What was planned.
+        state: How far it has come.
+        signed_trytes: One string of 2673 trytes per transaction, in the order
+            of their index and without proof of work; empty before ``signed``.
+        planned_at_ms: Milliseconds since 1970.
+        signed_at_ms: Milliseconds since 1970, once signed.
+        confirmed_at_ms: Milliseconds since 1970, once confirmed.
+        refusal_code: The appliance's word, once refused.
+    """
+
+    sweep_id: SweepId
+    plan: SweepPlan
+    state: SweepState
+    signed_trytes: tuple[str, ...] = field(repr=False)
+    planned_at_ms: int
+    signed_at_ms: int | None
+    confirmed_at_ms: int | None
+    refusal_code: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tail:
+    """One attachment of a sweep.
+
+    Attributes:
+        tail_hash: The bundle's transaction 0 as attached.
+        sweep_id: Which sweep.
+        confirmed: Whether the quorum shows it confirmed.
+        created_at_ms: When we attached or found it, milliseconds since 1970.
+    """
+
+    tail_hash: TransactionHash
+    sweep_id: SweepId
+    confirmed: bool
+    created_at_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeadToken:
+    """The head of the appliance's journal as it authenticated it.
+
+    Attributes:
+        journal_id: Which journal, 32 hex characters.
+        epoch: Rises by one with each restore.
+        sequence: Number of the last row.
+        hash: SHA-256 of that row, hex.
+        mac: The appliance's authentication of the fields above, hex.
+    """
+
+    journal_id: str
+    epoch: int
+    sequence: int
+    hash: str
+    mac: str
