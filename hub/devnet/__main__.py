@@ -31,7 +31,7 @@ async def serve(config: DevnetConfig) -> None:
         await stop.wait()
 
 
-@click.command()
+@click.command(help="Run an embedded legacy node with its own coordinator.")
 @click.option("--listen", default="127.0.0.1:14265", help="HOST:PORT; port 0 is free.")
 @click.option("--dialect", type=click.Choice([*Dialect]), default=Dialect.IRI)
 @click.option("--mwm", default=9, help="Minimum weight magnitude, 1 to 14.")
@@ -51,9 +51,7 @@ def main(  # noqa: PLR0913 - one argument for each option
     state: Path | None,
     remote_limit: bool,
 ) -> None:
-    """Run an embedded legacy node with its own coordinator.
-
-    \f
+    """Run the command line.
 
     Raises:
         ClickException: An option's value is not usable.

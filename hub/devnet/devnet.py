@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from hub.devnet.attaching import Place, attach_bundle, record_of
 from hub.devnet.config import ClockMs, DevnetConfig
 from hub.devnet.coordinator import MAX_GATHERED, Plan, write
-from hub.devnet.errors import UnknownTransactionError
+from hub.devnet.errors import InvalidTransactionError, UnknownTransactionError
 from hub.devnet.faucet import genesis_balances, pay
 from hub.devnet.faults import Fault, Faults
 from hub.devnet.node import Bundle, Milestone, Node
@@ -23,8 +23,9 @@ from hub.devnet.storage import (
 )
 from hub.devnet.tangle import Record
 from hub.devnet.tips import confirmable, forced_conflicts, offered
-from hub.devnet.validation import FUTURE_DRIFT_MS, Limits, check_transaction
+from hub.devnet.validation import FUTURE_DRIFT_MS, Flaw, Limits, check_transaction
 from trinary.bundle import Transaction
+from trinary.errors import ValueRangeError
 
 
 class Devnet:
@@ -238,7 +239,10 @@ class Devnet:
 
 
 def _check_all(trytes: Sequence[str], limits: Limits) -> list[Record]:
-    records = [record_of(each) for each in trytes]
+    try:
+        records = [record_of(each) for each in trytes]
+    except ValueRangeError as error:
+        raise InvalidTransactionError(Flaw.VALUE) from error
     for record in records:
         check_transaction(record.tx, tx_hash=record.hash, limits=limits)
     return records

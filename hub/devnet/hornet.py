@@ -4,23 +4,19 @@
 Source: HORNET 0.5.6 plugins/webapi/*.go.
 """
 
-import json
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import Final, TypeAlias
 
 from hub.devnet import queries
-from hub.devnet.attaching import Place
 from hub.devnet.devnet import Devnet
-from hub.devnet.errors import ApiError, InvalidTransactionError
+from hub.devnet.errors import ApiError
 from hub.devnet.faults import Fault
+from hub.devnet.hornet_attachment import AttachmentCommands
 from hub.devnet.hornet_ledger import LedgerCommands
-from hub.devnet.pow_desk import PowDesk
+from hub.devnet.hornet_parameters import parse, plain_address, read_list
 from hub.devnet.replies import Json, Reply, Request
 from hub.devnet.tip_info import tip_info
-from hub.devnet.tips import offered
-from hub.devnet.validation import Flaw
-from trinary.errors import CancelledError
 from trinary.trytes import is_trytes
 
 MAX_FIND_TRANSACTIONS: Final = 1_000
@@ -35,15 +31,6 @@ PROTECTED: Final = frozenset(
 
 _NOT_SYNCED: Final = "node not synced"
 _HASH: Final = 81
-_HASH_WITH_CHECKSUM: Final = 90
-_TRYTES: Final = 2673
-
-_FLAWS: Final = {
-    Flaw.WEIGHT: "invalid transaction hash",
-    Flaw.VALUE: "insufficient balance",
-    Flaw.ADDRESS: "invalid address",
-    Flaw.TIMESTAMP: "invalid timestamp",
-}
 
 _Handler: TypeAlias = Callable[[Mapping[str, object]], Awaitable[Json]]
 
@@ -60,11 +47,11 @@ class HornetApi:
     def __init__(self, devnet: Devnet) -> None:
         self._devnet = devnet
         self._node = devnet.node
-        self._desk = PowDesk(clock_ms=devnet.clock_ms)
+        attachment = AttachmentCommands(devnet)
         ledger = LedgerCommands(devnet)
         commands: dict[str, _Handler] = {
-            "attachToTangle": self._attach,
-            "broadcastTransactions": self._store,
+            "attachToTangle": attachment.attach,
+            "broadcastTransactions": attachment.store,
             "checkConsistency": self._check_consistency,
             "createSnapshotFile": ledger.create_snapshot,
             "findTransactions": self._find,
@@ -77,11 +64,11 @@ class HornetApi:
             "getNodeAPIConfiguration": self._configuration,
             "getNodeInfo": self._info,
             "getTipInfo": self._tip_info,
-            "getTransactionsToApprove": self._to_approve,
+            "getTransactionsToApprove": attachment.to_approve,
             "getTrytes": self._trytes,
             "pruneDatabase": ledger.prune,
             "searchConfirmedApprover": ledger.search_confirmed_approver,
-            "storeTransactions": self._store,
+            "storeTransactions": attachment.store,
             "wereAddressesSpentFrom": self._spent,
         }
         # Commands are found whatever their case.
@@ -103,7 +90,7 @@ class HornetApi:
         return Reply({**body, "duration": 0})
 
     async def _run(self, request: Request) -> Json:
-        parameters = _parse(request.body)
+        parameters = parse(request.body)
         said = parameters.get("command")
         if not isinstance(said, str):
             raise ApiError("error parsing command")
@@ -149,20 +136,20 @@ class HornetApi:
         }
 
     async def _balances(self, parameters: Mapping[str, object]) -> Json:
-        addresses = _list(parameters, "addresses")
+        addresses = read_list(parameters, "addresses")
         if not addresses:
             raise ApiError("No addresses provided")
-        plain = [_plain_address(address) for address in addresses]
+        plain = [plain_address(address) for address in addresses]
         self._require_synced()
         return queries.balances(self._node, plain)
 
     async def _find(self, parameters: Mapping[str, object]) -> Json:
-        addresses = _list(parameters, "addresses")
+        addresses = read_list(parameters, "addresses")
         search = queries.Search(
-            bundles=_list(parameters, "bundles"),
+            bundles=read_list(parameters, "bundles"),
             addresses=[address[:_HASH] for address in addresses],
-            tags=_list(parameters, "tags"),
-            approvees=_list(parameters, "approvees"),
+            tags=read_list(parameters, "tags"),
+            approvees=read_list(parameters, "approvees"),
         )
         hashes = queries.find(self._node, search)
         if parameters.get("valueOnly") is True:
@@ -176,7 +163,7 @@ class HornetApi:
         return record is not None and record.tx.value_i != 0
 
     async def _trytes(self, parameters: Mapping[str, object]) -> Json:
-        hashes = _list(parameters, "hashes")
+        hashes = read_list(parameters, "hashes")
         if len(hashes) > MAX_GET_TRYTES:
             raise ApiError(f"Too many hashes. Max. allowed: {MAX_GET_TRYTES}")
         for tx_hash in hashes:
@@ -185,7 +172,7 @@ class HornetApi:
         return {"trytes": queries.trytes_of(self._node, hashes)}
 
     async def _inclusion_states(self, parameters: Mapping[str, object]) -> Json:
-        hashes = _list(parameters, "transactions")
+        hashes = read_list(parameters, "transactions")
         for tx_hash in hashes:
             if not is_trytes(tx_hash, length=_HASH):
                 raise ApiError(f"Invalid reference hash supplied: {tx_hash}")
@@ -195,68 +182,12 @@ class HornetApi:
     async def _spent(self, parameters: Mapping[str, object]) -> Json:
         if self._devnet.faults.is_on(Fault.SPENT_UNAVAILABLE):
             raise ApiError("wereAddressesSpentFrom not available in this node")
-        addresses = _list(parameters, "addresses")
+        addresses = read_list(parameters, "addresses")
         if not addresses:
             raise ApiError("No addresses provided")
-        plain = [_plain_address(address) for address in addresses]
+        plain = [plain_address(address) for address in addresses]
         self._require_synced()
         return {"states": queries.spent_states(self._node, plain)}
-
-    async def _to_approve(self, parameters: Mapping[str, object]) -> Json:
-        if not self._is_synced():
-            raise ApiError("node is not synchronized", HTTPStatus.SERVICE_UNAVAILABLE)
-        if self._devnet.faults.is_on(Fault.NO_TIPS):
-            raise ApiError("no tips available", HTTPStatus.SERVICE_UNAVAILABLE)
-        trunk, branch = offered(self._node, count=2)
-        reference = parameters.get("reference")
-        if reference:
-            if not isinstance(reference, str) or not is_trytes(reference, length=_HASH):
-                raise ApiError("invalid reference hash supplied")
-            branch = reference
-        return {"trunkTransaction": trunk, "branchTransaction": branch}
-
-    async def _attach(self, parameters: Mapping[str, object]) -> Json:
-        wanted = self._devnet.config.min_weight_magnitude
-        asked = parameters.get("minWeightMagnitude")
-        if asked != wanted:
-            raise ApiError(
-                f"Wrong MinWeightMagnitude. requested: {asked}, expected: {wanted}"
-            )
-        trytes = _list(parameters, "trytes")
-        if not trytes:
-            raise ApiError("No trytes given.")
-        trunk = parameters.get("trunkTransaction")
-        branch = parameters.get("branchTransaction")
-        if not isinstance(trunk, str) or not is_trytes(trunk, length=_HASH):
-            raise ApiError("invalid trunk hash supplied")
-        if not isinstance(branch, str) or not is_trytes(branch, length=_HASH):
-            raise ApiError("invalid branch hash supplied")
-        if not all(is_trytes(each, length=_TRYTES) for each in trytes):
-            raise ApiError("invalid trytes")
-        try:
-            place = Place(trunk, branch, wanted)
-            return {"trytes": await self._desk.attach(trytes, place=place)}
-        except CancelledError as error:
-            raise ApiError("pow cancelled", HTTPStatus.INTERNAL_SERVER_ERROR) from error
-
-    async def _store(self, parameters: Mapping[str, object]) -> Json:
-        refusal = self._devnet.faults.get(Fault.STORE_REFUSED)
-        if refusal:
-            raise ApiError("invalid transaction" if refusal is True else str(refusal))
-        trytes = _list(parameters, "trytes")
-        if not trytes:
-            raise ApiError("No trytes provided")
-        for each in trytes:
-            if not is_trytes(each):
-                raise ApiError("invalid trytes")
-            if len(each) != _TRYTES:
-                raise ApiError("invalid transaction trytes")
-        try:
-            for each in trytes:
-                await self._devnet.store([each])
-        except InvalidTransactionError as error:
-            raise ApiError(_FLAWS[Flaw(error.code)]) from error
-        return {}
 
     async def _check_consistency(self, _: Mapping[str, object]) -> Json:
         return {"state": True}
@@ -267,28 +198,3 @@ class HornetApi:
 
     async def _neighbors(self, _: Mapping[str, object]) -> Json:
         return {"neighbors": []}
-
-
-def _parse(body: bytes) -> Mapping[str, object]:
-    try:
-        parsed = json.loads(body)
-    except ValueError as error:
-        raise ApiError("error parsing command") from error
-    if not isinstance(parsed, dict):
-        raise ApiError("error parsing command")
-    return parsed
-
-
-def _list(parameters: Mapping[str, object], name: str) -> list[str]:
-    values = parameters.get(name) or []
-    if not isinstance(values, list) or not all(isinstance(v, str) for v in values):
-        raise ApiError(
-            f"internal error: invalid {name}", HTTPStatus.INTERNAL_SERVER_ERROR
-        )
-    return values
-
-
-def _plain_address(address: str) -> str:
-    if len(address) in {_HASH, _HASH_WITH_CHECKSUM} and is_trytes(address):
-        return address[:_HASH]
-    raise ApiError(f"Invalid address: {address}")

@@ -6,7 +6,10 @@ from collections.abc import Sequence
 
 from hub.devnet.attaching import Place, attach_bundle
 from hub.devnet.config import ClockMs
+from hub.devnet.errors import InvalidTransactionError
+from hub.devnet.validation import Flaw
 from trinary.bundle import parse_transaction
+from trinary.errors import ValueRangeError
 from trinary.pow import Cancel
 
 
@@ -23,7 +26,7 @@ class PowDesk:
         self._cancel = Cancel()
 
     async def attach(self, trytes: Sequence[str], *, place: Place) -> list[str]:
-        """Attach a bundle; ``CancelledError`` of trinary when interrupted.
+        """Attach a bundle; trinary's ``CancelledError`` when interrupted.
 
         Args:
             trytes: 2673 trytes each, in any order.
@@ -31,12 +34,19 @@ class PowDesk:
 
         Returns:
             The attached trytes, tail first.
+
+        Raises:
+            InvalidTransactionError: A value is beyond the supply.
         """
+        try:
+            txs = [parse_transaction(each) for each in trytes]
+        except ValueRangeError as error:
+            raise InvalidTransactionError(Flaw.VALUE) from error
         async with self._busy:
             self._cancel = Cancel()
             records = await asyncio.to_thread(
                 attach_bundle,
-                [parse_transaction(each) for each in trytes],
+                txs,
                 place=place,
                 clock_ms=self._clock_ms,
                 cancel=self._cancel,

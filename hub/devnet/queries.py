@@ -5,13 +5,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from hub.devnet.attaching import Place
 from hub.devnet.coordinator import coordinator_address
 from hub.devnet.devnet import Devnet
 from hub.devnet.faults import Fault
 from hub.devnet.node import Milestone, Node
 from hub.devnet.tangle import Record
-from trinary.bundle import parse_transaction
 
 MILESTONE_START_INDEX: Final = 0
 UNKNOWN_TRYTES: Final = "9" * 2673
@@ -33,19 +31,6 @@ class Search:
     addresses: Sequence[str] = field(default=())
     tags: Sequence[str] = field(default=())
     approvees: Sequence[str] = field(default=())
-
-
-@dataclass(frozen=True, slots=True)
-class Attachment:
-    """What attachToTangle asks for.
-
-    Args:
-        place: Trunk, branch and weight.
-        trytes: 2673 trytes each.
-    """
-
-    place: Place
-    trytes: Sequence[str]
 
 
 def solid_milestone(node: Node) -> Milestone:
@@ -74,16 +59,13 @@ def node_info(devnet: Devnet) -> dict[str, object]:
     """
     node = devnet.node
     solid = solid_milestone(node)
-    pruned = node.faults.get(Fault.PRUNED_HISTORY)
     return {
         "latestMilestone": node.latest.hash,
         "latestMilestoneIndex": node.latest.index,
         "latestSolidSubtangleMilestone": solid.hash,
         "latestSolidSubtangleMilestoneIndex": solid.index,
         "milestoneStartIndex": MILESTONE_START_INDEX,
-        "lastSnapshottedMilestoneIndex": node.latest.index
-        if pruned is True
-        else pruned,
+        "lastSnapshottedMilestoneIndex": _pruned_until(node),
         "neighbors": 0,
         "time": devnet.clock_ms(),
         "tips": len(node.tips),
@@ -119,13 +101,13 @@ def visible(node: Node, tx_hash: str) -> Record | None:
     Returns:
         The record, or None.
     """
-    pruned = node.faults.get(Fault.PRUNED_HISTORY)
     confirmation = node.confirmations.get(tx_hash)
-    if not pruned or confirmation is None or tx_hash in node.milestone_transactions:
-        return node.tangle.get(tx_hash)
-    if pruned is not True and confirmation.index > int(pruned):
-        return node.tangle.get(tx_hash)
-    return None
+    is_pruned = (
+        confirmation is not None
+        and confirmation.index <= _pruned_until(node)
+        and tx_hash not in node.milestone_transactions
+    )
+    return None if is_pruned else node.tangle.get(tx_hash)
 
 
 def trytes_of(node: Node, hashes: Iterable[str]) -> list[str]:
@@ -242,13 +224,6 @@ def confirmed_values(node: Node, index: int) -> list[list[Record]]:
     return [list(bundle.records) for bundle in wanted]
 
 
-def in_bundle_order(trytes: Iterable[str]) -> list[str]:
-    """Sort transactions by their index.
-
-    Args:
-        trytes: 2673 trytes each.
-
-    Returns:
-        Index 0 first.
-    """
-    return sorted(trytes, key=lambda each: parse_transaction(each).current_index)
+def _pruned_until(node: Node) -> int:
+    wanted = node.faults.get(Fault.PRUNED_HISTORY)
+    return node.latest.index if wanted is True else int(wanted or 0)
