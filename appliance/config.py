@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The appliance's configuration: one strict TOML file, read once.
+
+An unknown key is an error, secrets are named by path and never written here,
+and every field says its unit. ``docs/configuration.md`` is generated from the
+descriptions below (``saltkeep-appliance config-reference``).
+"""
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from appliance.errors import ConfigError
+
+Role = Literal["hub", "operator", "auditor"]
+
+
+class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Common strictness of every table."""
+
+
+class Listen(_Section, frozen=True, kw_only=True):
+    """Where and as whom the appliance listens."""
+
+    host: Annotated[str, Meta(description="Address to bind.")] = "127.0.0.1"
+    port: Annotated[
+        int, Meta(ge=0, le=65535, description="TCP port; 0 picks a free one.")
+    ] = 9443
+    certificate: Annotated[
+        str, Meta(description="PEM path of the server certificate (serverAuth).")
+    ]
+    key: Annotated[str, Meta(description="PEM path of its private key, mode 0600.")]
+    client_ca: Annotated[
+        str, Meta(description="PEM path of the private CA that signs clients.")
+    ]
+
+
+class Client(_Section, frozen=True, kw_only=True):
+    """One client certificate and what it may do."""
+
+    name: Annotated[
+        str, Meta(min_length=1, description="Name in the journal and the log.")
+    ]
+    role: Annotated[
+        Role, Meta(description="`hub`, `operator` or `auditor`; one per certificate.")
+    ]
+    spki_sha256: Annotated[
+        str,
+        Meta(
+            pattern="^[0-9a-f]{64}$",
+            description="SHA-256 of the certificate's public key (SPKI), hex.",
+        ),
+    ]
+
+
+class Hsm(_Section, frozen=True, kw_only=True):
+    """The PKCS#11 token that holds the keys."""
+
+    profile: Annotated[
+        str, Meta(description="A profile of `hsm_profiles`, e.g. `softhsm2`.")
+    ]
+    module: Annotated[
+        str, Meta(description="Path of the PKCS#11 module; empty: the profile's.")
+    ] = ""
+    token_label: Annotated[str, Meta(description="Label of the token.")]
+    pin_file: Annotated[
+        str,
+        Meta(
+            description="File with the PIN, mode 0600. `credential:NAME` reads a"
+            " systemd credential, `fd:N` an open descriptor."
+        ),
+    ]
+    environment: Annotated[
+        dict[str, str],
+        Meta(description="Extra environment of the worker, e.g. `SOFTHSM2_CONF`."),
+    ] = {}
+    call_timeout_s: Annotated[
+        float, Meta(gt=0, description="Deadline of one HSM call, seconds.")
+    ] = 10.0
+    health_interval_s: Annotated[
+        float, Meta(gt=0, description="Seconds between two health checks.")
+    ] = 30.0
+
+
+class Derivation(_Section, frozen=True, kw_only=True):
+    """How much of the machine Argon2 may use."""
+
+    workers: Annotated[
+        int, Meta(ge=0, description="Concurrent Argon2 runs; 0: one per core.")
+    ] = 0
+    memory_budget_mib: Annotated[
+        int, Meta(ge=1, description="Memory all Argon2 runs may hold together, MiB.")
+    ] = 1024
+    allow_unlocked: Annotated[
+        bool,
+        Meta(
+            description="Start although memory can not be locked (demo and CI only)."
+        ),
+    ] = False
+
+
+class Limits(_Section, frozen=True, kw_only=True):
+    """Bounds on what one request may cost."""
+
+    max_transactions: Annotated[
+        int, Meta(ge=2, description="Transactions in one bundle.")
+    ] = 200
+    max_inputs: Annotated[int, Meta(ge=1, description="Inputs in one bundle.")] = 60
+    max_in_flight: Annotated[
+        int, Meta(ge=1, description="Requests worked on at once; more are deferred.")
+    ] = 32
+    request_timeout_s: Annotated[
+        float, Meta(gt=0, description="Deadline of one request, seconds.")
+    ] = 120.0
+    refusals_per_minute: Annotated[
+        int,
+        Meta(ge=1, description="Refusals journalled per client; more are deferred."),
+    ] = 120
+
+
+class Policy(_Section, frozen=True, kw_only=True):
+    """What may leave; amounts in iota, 0 means no limit."""
+
+    max_outside_per_bundle_i: Annotated[
+        int, Meta(ge=0, description="Value leaving our addresses in one bundle, iota.")
+    ] = 0
+    window_s: Annotated[
+        int, Meta(ge=1, description="Length of the sliding window, seconds.")
+    ] = 86_400
+    max_outside_per_window_i: Annotated[
+        int, Meta(ge=0, description="Value leaving in one window, iota.")
+    ] = 0
+    max_keys_per_window: Annotated[
+        int, Meta(ge=0, description="Keys spent in one window (draining by dust).")
+    ] = 0
+    min_input_i: Annotated[
+        int, Meta(ge=0, description="Smallest input worth a key, iota.")
+    ] = 0
+    presence_above_i: Annotated[
+        int, Meta(ge=0, description="Ask the panel for presence above this, iota.")
+    ] = 0
+    unseal_approvals: Annotated[
+        int, Meta(ge=1, description="Distinct operators needed to clear the latch.")
+    ] = 2
+
+
+class Config(_Section, frozen=True, kw_only=True):
+    """The whole file."""
+
+    state_dir: Annotated[
+        str, Meta(description="Folder of vault, journal and latches, mode 0700.")
+    ]
+    listen: Annotated[Listen, Meta(description="Where and as whom it listens.")]
+    hsm: Annotated[Hsm, Meta(description="The PKCS#11 token.")]
+    clients: Annotated[
+        list[Client], Meta(min_length=1, description="Certificates that may connect.")
+    ]
+    derivation: Annotated[Derivation, Meta(description="Argon2's share.")] = (
+        Derivation()
+    )
+    limits: Annotated[Limits, Meta(description="Bounds on one request.")] = Limits()
+    policy: Annotated[Policy, Meta(description="What may leave.")] = Policy()
+
+
+def load_config(path: Path) -> Config:
+    """Read and check a configuration file.
+
+    Relative paths in it are meant from the folder it lies in.
+
+    Args:
+        path: The TOML file.
+
+    Returns:
+        The configuration, its paths made absolute.
+
+    Raises:
+        ConfigError: If the file is missing, is not TOML, or holds an unknown
+            key, a wrong type, or the same client key twice.
+    """
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        config = msgspec.convert(raw, Config)
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is not TOML: {error}") from error
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{path}: {error}") from error
+    _require_distinct_clients(config, path)
+    return _with_absolute_paths(config, path.resolve().parent)
+
+
+def _require_distinct_clients(config: Config, path: Path) -> None:
+    for field in ("name", "spki_sha256"):
+        values = [getattr(client, field) for client in config.clients]
+        if len(set(values)) != len(values):
+            raise ConfigError(f"{path}: two clients share the same {field}")
+
+
+def _with_absolute_paths(config: Config, base: Path) -> Config:
+    def absolute(text: str) -> str:
+        special = not text or text.startswith(("credential:", "fd:"))
+        return text if special else str(base / text)
+
+    listen, hsm = config.listen, config.hsm
+    return msgspec.structs.replace(
+        config,
+        state_dir=absolute(config.state_dir),
+        listen=msgspec.structs.replace(
+            listen,
+            certificate=absolute(listen.certificate),
+            key=absolute(listen.key),
+            client_ca=absolute(listen.client_ca),
+        ),
+        hsm=msgspec.structs.replace(
+            hsm, module=absolute(hsm.module), pin_file=absolute(hsm.pin_file)
+        ),
+    )

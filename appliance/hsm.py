@@ -1,0 +1,333 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The appliance's side of the HSM: a supervised worker process and its verbs.
+
+One worker process owns the module (``appliance.hsm_worker``). Each call has a
+deadline; a worker that hangs or dies is killed, started and logged in again and
+the call is made once more; after that the fault is reported and the next call
+starts over. A refused PIN is never tried again: it leaves a latch file that bars
+every login until an operator removes it with ``saltkeep-appliance clear-pin``.
+
+All calls block: run them in a thread, never on the event loop.
+"""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from appliance.errors import HsmError, PinRefusedError
+from hsm_profiles import HsmProfile
+from trinary.memory import LockedBuffer
+
+_INHERITED: Final = ("PATH", "LANG", "PYTHONPATH", "LD_PRELOAD", "ASAN_OPTIONS")
+_START_TIMEOUT_S: Final = 30.0
+DATA_KEY_BYTES: Final = 32
+
+
+@dataclass(frozen=True, slots=True)
+class WrappedKey:
+    """A 32-byte data key as the HSM protects it.
+
+    Attributes:
+        kek_label: The key-encryption key.
+        wrap: ``aes-gcm`` or ``aes-cbc``.
+        nonce: Nonce or IV, hex.
+        ciphertext: Hex.
+    """
+
+    kek_label: str
+    wrap: str
+    nonce: str
+    ciphertext: str
+
+
+@dataclass(frozen=True, slots=True)
+class TokenAccess:
+    """How to reach and open one token.
+
+    Attributes:
+        profile: What this kind of token can do.
+        module: Path of the PKCS#11 module.
+        token_label: Which token.
+        environment: Extra environment variables of the worker.
+        call_timeout_s: Deadline of one call, in seconds.
+        pin_latch: File whose presence bars every login.
+    """
+
+    profile: HsmProfile
+    module: str
+    token_label: str
+    environment: dict[str, str]
+    call_timeout_s: float
+    pin_latch: Path
+
+
+class _Worker:
+    """One running worker process and the socket to it."""
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        ours, theirs = socket.socketpair()
+        inherited = {k: os.environ[k] for k in _INHERITED if k in os.environ}
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "appliance.hsm_worker", str(theirs.fileno())],
+            pass_fds=[theirs.fileno()],
+            env=inherited | environment,
+            stdin=subprocess.DEVNULL,
+        )
+        theirs.close()
+        self._socket = ours
+
+    def call(
+        self,
+        header: dict[str, Any],
+        body: bytes | memoryview,
+        *,
+        timeout_s: float,
+        into: memoryview | None = None,
+    ) -> tuple[dict[str, Any], bytes]:
+        """Send one frame and read the answer, its body into ``into`` if given.
+
+        Raises:
+            OSError: If the worker is gone or too slow.
+            HsmError: If the answer's body does not fill ``into``.
+        """
+        self._socket.settimeout(timeout_s)
+        text = json.dumps(header).encode()
+        self._socket.sendall(len(text).to_bytes(4) + text + len(body).to_bytes(4))
+        self._socket.sendall(body)
+        reply = json.loads(self._read(self._read_size()))
+        size = self._read_size()
+        if into is None:
+            return reply, self._read(size)
+        if not reply["error"] and size != len(into):
+            raise HsmError(f"the HSM returned {size} bytes, expected {len(into)}")
+        self._read_into(into[:size])
+        return reply, b""
+
+    def _read_size(self) -> int:
+        return int.from_bytes(self._read(4))
+
+    def _read(self, size: int) -> bytes:
+        data = bytearray(size)
+        self._read_into(memoryview(data))
+        return bytes(data)
+
+    def _read_into(self, target: memoryview) -> None:
+        done = 0
+        while done < len(target):
+            count = self._socket.recv_into(target[done:])
+            if not count:
+                raise ConnectionResetError("the HSM worker ended")
+            done += count
+
+    def kill(self) -> None:
+        """End the process and reap it."""
+        self._socket.close()
+        self._process.kill()
+        self._process.wait()
+
+
+class Hsm:
+    """The verbs the appliance needs from a token; thread-safe, one at a time.
+
+    Args:
+        access: Which token and how to open it.
+        pin: The PIN in locked memory; kept, and wiped by ``close``.
+    """
+
+    def __init__(self, access: TokenAccess, pin: LockedBuffer) -> None:
+        self._access = access
+        self._pin = pin
+        self._lock = threading.Lock()
+        self._worker: _Worker | None = None
+        self.restarts = 0
+
+    @property
+    def profile(self) -> HsmProfile:
+        """What this kind of token can do."""
+        return self._access.profile
+
+    def __repr__(self) -> str:
+        return f"Hsm(token_label={self._access.token_label!r}, pin=REDACTED)"
+
+    def generate_key(self, *, role: str, label: str, key_id: bytes) -> None:
+        """Make a non-extractable key.
+
+        Args:
+            role: ``kek`` (AES-256), ``mac`` (HMAC) or ``identity`` (EC P-256).
+            label: Its label, not in use yet.
+            key_id: Its CKA_ID.
+
+        Raises:
+            HsmError: If the token refuses.
+        """
+        bits = 256 if role == "kek" else self.profile.mac_key_bits
+        header = {"op": "generate", "role": role, "label": label, "bits": bits}
+        self._call(header | {"id": key_id.hex()})
+
+    def require_safe_key(self, *, label: str, object_class: int) -> None:
+        """Refuse a key that could leave the token.
+
+        Args:
+            label: Which key; exactly one must carry the label.
+            object_class: CKO number: 4 secret key, 3 private key.
+
+        Raises:
+            HsmError: If it is missing, ambiguous or extractable.
+        """
+        header = {"op": "check-key", "label": label, "class": object_class}
+        unsafe = self._call(header)[0]["unsafe"]
+        if unsafe:
+            raise HsmError(f"HSM key {label!r} is not as made: {', '.join(unsafe)}")
+
+    def wrap(self, data_key: memoryview, *, kek_label: str, aad: bytes) -> WrappedKey:
+        """Encrypt a 32-byte data key under the KEK."""
+        wrap = self.profile.wrap
+        header = {"op": "encrypt", "label": kek_label, "wrap": wrap, "aad": aad.hex()}
+        reply, ciphertext = self._call(header, data_key)
+        return WrappedKey(kek_label, wrap, reply["nonce"], ciphertext.hex())
+
+    def unwrap(self, wrapped: WrappedKey, *, aad: bytes, into: memoryview) -> None:
+        """Decrypt a data key straight into a 32-byte locked buffer.
+
+        Raises:
+            HsmError: If the token refuses or the key was altered.
+        """
+        header = {"op": "decrypt", "label": wrapped.kek_label, "wrap": wrapped.wrap}
+        header |= {"nonce": wrapped.nonce, "aad": aad.hex()}
+        self._call(header, bytes.fromhex(wrapped.ciphertext), into=into)
+
+    def mac(self, data: bytes, *, label: str) -> bytes:
+        """Return HMAC-SHA256 of ``data`` under a key in the token (32 bytes)."""
+        return self._call({"op": "mac", "label": label}, data)[1]
+
+    def sign_digest(self, digest: bytes, *, label: str) -> bytes:
+        """Return an ECDSA P-256 signature of a SHA-256 digest: r, s (64 bytes)."""
+        return self._call({"op": "sign", "label": label}, digest)[1]
+
+    def public_point(self, *, label: str) -> bytes:
+        """Return the identity key's uncompressed EC point (65 bytes)."""
+        return self._call({"op": "public-key", "label": label})[1]
+
+    def random_into(self, target: memoryview) -> None:
+        """Fill ``target`` with the token's random bytes XOR the system's."""
+        self._call({"op": "random", "bytes": len(target)}, into=target)
+        for position, byte in enumerate(os.urandom(len(target))):
+            target[position] ^= byte
+
+    def close(self) -> None:
+        """End the worker and wipe the PIN."""
+        with self._lock:
+            self._stop()
+            self._pin.close()
+
+    def _call(
+        self,
+        header: dict[str, Any],
+        body: bytes | memoryview = b"",
+        *,
+        into: memoryview | None = None,
+    ) -> tuple[dict[str, Any], bytes]:
+        with self._lock:
+            try:
+                reply, data = self._attempt(header, body, into)
+            except OSError:  # the worker hung or died: once more with a new one
+                self._stop()
+                self.restarts += 1
+                reply, data = self._second_attempt(header, body, into)
+        if reply["error"]:
+            raise HsmError(f"HSM {header['op']}: {reply['message']}")
+        return reply, data
+
+    def _second_attempt(
+        self, header: dict[str, Any], body: bytes | memoryview, into: memoryview | None
+    ) -> tuple[dict[str, Any], bytes]:
+        try:
+            return self._attempt(header, body, into)
+        except OSError as error:
+            self._stop()
+            raise HsmError(
+                f"the HSM worker failed twice on {header['op']}: {error}; check the"
+                " token and its module"
+            ) from error
+
+    def _attempt(
+        self, header: dict[str, Any], body: bytes | memoryview, into: memoryview | None
+    ) -> tuple[dict[str, Any], bytes]:
+        worker = self._worker or self._start()
+        timeout_s = self._access.call_timeout_s
+        return worker.call(header, body, timeout_s=timeout_s, into=into)
+
+    def _start(self) -> _Worker:
+        access = self._access
+        if access.pin_latch.exists():
+            raise PinRefusedError(
+                f"the token refused the PIN before ({access.pin_latch}); correct the"
+                " PIN, then run `saltkeep-appliance clear-pin`"
+            )
+        worker = _Worker(access.environment)
+        header = {"op": "open", "module": access.module}
+        header |= {"token_label": access.token_label}
+        try:
+            reply, _ = worker.call(header, self._pin.view, timeout_s=_START_TIMEOUT_S)
+        except OSError:
+            worker.kill()
+            raise
+        if reply["error"]:
+            worker.kill()
+            self._raise_login_error(reply)
+        self._worker = worker
+        return worker
+
+    def _raise_login_error(self, reply: dict[str, Any]) -> None:
+        if reply["error"] != "pin":
+            raise HsmError(f"cannot open the token: {reply['message']}")
+        self._access.pin_latch.write_text(reply["message"] + "\n")
+        raise PinRefusedError(
+            f"the token refused the PIN ({reply['message']}); not tried again, since"
+            " tokens lock themselves. Correct it, then `saltkeep-appliance clear-pin`"
+        )
+
+    def _stop(self) -> None:
+        if self._worker is not None:
+            with suppress(OSError):
+                self._worker.kill()
+            self._worker = None
+
+
+def initialise_token(
+    access: TokenAccess, *, officer_pin: str, user_pin: str
+) -> None:
+    """Initialise a free slot of the module as a new token.
+
+    Args:
+        access: Module, label and environment; nothing is opened.
+        officer_pin: The security officer's PIN.
+        user_pin: The PIN the appliance will log in with.
+
+    Raises:
+        HsmError: If the profile needs the vendor's own tool, or a call fails.
+    """
+    if access.profile.initialise != "c-init-token":
+        raise HsmError(
+            f"{access.profile.title} is initialised with its vendor's tool; see"
+            " docs/hsm.md"
+        )
+    worker = _Worker(access.environment)
+    header = {"op": "init-token", "module": access.module}
+    header |= {"token_label": access.token_label}
+    pins = json.dumps([officer_pin, user_pin]).encode()
+    try:
+        reply, _ = worker.call(header, pins, timeout_s=_START_TIMEOUT_S)
+    except OSError as error:
+        raise HsmError(f"token initialisation ended early: {error}") from error
+    finally:
+        worker.kill()
+    if reply["error"]:
+        raise HsmError(f"token initialisation failed: {reply['message']}")

@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where an installation keeps things, and how its secrets are read in."""
+
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from appliance.config import Config
+from appliance.errors import ConfigError
+from appliance.hsm import Hsm, TokenAccess
+from hsm_profiles import ProfileError, load_profile
+from trinary.memory import LockedBuffer
+
+_MAX_PIN_BYTES: Final = 255
+_MAX_SALT_BYTES: Final = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """The files of one state folder.
+
+    Attributes:
+        folder: The folder itself, mode 0700.
+    """
+
+    folder: Path
+
+    @property
+    def vault(self) -> Path:
+        """The vault file."""
+        return self.folder / "vault.json"
+
+    @property
+    def journal(self) -> Path:
+        """The journal's database."""
+        return self.folder / "journal.db"
+
+    @property
+    def latch(self) -> Path:
+        """The seal latch."""
+        return self.folder / "seal.latch"
+
+    @property
+    def pin_latch(self) -> Path:
+        """Present while the token has refused the PIN."""
+        return self.folder / "pin.latch"
+
+
+def token_access(config: Config) -> TokenAccess:
+    """Return how the configured token is reached.
+
+    Raises:
+        ConfigError: If profile or module are not to be had.
+    """
+    try:
+        profile = load_profile(config.hsm.profile)
+        module = config.hsm.module or profile.find_module()
+    except ProfileError as error:
+        raise ConfigError(str(error)) from error
+    return TokenAccess(
+        profile=profile,
+        module=module,
+        token_label=config.hsm.token_label,
+        environment=config.hsm.environment,
+        call_timeout_s=config.hsm.call_timeout_s,
+        pin_latch=Paths(Path(config.state_dir)).pin_latch,
+    )
+
+
+def open_hsm(config: Config) -> Hsm:
+    """Return the configured HSM; nothing is started before its first call."""
+    access = token_access(config)
+    pin = read_pin(
+        config.hsm.pin_file, allow_unlocked=config.derivation.allow_unlocked
+    )
+    return Hsm(access, pin)
+
+
+def read_pin(source: str, *, allow_unlocked: bool) -> LockedBuffer:
+    """Read the token's PIN once, straight into locked memory.
+
+    Args:
+        source: A path (mode 0600 or stricter), ``credential:NAME`` (systemd) or
+            ``fd:N``.
+        allow_unlocked: Go on where memory can not be locked.
+
+    Returns:
+        The PIN without a final line end.
+
+    Raises:
+        ConfigError: If it is missing, empty, too long or readable by others.
+    """
+    return _read_secret(source, _MAX_PIN_BYTES, allow_unlocked=allow_unlocked)
+
+
+def read_salt(source: str, *, allow_unlocked: bool) -> LockedBuffer:
+    """Read a salt to be imported; see ``read_pin`` for the arguments.
+
+    Returns:
+        The salt without a final line end.
+
+    Raises:
+        ConfigError: If it is missing, empty, too long or readable by others.
+    """
+    return _read_secret(source, _MAX_SALT_BYTES, allow_unlocked=allow_unlocked)
+
+
+def _read_secret(source: str, max_bytes: int, *, allow_unlocked: bool) -> LockedBuffer:
+    descriptor = _open_secret(source)
+    try:
+        with LockedBuffer(max_bytes + 1, allow_unlocked=allow_unlocked) as buffer:
+            size = os.readv(descriptor, [buffer.view])
+            while size and buffer.view[size - 1] in b"\r\n":
+                size -= 1
+            if not 0 < size <= max_bytes:
+                raise ConfigError(f"the secret in {source} has 1 to {max_bytes} bytes")
+            secret = LockedBuffer(size, allow_unlocked=allow_unlocked)
+            secret.view[:] = buffer.view[:size]
+            return secret
+    finally:
+        os.close(descriptor)
+
+
+def _open_secret(source: str) -> int:
+    if source.startswith("fd:"):
+        return os.dup(int(source.removeprefix("fd:")))
+    path = Path(source)
+    if source.startswith("credential:"):
+        folder = os.environ.get("CREDENTIALS_DIRECTORY", "")
+        if not folder:
+            raise ConfigError("no systemd credentials here ($CREDENTIALS_DIRECTORY)")
+        path = Path(folder) / source.removeprefix("credential:")
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise ConfigError(f"cannot read the secret {path}: {error.strerror}") from error
+    if os.fstat(descriptor).st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        os.close(descriptor)
+        raise ConfigError(f"{path} holds a secret: make it mode 0600")
+    return descriptor

@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The path to an address: derive twice, compare, receipt, journal, release."""
+
+from dataclasses import dataclass
+
+from appliance.derivation import Derivation
+from appliance.errors import BadRequestError, BrokenInvariantError, RefusedError
+from appliance.intent import Commitment, commit
+from appliance.journal import IssuedRecord, Journal, require_same_issue
+from appliance.receipt import make_receipt
+from appliance.steps import Steps
+from appliance.threads import OwnerThread
+from appliance.vault import Generation, Vault
+from appliance.wire import IssueAddress
+from failpoints import failpoint
+
+_COMMITMENT_CHARACTERS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Issuing:
+    """Gives out addresses of the current generation.
+
+    Attributes:
+        journal: Where they are recorded.
+        journal_thread: Its thread.
+        vault: Where the salt comes from.
+        hsm_thread: The HSM's thread.
+        derivation: Argon2's threads.
+    """
+
+    journal: Journal
+    journal_thread: OwnerThread
+    vault: Vault
+    hsm_thread: OwnerThread
+    derivation: Derivation
+
+    async def issue(
+        self, request: IssueAddress, *, client: str, steps: Steps
+    ) -> IssuedRecord:
+        """Answer with the address of a fresh seed UUID.
+
+        Args:
+            request: The UUID and whom the address is for.
+            client: Who asks.
+            steps: Receives the time of each step.
+
+        Returns:
+            What is now recorded; the same again if it was asked before.
+
+        Raises:
+            BadRequestError: If the user commitment is malformed.
+            RefusedError: ``seed-uuid``, or ``seed-uuid-known`` if the UUID is
+                spent or was issued with other content.
+            BrokenInvariantError: If two derivations disagree.
+        """
+        _require_commitment(request.user_commitment)
+        commitment = commit(request.seed_uuid)
+        with steps("look"):
+            earlier = await self.journal_thread(self.journal.find_issued, commitment)
+            if earlier is not None:
+                return require_same_issue(earlier, request.user_commitment)
+            if await self.journal_thread(self.journal.is_spent, commitment):
+                raise RefusedError("seed-uuid-known", "this seed UUID is spent")
+        failpoint("appliance.issue.before-derive")
+        generation = self.vault.issuing
+        with steps("derive"):
+            address = await self._derive_twice(request.seed_uuid, generation)
+        failpoint("appliance.issue.after-derive")
+        with steps("receipt"):
+            record = await self._receipted(request, commitment, address, generation)
+        failpoint("appliance.issue.after-receipt")
+        with steps("journal"):
+            return await self.journal_thread(
+                self.journal.commit_issue, record, client=client
+            )
+
+    async def _derive_twice(self, seed_uuid: str, generation: Generation) -> str:
+        salt = await self.hsm_thread(self.vault.open_salt, generation.id)
+        seeds = await self.derivation.seeds(
+            [seed_uuid, seed_uuid],
+            salt=salt,
+            parameters=generation.argon2,
+            level=generation.security_level,
+        )
+        try:
+            first, second = await self.derivation.compute(
+                lambda: (seeds.address(0), seeds.address(1))
+            )
+        finally:
+            seeds.close()
+        if first != second:
+            raise BrokenInvariantError(
+                "two derivations of one seed UUID disagree: memory or CPU is faulty",
+                code="derivations-disagree",
+            )
+        return first
+
+    async def _receipted(
+        self,
+        request: IssueAddress,
+        commitment: Commitment,
+        address: str,
+        generation: Generation,
+    ) -> IssuedRecord:
+        claims = {
+            "network": generation.network,
+            "address": address,
+            "generation": generation.id,
+            "security_level": generation.security_level,
+            "commitment": commitment,
+            "user_commitment": request.user_commitment,
+            "issued_at": self.journal.now_ms() // 1000,
+        }
+        receipt = await self.hsm_thread(
+            make_receipt,
+            claims,
+            point=self.vault.identity_point,
+            sign_digest=self.vault.sign_digest,
+        )
+        return IssuedRecord(
+            commitment,
+            address,
+            generation.id,
+            generation.security_level,
+            request.user_commitment,
+            receipt,
+        )
+
+
+def _require_commitment(text: str) -> None:
+    hexadecimal = set(text) <= set("0123456789abcdef")
+    if text and (len(text) != _COMMITMENT_CHARACTERS or not hexadecimal):
+        raise BadRequestError("user_commitment is 64 hex characters, or empty")

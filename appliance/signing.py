@@ -1,0 +1,311 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The only path to a signature.
+
+Understand the bundle, look whether it was signed before, match it with what was
+issued, derive its keys, decide, confirm presence, commit the keys as spent (synced
+to disk), and only then sign. ``Signing.sign`` is that path, on one screen.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from appliance.config import Policy
+from appliance.derivation import Derivation, Seeds
+from appliance.errors import (
+    BadRequestError,
+    BrokenInvariantError,
+    DeferredError,
+    RefusedError,
+)
+from appliance.intent import Commitment, Transfer, TransferInput, understand
+from appliance.journal import (
+    IssuedRecord,
+    Journal,
+    SignedRecord,
+    is_recorded,
+    require_unspent,
+)
+from appliance.panel import Presence
+from appliance.policy import (
+    Approved,
+    Denied,
+    Postponed,
+    Usage,
+    decide,
+    outside_value_i,
+)
+from appliance.steps import Steps
+from appliance.threads import OwnerThread
+from appliance.vault import Vault
+from appliance.wire import InputSignature, SignTransfer
+from failpoints import failpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Signing:
+    """Signs transfers it understands, each key once.
+
+    Attributes:
+        journal: Which keys are spent.
+        journal_thread: Its thread.
+        vault: Where the salt comes from.
+        hsm_thread: The HSM's thread.
+        derivation: Argon2's threads.
+        policy: The limits in force.
+        presence: Who is asked for presence.
+    """
+
+    journal: Journal
+    journal_thread: OwnerThread
+    vault: Vault
+    hsm_thread: OwnerThread
+    derivation: Derivation
+    policy: Policy
+    presence: Presence
+
+    async def sign(
+        self, request: SignTransfer, *, client: str, steps: Steps
+    ) -> list[InputSignature]:
+        """Return the signatures of a bundle, or say why not.
+
+        Args:
+            request: All transactions, the claims, the hash believed.
+            client: Who asks.
+            steps: Receives the time of each step.
+
+        Returns:
+            One signature per input; byte-identical if it was signed before.
+
+        Raises:
+            RefusedError: Final; the caller journals it.
+            DeferredError: Nothing was decided.
+            BrokenInvariantError: A derivation differs from its record.
+        """
+        failpoint("appliance.sign.received")
+        with steps("understand"):
+            transfer = understand(request, levels=self._levels())
+        failpoint("appliance.sign.understood")
+        with steps("look"):
+            if await self._was_signed(transfer):  # no policy, no presence: same bytes
+                return await self._sign_again(transfer, steps)
+            own = await self._match_records(transfer)
+        async with self._derived(transfer, steps) as seeds:
+            failpoint("appliance.sign.derived")
+            with steps("decide"):
+                usage = await self._usage(client)
+                approval = self._decide(transfer, own, usage)
+                if approval.needs_presence:
+                    outside_i = outside_value_i(transfer, own)
+                    await self.presence.confirm(transfer, outside_i=outside_i)
+            failpoint("appliance.sign.decided")
+            with steps("journal"):
+                await self._commit(transfer, own, client)
+            failpoint("appliance.sign.committed")
+            with steps("sign"):
+                return await self._signatures(transfer, seeds)
+
+    async def fetch(self, bundle_hash: str, *, steps: Steps) -> tuple[
+        SignedRecord, list[InputSignature]
+    ]:
+        """Return a bundle signed earlier, with the same signatures.
+
+        Args:
+            bundle_hash: Which.
+            steps: Receives the time of each step.
+
+        Returns:
+            The record and the signatures.
+
+        Raises:
+            BadRequestError: ``unknown-bundle`` if it was never signed here.
+        """
+        record = await self.journal_thread(self.journal.find_signed, bundle_hash)
+        if record is None:
+            raise BadRequestError(
+                f"bundle {bundle_hash} was never signed here", code="unknown-bundle"
+            )
+        request = SignTransfer(
+            request_id="",
+            transactions=list(record.transactions),
+            bundle_hash=bundle_hash,
+            inputs=list(record.claims),
+            own_outputs=[n for n, t in enumerate(record.transactions) if t.value_i > 0],
+        )
+        transfer = understand(request, levels=self._levels())
+        return record, await self._sign_again(transfer, steps)
+
+    def _levels(self) -> dict[int, int]:
+        return {i: g.security_level for i, g in self.vault.generations.items()}
+
+    async def _was_signed(self, transfer: Transfer) -> bool:
+        """Say whether every key is recorded for exactly this hash.
+
+        Raises:
+            RefusedError: If a key is spent for another, or the hash was refused.
+        """
+        spent = await self.journal_thread(
+            self.journal.spent_hashes, transfer.commitments
+        )
+        if is_recorded(transfer, spent):
+            return True
+        require_unspent(transfer, spent)
+        refusal = await self.journal_thread(
+            self.journal.refusal_of, transfer.bundle_hash
+        )
+        if refusal is not None:
+            raise RefusedError(refusal[0], f"refused before: {refusal[1]}")
+        return False
+
+    async def _sign_again(
+        self, transfer: Transfer, steps: Steps
+    ) -> list[InputSignature]:
+        async with self._derived(transfer, steps) as seeds:
+            with steps("sign"):
+                return await self._signatures(transfer, seeds)
+
+    async def _match_records(self, transfer: Transfer) -> set[str]:
+        """Match inputs and outputs with what was issued.
+
+        Returns:
+            The addresses among the outputs that are ours and unspent.
+
+        Raises:
+            RefusedError: ``foreign-input``, ``output-spent`` or ``own-output``.
+        """
+        addresses = [entry.address for entry in transfer.inputs]
+        addresses += [output.address for output in transfer.outputs]
+        records = await self.journal_thread(self.journal.issued_records, addresses)
+        for entry in transfer.inputs:
+            _require_issued(entry, records.get(entry.address))
+        ours = {o.address: records[o.address] for o in transfer.outputs
+                if o.address in records}
+        spent = await self.journal_thread(
+            self.journal.spent_hashes, [r.commitment for r in ours.values()]
+        )
+        for output in transfer.outputs:
+            record = ours.get(output.address)
+            if record is not None and record.commitment in spent:
+                raise RefusedError(
+                    "output-spent",
+                    f"output {output.index} goes to an address that has signed",
+                )
+            if record is None and output.claimed_own:
+                raise RefusedError(
+                    "own-output", f"output {output.index} is none of our addresses"
+                )
+        return set(ours)
+
+    @asynccontextmanager
+    async def _derived(
+        self, transfer: Transfer, steps: Steps
+    ) -> AsyncIterator["_TransferSeeds"]:
+        """Regenerate every key in locked memory; wiped when the block ends."""
+        keys = _TransferSeeds({}, [])
+        try:
+            with steps("derive"):
+                for generation_id in sorted({i.generation for i in transfer.inputs}):
+                    await self._derive_generation(transfer, generation_id, keys)
+            yield keys
+        finally:
+            for seeds in keys.opened:
+                seeds.close()
+
+    async def _derive_generation(
+        self, transfer: Transfer, generation_id: int, keys: "_TransferSeeds"
+    ) -> None:
+        generation = self.vault.generations[generation_id]
+        inputs = [i for i in transfer.inputs if i.generation == generation_id]
+        salt = await self.hsm_thread(self.vault.open_salt, generation_id)
+        seeds = await self.derivation.seeds(
+            [entry.seed_uuid for entry in inputs],
+            salt=salt,
+            parameters=generation.argon2,
+            level=generation.security_level,
+        )
+        keys.opened.append(seeds)
+        derived = await self.derivation.compute(
+            lambda: [seeds.address(n) for n in range(len(inputs))]
+        )
+        for position, entry in enumerate(inputs):
+            if derived[position] != entry.address:
+                raise BrokenInvariantError(
+                    f"input {entry.index} derives to another address than was issued"
+                    " for it: salt, memory or CPU is not what it was",
+                    code="derivations-disagree",
+                )
+            keys.place[entry.commitment] = (seeds, position)
+
+    async def _usage(self, client: str) -> Usage:
+        return await self.journal_thread(
+            self.journal.usage, client=client, window_s=self.policy.window_s
+        )
+
+    def _decide(self, transfer: Transfer, own: set[str], usage: Usage) -> Approved:
+        outside_i = outside_value_i(transfer, own)
+        decision = decide(
+            transfer=transfer, outside_i=outside_i, usage=usage, policy=self.policy
+        )
+        match decision:
+            case Approved():
+                return decision
+            case Denied(rule, message):
+                raise RefusedError(f"policy-{rule}", message)
+            case Postponed(rule, message, retry_after_s):
+                raise DeferredError(rule, message, retry_after_s=retry_after_s)
+
+    async def _commit(self, transfer: Transfer, own: set[str], client: str) -> None:
+        def decide_again(usage: Usage) -> int:
+            self._decide(transfer, own, usage)
+            return outside_value_i(transfer, own)
+
+        await self.journal_thread(
+            self.journal.commit_signature,
+            transfer,
+            client=client,
+            window_s=self.policy.window_s,
+            decide=decide_again,
+        )
+
+    async def _signatures(
+        self, transfer: Transfer, keys: "_TransferSeeds"
+    ) -> list[InputSignature]:
+        def sign_all() -> list[InputSignature]:
+            return [
+                InputSignature(
+                    entry.index, keys.sign(entry.commitment, transfer.bundle_hash)
+                )
+                for entry in transfer.inputs
+            ]
+
+        signatures = await self.derivation.compute(sign_all)
+        failpoint("appliance.sign.signed")
+        return signatures
+
+
+@dataclass(slots=True)
+class _TransferSeeds:
+    """Where each input's seed lies."""
+
+    place: dict[Commitment, tuple[Seeds, int]]
+    opened: list[Seeds]
+
+    def sign(self, commitment: Commitment, bundle_hash: str) -> list[str]:
+        seeds, position = self.place[commitment]
+        return seeds.sign(position, bundle_hash=bundle_hash)
+
+
+def _require_issued(entry: TransferInput, record: IssuedRecord | None) -> None:
+    if record is None or record.commitment != entry.commitment:
+        raise RefusedError(
+            "foreign-input",
+            f"input {entry.index} takes from an address that was not issued for its"
+            " seed UUID",
+        )
+    if record.generation != entry.generation:
+        raise RefusedError(
+            "foreign-input",
+            f"input {entry.index} was issued by generation {record.generation}, the"
+            f" claim names {entry.generation}",
+        )
+
