@@ -79,6 +79,7 @@ class _Lib:
         threads: int,
         start: bytes,
         start_trytes: int,
+        width_bits: int,
         cancel: CData,
         out: CData,
     ) -> int: ...

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Build ``trinary._kernel``, the C kernel, with cffi in API mode.
 
-setuptools reads ``ffibuilder`` from here (``cffi-modules``); run as a program
-this file compiles in place, for work in a checkout. In API mode every call
-releases the interpreter lock.
+setuptools reads ``ffibuilder`` from here (``cffi-modules``). Run as a program,
+for work in a checkout, this file compiles in place; with a folder as argument
+it puts a copy of the whole package there and compiles that, so that a sanitized
+build does not replace the one in use. In API mode every call releases the
+interpreter lock.
 
 Environment:
     SALTKEEP_SANITIZE: A value for ``-fsanitize=``, such as
@@ -12,6 +14,7 @@ Environment:
 
 import os
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
@@ -94,10 +97,13 @@ def make_builder() -> FFI:
     return builder
 
 
-def compile_in_place() -> Path:
-    """Compile in a scratch folder and put the module beside this file.
+def compile_into(package: Path) -> Path:
+    """Compile in a scratch folder and put the module into a package.
 
     The module is replaced in one step: programs that run keep the old one.
+
+    Args:
+        package: The folder of this package, or of a copy of it.
 
     Returns:
         Where the module now is.
@@ -105,14 +111,28 @@ def compile_in_place() -> Path:
     with tempfile.TemporaryDirectory() as scratch:
         shutil.copytree(_HERE / "kernel", Path(scratch) / "trinary" / "kernel")
         built = Path(make_builder().compile(tmpdir=scratch))
-        target = _HERE / built.name
+        target = package / built.name
         staged = target.with_suffix(f".{os.getpid()}")
         shutil.copy(built, staged)
         staged.replace(target)
     return target
 
 
+def main(arguments: list[str]) -> None:
+    """Compile in place, or a copy of the package.
+
+    Args:
+        arguments: None, or the folder that is to hold the copy.
+    """
+    package = _HERE
+    if arguments:
+        package = Path(arguments[0]) / "trinary"
+        left_out = shutil.ignore_patterns("*.so", "__pycache__")
+        shutil.copytree(_HERE, package, ignore=left_out, dirs_exist_ok=True)
+    compile_into(package)
+
+
 ffibuilder = make_builder()
 
 if __name__ == "__main__":
-    compile_in_place()
+    main(sys.argv[1:])

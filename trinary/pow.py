@@ -23,6 +23,7 @@ from trinary.trytes import (
 NONCE_TRYTES: Final = 27
 WEIGHT_MAGNITUDE_MAX: Final = 243
 THREADS_MAX: Final = 729
+_WIDEST: Final = 0
 
 
 class Cancel:
@@ -88,6 +89,7 @@ def find_nonce(
         threads,
         start.encode("ascii"),
         NONCE_TRYTES,
+        _WIDEST,
         flag,
         out,
     )

@@ -60,9 +60,11 @@ int sk_address_from_signature(const char *fragments, size_t fragments_trytes,
                               const char *bundle_hash, size_t hash_trytes,
                               char *out_81);
 
+/* `width_bits` of 0 takes the widest vectors that this processor has, which
+ * sk_pow_width_bits() tells; 128 and 256 are for tests. */
 int sk_pow(const char *trytes, size_t length_trytes, int min_weight_magnitude,
            int threads, const char *start, size_t start_trytes,
-           const int32_t *cancel, char *out_27);
+           int width_bits, const int32_t *cancel, char *out_27);
 int sk_pow_width_bits(void);
 int sk_cancel(int32_t *cancel);
 

@@ -140,9 +140,19 @@ static void run_all(worker *workers, int count)
         pthread_join(workers[i].handle, NULL);
 }
 
-static int run_search(sk_pow_search *search, int threads)
+/* The engine of a width, or NULL when this processor can not run it. */
+static const sk_pow_engine *engine_of(int width_bits)
 {
-    const sk_pow_engine *engine = best_engine();
+    const sk_pow_engine *best = best_engine();
+
+    if (width_bits == 0 || width_bits == best->width_bits)
+        return best;
+    return width_bits == 128 ? &sk_pow_engine_128 : NULL;
+}
+
+static int run_search(sk_pow_search *search, const sk_pow_engine *engine,
+                      int threads)
+{
     worker *workers = calloc((size_t)threads, sizeof *workers);
     int status = SK_OK;
 
@@ -168,8 +178,9 @@ static int run_search(sk_pow_search *search, int threads)
 
 int sk_pow(const char *trytes, size_t length_trytes, int min_weight_magnitude,
            int threads, const char *start, size_t start_trytes,
-           const int32_t *cancel, char *out_27)
+           int width_bits, const int32_t *cancel, char *out_27)
 {
+    const sk_pow_engine *engine = engine_of(width_bits);
     sk_pow_search search = {.min_weight_magnitude = min_weight_magnitude,
                             .cancel = cancel};
     int status;
@@ -177,11 +188,11 @@ int sk_pow(const char *trytes, size_t length_trytes, int min_weight_magnitude,
     if (length_trytes != TRANSACTION_TRYTES || start_trytes != NONCE_TRYTES)
         return SK_ERR_LENGTH;
     if (min_weight_magnitude < 1 || min_weight_magnitude > WEIGHT_MAX ||
-        threads < 1 || threads > THREADS_MAX)
+        threads < 1 || threads > THREADS_MAX || engine == NULL)
         return SK_ERR_RANGE;
     status = prepare_search(&search, trytes, start);
     if (status == SK_OK)
-        status = run_search(&search, threads);
+        status = run_search(&search, engine, threads);
     if (status == SK_OK)
         status = check_nonce(&search);
     if (status == SK_OK)
