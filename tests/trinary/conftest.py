@@ -5,6 +5,7 @@ import hashlib
 import json
 import warnings
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -41,12 +42,10 @@ class Oracle:
     def __init__(self) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            import iota  # noqa: PLC0415 - its import warns
-            import iota.crypto.addresses  # noqa: PLC0415
-            import iota.crypto.kerl.conv  # noqa: PLC0415
-            import iota.crypto.pycurl  # noqa: PLC0415
-            import iota.crypto.signing  # noqa: PLC0415
-        self._iota = iota
+            # Importing it warns, and the parts are reached through the whole.
+            self._iota = import_module("iota")
+            for part in ("addresses", "kerl.conv", "pycurl", "signing"):
+                import_module(f"iota.crypto.{part}")
 
     def kerl(self, trytes: str) -> str:
         conv = self._iota.crypto.kerl.conv

@@ -142,7 +142,7 @@ def test_a_transaction_of_another_length_is_refused(length: int) -> None:
 
 
 def test_a_transaction_that_is_not_trytes_is_refused() -> None:
-    with pytest.raises(InvalidTrytesError, match="position 2672$"):
+    with pytest.raises(InvalidTrytesError, match=r"position 2672$"):
         parse_transaction("9" * 2672 + "x")
 
 

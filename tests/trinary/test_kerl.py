@@ -65,7 +65,7 @@ def test_an_input_of_no_whole_words_is_refused(length: int) -> None:
 
 
 def test_an_input_that_is_not_trytes_is_refused() -> None:
-    with pytest.raises(InvalidTrytesError, match="position 100$"):
+    with pytest.raises(InvalidTrytesError, match=r"position 100$"):
         kerl("A" * 100 + "1" + "A" * 61)
 
 

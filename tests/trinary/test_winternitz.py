@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -161,8 +162,8 @@ def test_a_seed_may_be_in_a_locked_buffer_and_is_left_as_it_was(draws: Draws) ->
 
 
 CALLS: list[Callable[..., object]] = [
-    lambda seed, **key: address(seed, **key),
-    lambda seed, **key: sign(seed, bundle_hash=HASH, **key),
+    address,
+    partial(sign, bundle_hash=HASH),
 ]
 
 
