@@ -1,0 +1,298 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bundles: drafting, finishing and checking them. The only pyota in the hub.
+
+PyOTA builds the bundle and finds an obsolete tag without 13 in the hash; the
+appliance understands it with ``trinary``; PyOTA checks the signed bundle before
+it is sent. Two independent implementations must agree at each step. PyOTA is
+slow (about half a second for twenty transactions) and holds the interpreter, so
+``BundleDesk`` runs it in a process of its own.
+"""
+
+import asyncio
+import json
+import multiprocessing
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass
+from typing import Final, TypeVar
+
+from hub.errors import FaultError, InvariantError
+from hub.model import Address, BundleHash, Tag
+from trinary import bundle as kernel
+from trinary.winternitz import FRAGMENT_TRYTES
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # pkg_resources and old syntax inside pyota
+    import iota
+    from iota.transaction.validator import BundleValidator
+
+NO_HASH: Final = "9" * 81
+NO_TAG: Final = Tag("9" * 27)
+_EMPTY_FRAGMENT: Final = "9" * FRAGMENT_TRYTES
+_Result = TypeVar("_Result")
+
+
+class BundleInvalidError(InvariantError):
+    """Two implementations disagree about a bundle of ours."""
+
+    code = "bundle-invalid"
+
+
+class BundleDeskError(FaultError):
+    """The process that builds and checks bundles ended; asking again restarts it."""
+
+    code = "bundle-desk"
+
+
+@dataclass(frozen=True, slots=True)
+class DraftInput:
+    """An address to be emptied.
+
+    Attributes:
+        address: 81 trytes.
+        amount_i: All it holds, in iota.
+        security_level: How many transactions its signature fills.
+    """
+
+    address: Address
+    amount_i: int
+    security_level: int
+
+
+@dataclass(frozen=True, slots=True)
+class DraftOutput:
+    """A receiver.
+
+    Attributes:
+        address: 81 trytes.
+        amount_i: Iota, positive.
+        tag: 27 trytes.
+    """
+
+    address: Address
+    amount_i: int
+    tag: Tag = NO_TAG
+
+
+@dataclass(frozen=True, slots=True)
+class DraftTransaction:
+    """One transaction before signature and attachment.
+
+    Attributes:
+        address: 81 trytes.
+        value_i: Iota, negative for an input.
+        obsolete_tag: 27 trytes; the counter stands in transaction 0.
+        timestamp_s: Seconds since 1970.
+        tag: 27 trytes.
+    """
+
+    address: str
+    value_i: int
+    obsolete_tag: str
+    timestamp_s: int
+    tag: str
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A finished, unsigned bundle.
+
+    Attributes:
+        bundle_hash: 81 trytes.
+        transactions: In order.
+    """
+
+    bundle_hash: BundleHash
+    transactions: tuple[DraftTransaction, ...]
+
+    def to_text(self) -> str:
+        """Return the form that is stored with a planned sweep."""
+        return json.dumps([asdict(entry) for entry in self.transactions])
+
+    @staticmethod
+    def from_text(bundle_hash: BundleHash, text: str) -> "Draft":
+        """Read a stored draft back."""
+        entries = tuple(DraftTransaction(**fields) for fields in json.loads(text))
+        return Draft(bundle_hash, entries)
+
+
+def draft_bundle(
+    inputs: Sequence[DraftInput], outputs: Sequence[DraftOutput], *, timestamp_s: int
+) -> Draft:
+    """Build a bundle: inputs first, then outputs in the order given.
+
+    Inputs stand first so that transaction 0, whose obsolete tag is the counter
+    against 13, is never a payout.
+
+    Args:
+        inputs: Emptied whole.
+        outputs: Their sum is that of the inputs.
+        timestamp_s: Of every transaction, seconds since 1970.
+
+    Returns:
+        The draft, its hash free of 13 in every fragment.
+
+    Raises:
+        BundleInvalidError: If PyOTA and the kernel hash it differently.
+    """
+    proposed = iota.ProposedBundle()
+    proposed.add_inputs(
+        iota.Address(
+            entry.address,
+            balance=entry.amount_i,
+            key_index=0,
+            security_level=entry.security_level,
+        )
+        for entry in inputs
+    )
+    for output in outputs:
+        proposed.add_transaction(
+            iota.ProposedTransaction(
+                address=iota.Address(output.address),
+                value=output.amount_i,
+                tag=iota.Tag(output.tag),
+            )
+        )
+    for transaction in proposed:
+        transaction.timestamp = timestamp_s
+    proposed.finalize()
+    draft = Draft(
+        BundleHash(str(proposed.hash)),
+        tuple(
+            DraftTransaction(
+                str(entry.address),
+                entry.value,
+                str(entry.legacy_tag),
+                entry.timestamp,
+                str(entry.tag or NO_TAG),
+            )
+            for entry in proposed
+        ),
+    )
+    if hash_of(draft) != draft.bundle_hash:
+        raise BundleInvalidError("PyOTA and the kernel disagree about a bundle hash")
+    return draft
+
+
+def hash_of(draft: Draft) -> str:
+    """Return the draft's bundle hash as the kernel computes it."""
+    last_index = len(draft.transactions) - 1
+    return kernel.bundle_hash(
+        [
+            kernel.Essence(
+                address=entry.address,
+                value_i=entry.value_i,
+                obsolete_tag=entry.obsolete_tag,
+                timestamp_s=entry.timestamp_s,
+                current_index=index,
+                last_index=last_index,
+            )
+            for index, entry in enumerate(draft.transactions)
+        ]
+    )
+
+
+def finish(
+    draft: Draft, signatures: Mapping[int, Sequence[str]]
+) -> tuple[str, ...]:
+    """Put signatures into a draft.
+
+    Args:
+        draft: The bundle.
+        signatures: Fragments by the index of their input.
+
+    Returns:
+        2673 trytes per transaction in order of index, not attached yet.
+    """
+    fragments = {
+        index + offset: fragment
+        for index, parts in signatures.items()
+        for offset, fragment in enumerate(parts)
+    }
+    last_index = len(draft.transactions) - 1
+    return tuple(
+        kernel.serialise_transaction(
+            kernel.Transaction(
+                signature_message=fragments.get(index, _EMPTY_FRAGMENT),
+                address=entry.address,
+                value_i=entry.value_i,
+                obsolete_tag=entry.obsolete_tag,
+                timestamp_s=entry.timestamp_s,
+                current_index=index,
+                last_index=last_index,
+                bundle=draft.bundle_hash,
+                trunk=NO_HASH,
+                branch=NO_HASH,
+                tag=entry.tag,
+                attachment_timestamp_ms=0,
+                attachment_lower=0,
+                attachment_upper=0,
+                nonce=NO_TAG,
+            )
+        )
+        for index, entry in enumerate(draft.transactions)
+    )
+
+
+def require_valid(trytes: Sequence[str]) -> None:
+    """Let PyOTA check a signed bundle: indices, sum, hash and every signature.
+
+    Args:
+        trytes: In order of index.
+
+    Raises:
+        BundleInvalidError: If it finds anything.
+    """
+    nowhere = iota.TransactionHash(NO_HASH)  # computing it costs 167 ms, unused here
+    bundle = iota.Bundle(
+        [iota.Transaction.from_tryte_string(text, nowhere) for text in trytes]
+    )
+    validator = BundleValidator(bundle)
+    if not validator.is_valid():
+        raise BundleInvalidError(f"PyOTA refuses our bundle: {validator.errors}")
+
+
+class BundleDesk:
+    """Drafts and checks bundles in a process of its own."""
+
+    def __init__(self) -> None:
+        self._pool: ProcessPoolExecutor | None = None
+
+    async def draft(
+        self,
+        inputs: Sequence[DraftInput],
+        outputs: Sequence[DraftOutput],
+        *,
+        timestamp_s: int,
+    ) -> Draft:
+        """Build a bundle; see ``draft_bundle``."""
+        return await self._run(_draft, list(inputs), list(outputs), timestamp_s)
+
+    async def check(self, trytes: Sequence[str]) -> None:
+        """Check a signed bundle; see ``require_valid``."""
+        await self._run(require_valid, list(trytes))
+
+    async def _run(self, work: Callable[..., _Result], *arguments: object) -> _Result:
+        if self._pool is None:
+            context = multiprocessing.get_context("spawn")
+            self._pool = ProcessPoolExecutor(max_workers=1, mp_context=context)
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(self._pool, work, *arguments)
+        except BrokenProcessPool as error:
+            self.close()
+            raise BundleDeskError("the bundle process ended; ask again") from error
+
+    def close(self) -> None:
+        """End the process."""
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+            self._pool = None
+
+
+def _draft(
+    inputs: Sequence[DraftInput], outputs: Sequence[DraftOutput], timestamp_s: int
+) -> Draft:
+    return draft_bundle(inputs, outputs, timestamp_s=timestamp_s)
