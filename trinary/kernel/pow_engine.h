@@ -86,9 +86,9 @@ ENGINE_TARGET static void transform_round(lanes *to, const lanes *from)
 ENGINE_TARGET static int matching_lane(const lanes *state,
                                        int min_weight_magnitude)
 {
-    vector zero;
+    vector zero = {0};
 
-    BROADCAST(zero, 1);
+    zero = ~zero;
     for (int i = 1; i <= min_weight_magnitude; i++)
         zero &= state->low[CURL_BLOCK_TRITS - i] &
                 state->high[CURL_BLOCK_TRITS - i];
