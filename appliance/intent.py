@@ -7,21 +7,24 @@ a code of its own. Whether the value *may* go there is for ``policy``; whether
 the keys are still unspent is for ``journal``.
 """
 
-import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NewType
 
 from appliance.errors import RefusedError
-from appliance.wire import InputClaim, ShownTransaction, SignTransfer
+from appliance.wire import (
+    InputClaim,
+    ShownTransaction,
+    SignTransfer,
+    commitment_of,
+)
 from trinary.bundle import TOTAL_SUPPLY_I, Essence, bundle_hash
 from trinary.trytes import is_trytes, last_trit_is_zero
 from trinary.winternitz import used_fragments_contain_13
 
 Commitment = NewType("Commitment", str)
 
-_COMMITMENT_LABEL: Final = b"saltkeep/seed-uuid/v1\0"
 _SEED_UUID: Final = re.compile(r"[A-Za-z0-9+/]{64}")
 _LATEST_TIMESTAMP_S: Final = (3**27 - 1) // 2  # what 27 trits hold
 _ADDRESS_TRYTES: Final = 81
@@ -100,8 +103,7 @@ def commit(seed_uuid: str) -> Commitment:
         raise RefusedError(
             "seed-uuid", "a seed UUID is 64 characters of the base64 alphabet"
         )
-    digest = hashlib.sha256(_COMMITMENT_LABEL + seed_uuid.encode("ascii"))
-    return Commitment(digest.hexdigest())
+    return Commitment(commitment_of(seed_uuid))
 
 
 def computed_hash(transactions: Sequence[ShownTransaction]) -> str:

@@ -19,12 +19,23 @@ No request carries a bare hash to be signed: a signature needs every
 transaction of the bundle.
 """
 
+import hashlib
 from typing import Final, TypeAlias
 
 import msgspec
 
 PATH: Final = "/v1/request"
 MAX_BODY_BYTES: Final = 1 << 20
+_COMMITMENT_LABEL: Final = b"saltkeep/seed-uuid/v1\0"
+
+
+def commitment_of(seed_uuid: str) -> str:
+    """Return the commitment of a seed UUID: SHA-256(label, 64 ASCII bytes), hex.
+
+    It stands for the UUID in receipts, journal and interchange; the same in every
+    generation, level and network, since levels share key fragments.
+    """
+    return hashlib.sha256(_COMMITMENT_LABEL + seed_uuid.encode("ascii")).hexdigest()
 
 
 class _Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -1,0 +1,352 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The hub's only door to the appliance; the one module that knows its wire format.
+
+Every reply's head token is remembered before its content is acted on, and the
+highest one goes out with every request: a rolled-back appliance is found out, and
+an anchored one can be told. A time-out decides nothing; the same request follows.
+"""
+
+import asyncio
+import base64
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Protocol, Self, TypeAlias
+
+import aiohttp
+import jwt
+import msgspec
+
+from appliance import wire
+from channel import ChannelError, ChannelFiles, client_context
+from hub.errors import ApplianceUnavailableError, ConfigError, InvariantError
+from hub.model import Address, BundleHash, HeadToken, IssuedAddress, SeedUuid
+from hub.tangle import Draft
+
+RECEIPT_TYPE: Final = "saltkeep-address+jws"
+_SEED_UUID_BYTES: Final = 48
+_ATTEMPTS: Final = 3
+_RETRY_S: Final = 0.5
+
+
+class ReceiptInvalidError(InvariantError):
+    """An address came without a receipt of the pinned identity key."""
+
+    code = "receipt-invalid"
+
+
+class SeedUuidRefusedError(ApplianceUnavailableError):
+    """The appliance will not issue this seed UUID; another one may do."""
+
+    code = "seed-uuid-refused"
+
+
+@dataclass(frozen=True, slots=True)
+class SignaturesGiven:
+    """The bundle is signed.
+
+    Attributes:
+        signatures: Fragments of 2187 trytes by the index of their input.
+    """
+
+    signatures: Mapping[int, Sequence[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class SigningDeferred:
+    """Nothing was decided; ask for the very same bundle again."""
+
+    code: str
+    message: str
+    retry_after_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class SigningRefused:
+    """Final: this bundle is never signed, its inputs may be released."""
+
+    code: str
+    message: str
+
+
+SigningOutcome: TypeAlias = SignaturesGiven | SigningDeferred | SigningRefused
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Which key signs an input.
+
+    Attributes:
+        index: The input's place in the bundle.
+        seed_uuid: Of its address.
+        generation: The salt generation it was issued under.
+    """
+
+    index: int
+    seed_uuid: SeedUuid
+    generation: int
+
+
+class HeadBook(Protocol):
+    """Where the highest head token is kept."""
+
+    async def get(self) -> HeadToken | None:
+        """Return the highest token stored."""
+
+    async def remember(self, token: HeadToken) -> None:
+        """Store a token if it is the highest; durable on return."""
+
+
+@dataclass(frozen=True, slots=True)
+class SignerSettings:
+    """How to reach the appliance and what to believe of it.
+
+    Attributes:
+        url: ``https://host:port``.
+        files: Certificates and the server's pin.
+        identity_key: PEM path of the identity key from the ``init`` print-out.
+        network: The network every receipt must name.
+        timeout_s: Deadline of one request.
+    """
+
+    url: str
+    files: ChannelFiles
+    identity_key: Path
+    network: str
+    timeout_s: float
+
+
+class Signer:
+    """A connection to the appliance; use it with ``async with``.
+
+    Args:
+        settings: Where it is and what to believe.
+        heads: Where the highest head token is kept.
+    """
+
+    def __init__(self, settings: SignerSettings, heads: HeadBook) -> None:
+        self._settings = settings
+        self._heads = heads
+        self._session: aiohttp.ClientSession | None = None
+        self._identity_key = ""
+
+    async def __aenter__(self) -> Self:
+        """Load the files.
+
+        Raises:
+            ConfigError: If one is missing or does not fit.
+        """
+        try:
+            self._identity_key = self._settings.identity_key.read_text()
+            context = client_context(self._settings.files)
+        except (OSError, ChannelError) as error:
+            raise ConfigError(f"[appliance]: {error}") from error
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(ssl=context),
+            timeout=aiohttp.ClientTimeout(total=self._settings.timeout_s),
+        )
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the connection."""
+        if self._session is not None:
+            await self._session.close()
+
+    async def status(self) -> wire.StatusReport:
+        """Ask how the appliance is, and remember its head.
+
+        Raises:
+            ApplianceUnavailableError: If it does not say.
+        """
+        reply = await self._ask(wire.GetStatus(request_id=_request_id()))
+        if not isinstance(reply, wire.StatusReport):
+            raise _unavailable(reply)
+        return reply
+
+    async def issue(self, user_commitment: str) -> IssuedAddress:
+        """Get a fresh address and check its receipt.
+
+        Args:
+            user_commitment: 64 hex characters, or empty for the hub's owner.
+
+        Returns:
+            The address with its seed UUID and receipt.
+
+        Raises:
+            ApplianceUnavailableError: If the appliance can not be asked now.
+            ReceiptInvalidError: If the receipt is not the identity key's.
+            SeedUuidRefusedError: If the appliance knows the UUID drawn.
+        """
+        seed_uuid = base64.b64encode(secrets.token_bytes(_SEED_UUID_BYTES)).decode()
+        reply = await self._ask(
+            wire.IssueAddress(
+                request_id=_request_id(),
+                seed_uuid=seed_uuid,
+                user_commitment=user_commitment,
+            )
+        )
+        if isinstance(reply, wire.Refused):
+            raise SeedUuidRefusedError(f"{reply.code}: {reply.message}")
+        if not isinstance(reply, wire.Issued):
+            raise _unavailable(reply)
+        self._require_receipt(reply, seed_uuid, user_commitment)
+        return IssuedAddress(
+            address=Address(reply.address),
+            seed_uuid=SeedUuid(seed_uuid),
+            generation=reply.generation,
+            security_level=reply.security_level,
+            receipt=reply.receipt,
+        )
+
+    async def sign(
+        self, draft: Draft, claims: Sequence[Claim], *, own_outputs: Sequence[int]
+    ) -> SigningOutcome:
+        """Ask for the signatures of a bundle; safe to repeat for ever.
+
+        Args:
+            draft: The bundle, stored before this is called.
+            claims: One per input, in rising order of index.
+            own_outputs: Indices of outputs that come back to us.
+
+        Returns:
+            What the appliance decided.
+
+        Raises:
+            ApplianceUnavailableError: If it decided nothing: repeat the same.
+            InvariantError: If it answered about another bundle.
+        """
+        reply = await self._ask(
+            wire.SignTransfer(
+                request_id=_request_id(),
+                transactions=_shown(draft),
+                bundle_hash=draft.bundle_hash,
+                inputs=[
+                    wire.InputClaim(c.index, c.seed_uuid, c.generation) for c in claims
+                ],
+                own_outputs=list(own_outputs),
+            )
+        )
+        match reply:
+            case wire.Signed():
+                if reply.bundle_hash != draft.bundle_hash:
+                    raise InvariantError("the appliance signed another bundle")
+                given = {entry.index: entry.fragments for entry in reply.signatures}
+                return SignaturesGiven(given)
+            case wire.Deferred():
+                return SigningDeferred(reply.code, reply.message, reply.retry_after_s)
+            case wire.Refused():
+                return SigningRefused(reply.code, reply.message)
+            case _:
+                raise _unavailable(reply)
+
+    async def fetch(self, bundle_hash: BundleHash) -> wire.Fetched:
+        """Get a bundle signed earlier, content and signatures.
+
+        Raises:
+            ApplianceUnavailableError: If it can not be had now, or never was.
+        """
+        reply = await self._ask(
+            wire.FetchBundle(request_id=_request_id(), bundle_hash=bundle_hash)
+        )
+        if not isinstance(reply, wire.Fetched):
+            raise _unavailable(reply)
+        return reply
+
+    def _require_receipt(
+        self, reply: wire.Issued, seed_uuid: str, user_commitment: str
+    ) -> None:
+        expected = {
+            "network": self._settings.network,
+            "address": reply.address,
+            "generation": reply.generation,
+            "security_level": reply.security_level,
+            "commitment": wire.commitment_of(seed_uuid),
+            "user_commitment": user_commitment,
+        }
+        try:
+            token = jwt.decode_complete(
+                reply.receipt, self._identity_key, algorithms=["ES256"]
+            )
+        except jwt.InvalidTokenError as error:
+            raise ReceiptInvalidError(
+                f"the receipt of {reply.address} is not of the pinned key: {error}"
+            ) from error
+        claims: dict[str, Any] = token["payload"]
+        claims.pop("issued_at", None)
+        if claims != expected or token["header"].get("typ") != RECEIPT_TYPE:
+            raise ReceiptInvalidError(
+                f"the receipt of {reply.address} says {claims}, expected {expected}"
+            )
+
+    async def _ask(self, request: wire.Request) -> wire.Reply:
+        """Send a request, again while a fault allows it.
+
+        Raises:
+            ApplianceUnavailableError: If no attempt brought a reply.
+        """
+        failure = "not connected: use `async with`"
+        for attempt in range(_ATTEMPTS):
+            if attempt:
+                await asyncio.sleep(_RETRY_S * attempt)
+            try:
+                reply = await self._attempt(request)
+            except (TimeoutError, aiohttp.ClientError, msgspec.DecodeError) as error:
+                failure = str(error) or type(error).__name__
+                continue
+            retry = isinstance(reply, wire.Fault) and reply.retry
+            if not retry or attempt == _ATTEMPTS - 1:
+                return reply
+        raise ApplianceUnavailableError(f"{self._settings.url}: {failure}")
+
+    async def _attempt(self, request: wire.Request) -> wire.Reply:
+        if self._session is None:
+            raise ApplianceUnavailableError("not connected: use `async with`")
+        head = await self._heads.get()
+        if head is not None:
+            request = msgspec.structs.replace(request, head=_to_wire(head))
+        async with self._session.post(
+            self._settings.url + wire.PATH, data=wire.encode(request)
+        ) as response:
+            reply = wire.decode_reply(await response.read())
+        if reply.head is not None:
+            await self._heads.remember(_from_wire(reply.head))
+        return reply
+
+
+def _shown(draft: Draft) -> list[wire.ShownTransaction]:
+    return [
+        wire.ShownTransaction(t.address, t.value_i, t.obsolete_tag, t.timestamp_s)
+        for t in draft.transactions
+    ]
+
+
+def _unavailable(reply: wire.Reply) -> ApplianceUnavailableError:
+    code = getattr(reply, "code", type(reply).__name__)
+    return ApplianceUnavailableError(f"{code}: {getattr(reply, 'message', '')}")
+
+
+def _request_id() -> str:
+    return secrets.token_hex(8)
+
+
+def _to_wire(token: HeadToken) -> wire.HeadToken:
+    return wire.HeadToken(
+        token.journal_id, token.epoch, token.sequence, token.hash, token.mac
+    )
+
+
+def _from_wire(token: wire.HeadToken) -> HeadToken:
+    return HeadToken(
+        journal_id=token.journal_id,
+        epoch=token.epoch,
+        sequence=token.sequence,
+        hash=token.hash,
+        mac=token.mac,
+    )
