@@ -15,6 +15,8 @@ from hub.devnet.config import DevnetConfig, Dialect
 from hub.devnet.embedded import running_devnet
 from hub.devnet.errors import DevnetError
 
+DIALECTS = [dialect.value for dialect in Dialect]
+
 
 async def serve(config: DevnetConfig) -> None:
     """Run until told to stop.
@@ -33,7 +35,7 @@ async def serve(config: DevnetConfig) -> None:
 
 @click.command(help="Run an embedded legacy node with its own coordinator.")
 @click.option("--listen", default="127.0.0.1:14265", help="HOST:PORT; port 0 is free.")
-@click.option("--dialect", type=click.Choice([*Dialect]), default=Dialect.IRI)
+@click.option("--dialect", type=click.Choice(DIALECTS), default=DIALECTS[0])
 @click.option("--mwm", default=9, help="Minimum weight magnitude, 1 to 14.")
 @click.option("--tick-s", default=2.0, help="Seconds between milestones; 0: by hand.")
 @click.option("--genesis-address", help="81 trytes that own the supply.")
