@@ -20,7 +20,8 @@
     │   ├── BatchInvalidError        batch-invalid
     │   ├── BatchUnbalancedError     batch-unbalanced
     │   ├── BatchInconsistentError   batch-inconsistent
-    │   └── SweepUnknownError        sweep-unknown
+    │   ├── SweepUnknownError        sweep-unknown
+    │   └── PlanOutdatedError        plan-outdated
     ├── FaultError                   could not tell; the same request may be repeated
     │   ├── ApplianceUnavailableError appliance-unavailable
     │   ├── NodeUnavailableError     node-unavailable
@@ -145,6 +146,12 @@ class SweepUnknownError(RefusedError):
     """No signed sweep has this bundle hash or pays this withdrawal."""
 
     code = "sweep-unknown"
+
+
+class PlanOutdatedError(RefusedError):
+    """What a sweep was planned from has changed; plan anew."""
+
+    code = "plan-outdated"
 
 
 class FaultError(HubError):

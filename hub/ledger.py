@@ -101,8 +101,7 @@ class Posting:
 
     Attributes:
         kind: What happened.
-        legs: At most one per balance, in the order of their keys, which is also
-            the order in which rows are locked.
+        legs: At most one per balance, none of 0, in the order of their keys.
     """
 
     kind: PostingKind
@@ -142,7 +141,7 @@ def quarantined(account_id: AccountId) -> BalanceKey:
 
 
 def _posting(kind: PostingKind, legs: Iterable[tuple[BalanceKey, int]]) -> Posting:
-    # Net per balance, drop zeros, put in locking order.
+    # Net per balance, drop zeros, put in order.
     net: Counter[BalanceKey] = Counter()
     for key, amount_i in legs:
         net[key] += amount_i

@@ -113,11 +113,39 @@ class SweepState(enum.Enum):
     """The quorum shows one tail confirmed; never attached again."""
 
 
+class EventReason(enum.Enum):
+    """Why a balance changed, in the words of the legacy event history.
+
+    Source: Hub 1.4.4, hub/commands/converter.
+    """
+
+    DEPOSIT = "DEPOSIT"
+    """A deposit was credited to an account."""
+    BUY = "BUY"
+    """A transfer batch gave tokens to an account."""
+    WITHDRAWAL = "WITHDRAWAL"
+    """A withdrawal was requested; negative."""
+    WITHDRAWAL_CANCELED = "WITHDRAWAL_CANCELED"
+    """A withdrawal was given back."""
+    SELL = "SELL"
+    """A transfer batch took tokens from an account; negative."""
+    UA_DEPOSIT = "UA_DEPOSIT"
+    """A deposit was confirmed on a user's address."""
+    UA_SWEEP = "UA_SWEEP"
+    """A sweep emptied a user's address; negative."""
+    INBOUND = "INBOUND"
+    """A sweep's remainder went to a hub address."""
+    OUTBOUND = "OUTBOUND"
+    """A sweep emptied a hub address; negative."""
+
+
 State = TypeVar("State", bound=enum.Enum)
 
 TRANSITIONS: Final[Mapping[enum.Enum, frozenset[enum.Enum]]] = {
     AddressState.OPEN: frozenset({AddressState.RESERVED, AddressState.QUARANTINED}),
-    AddressState.RESERVED: frozenset({AddressState.OPEN, AddressState.SPENT}),
+    AddressState.RESERVED: frozenset(
+        {AddressState.OPEN, AddressState.SPENT, AddressState.QUARANTINED}
+    ),
     AddressState.SPENT: frozenset(),
     AddressState.QUARANTINED: frozenset({AddressState.OPEN}),
     DepositState.CONFIRMED: frozenset(
@@ -337,7 +365,7 @@ class SweepPlan:
         bundle_hash: Of the finished, unsigned bundle.
         essence: The unsigned bundle, in the planner's own text form.
         inputs: In the order of the bundle.
-        withdrawal_ids: Paid by the bundle, in its order.
+        withdrawal_ids: Paid by the bundle, the oldest first.
         remainder_address_id: Ours; None when nothing is left over.
         remainder_i: What is left over, in iota.
     """
@@ -410,3 +438,32 @@ class HeadToken:
     sequence: int
     hash: str
     mac: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One line of the event history.
+
+    Attributes:
+        event_id: Its row; rises in the order of writing.
+        reason: Why a balance changed.
+        user_id: The account's identifier.
+        address: The address concerned, else empty.
+        amount_i: By how much, in iota, signed.
+        bundle_hash: The sweep concerned, else empty.
+        tail_hash: The deposit's tail transaction, else empty.
+        withdrawal_uuid: The withdrawal concerned, else empty.
+        message: The deposit's message trytes, else empty.
+        created_at_ms: Milliseconds since 1970.
+    """
+
+    event_id: int
+    reason: EventReason
+    user_id: UserId
+    address: str
+    amount_i: int
+    bundle_hash: str
+    tail_hash: str
+    withdrawal_uuid: str
+    message: str
+    created_at_ms: int

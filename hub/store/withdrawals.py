@@ -1,0 +1,237 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Withdrawals: reserved, cancelled, put into a sweep, released from one."""
+
+from collections.abc import Collection
+from typing import Any
+
+from sqlalchemy import Row, Select, insert, select, update
+
+from hub import ledger
+from hub.errors import (
+    PlanOutdatedError,
+    WithdrawalFinalError,
+    WithdrawalUnknownError,
+)
+from hub.model import (
+    AccountId,
+    Address,
+    EventReason,
+    SweepId,
+    Tag,
+    Withdrawal,
+    WithdrawalId,
+    WithdrawalState,
+    WithdrawalUuid,
+)
+from hub.store.books import Books
+from hub.store.context import Context
+from hub.store.events import Events, NewEvent
+from hub.store.schema import withdrawal
+
+
+class Withdrawals:
+    """Queries about withdrawals inside one transaction.
+
+    Args:
+        context: The transaction.
+    """
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._connection = context.connection
+        self._books = Books(context)
+        self._events = Events(context)
+
+    async def request(
+        self,
+        uuid: WithdrawalUuid,
+        account_id: AccountId,
+        *,
+        amount_i: int,
+        payout_address: Address,
+        tag: Tag,
+    ) -> None:
+        """Reserve a withdrawal; the balance is checked in the same statement.
+
+        Args:
+            uuid: Its new public name.
+            account_id: Whose balance pays it; too little of it raises
+                ``InsufficientBalanceError``.
+            amount_i: Iota, positive.
+            payout_address: Where it goes, checked before.
+            tag: 27 trytes.
+        """
+        await self._books.post(
+            ledger.withdrawal_requested(account_id, amount_i=amount_i), reference=uuid
+        )
+        await self._connection.execute(
+            insert(withdrawal).values(
+                uuid=uuid,
+                account_id=account_id,
+                amount_i=amount_i,
+                payout_address=payout_address,
+                tag=tag,
+                state=WithdrawalState.REQUESTED.value,
+                requested_at_ms=self._context.now_ms,
+            )
+        )
+        event = NewEvent(
+            reason=EventReason.WITHDRAWAL,
+            account_id=account_id,
+            amount_i=-amount_i,
+            withdrawal_uuid=uuid,
+        )
+        await self._events.add([event])
+
+    async def cancel(self, uuid: WithdrawalUuid) -> None:
+        """Give a withdrawal back that no sweep has taken.
+
+        Args:
+            uuid: Its public name.
+
+        Raises:
+            WithdrawalFinalError: If it is in a sweep, paid or cancelled.
+        """
+        found = await self.by_uuid(uuid, lock=True)
+        if found.state is not WithdrawalState.REQUESTED:
+            message = f"withdrawal {uuid} is {found.state.value}"
+            raise WithdrawalFinalError(message)
+        await self._connection.execute(
+            update(withdrawal)
+            .where(withdrawal.c.id == found.withdrawal_id)
+            .values(
+                state=WithdrawalState.CANCELLED.value,
+                cancelled_at_ms=self._context.now_ms,
+            )
+        )
+        await self._books.post(
+            ledger.withdrawal_cancelled(found.account_id, amount_i=found.amount_i),
+            reference=uuid,
+        )
+        event = NewEvent(
+            reason=EventReason.WITHDRAWAL_CANCELED,
+            account_id=found.account_id,
+            amount_i=found.amount_i,
+            withdrawal_uuid=uuid,
+        )
+        await self._events.add([event])
+
+    async def by_uuid(self, uuid: WithdrawalUuid, *, lock: bool = False) -> Withdrawal:
+        """Find a withdrawal by its public name.
+
+        Args:
+            uuid: Its name.
+            lock: Whether to hold its row until the transaction ends.
+
+        Returns:
+            The withdrawal.
+
+        Raises:
+            WithdrawalUnknownError: If there is none.
+        """
+        query = select(withdrawal).where(withdrawal.c.uuid == uuid)
+        if lock:
+            query = query.with_for_update()
+        row = (await self._connection.execute(query)).one_or_none()
+        if row is None:
+            message = f"no withdrawal {uuid}"
+            raise WithdrawalUnknownError(message)
+        return _withdrawal(row)
+
+    async def requested(self, *, limit: int) -> list[Withdrawal]:
+        """List withdrawals that wait for a sweep, the oldest first.
+
+        Args:
+            limit: At most this many.
+
+        Returns:
+            The withdrawals.
+        """
+        query = select(withdrawal).where(
+            withdrawal.c.state == WithdrawalState.REQUESTED.value
+        )
+        return await self._all(query.limit(limit))
+
+    async def of_sweeps(self, sweep_ids: Collection[SweepId]) -> list[Withdrawal]:
+        """List the withdrawals that some sweeps pay, the oldest first.
+
+        Args:
+            sweep_ids: The sweeps.
+
+        Returns:
+            The withdrawals.
+        """
+        return await self._all(
+            select(withdrawal).where(withdrawal.c.sweep_id.in_(sweep_ids))
+        )
+
+    async def put_into(
+        self, sweep_id: SweepId, withdrawal_ids: Collection[WithdrawalId]
+    ) -> list[Withdrawal]:
+        """Take requested withdrawals into a sweep being planned.
+
+        Args:
+            sweep_id: The sweep.
+            withdrawal_ids: Distinct rows.
+
+        Returns:
+            The withdrawals taken.
+
+        Raises:
+            PlanOutdatedError: If one is no longer waiting, cancelled say.
+        """
+        result = await self._connection.execute(
+            update(withdrawal)
+            .where(
+                withdrawal.c.id.in_(withdrawal_ids),
+                withdrawal.c.state == WithdrawalState.REQUESTED.value,
+            )
+            .values(state=WithdrawalState.PLANNED.value, sweep_id=sweep_id)
+        )
+        if result.rowcount != len(withdrawal_ids):
+            message = f"not all of withdrawals {sorted(withdrawal_ids)} still wait"
+            raise PlanOutdatedError(message)
+        return await self.of_sweeps([sweep_id])
+
+    async def mark_paid(self, sweep_id: SweepId) -> None:
+        """Mark the withdrawals of a sweep being signed as paid.
+
+        Args:
+            sweep_id: The sweep.
+        """
+        await self._connection.execute(
+            update(withdrawal)
+            .where(withdrawal.c.sweep_id == sweep_id)
+            .values(state=WithdrawalState.PAID.value)
+        )
+
+    async def take_out_of(self, sweep_id: SweepId) -> None:
+        """Let the withdrawals of a refused sweep wait again.
+
+        Args:
+            sweep_id: The sweep.
+        """
+        await self._connection.execute(
+            update(withdrawal)
+            .where(withdrawal.c.sweep_id == sweep_id)
+            .values(state=WithdrawalState.REQUESTED.value, sweep_id=None)
+        )
+
+    async def _all(self, query: Select[Any]) -> list[Withdrawal]:
+        ordered = query.order_by(withdrawal.c.requested_at_ms, withdrawal.c.id)
+        return [_withdrawal(row) for row in await self._connection.execute(ordered)]
+
+
+def _withdrawal(row: Row[Any]) -> Withdrawal:
+    return Withdrawal(
+        withdrawal_id=WithdrawalId(row.id),
+        uuid=WithdrawalUuid(row.uuid),
+        account_id=AccountId(row.account_id),
+        amount_i=row.amount_i,
+        payout_address=Address(row.payout_address),
+        tag=Tag(row.tag),
+        state=WithdrawalState(row.state),
+        sweep_id=None if row.sweep_id is None else SweepId(row.sweep_id),
+        requested_at_ms=row.requested_at_ms,
+        cancelled_at_ms=row.cancelled_at_ms,
+    )

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Migrations lead from nothing to exactly the schema, and back."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Connection, inspect
+from sqlalchemy.exc import IntegrityError
+
+from hub.model import FEE_IDENTIFIER, AccountKind
+from hub.store import Store
+from hub.store.engine import open_engine
+from hub.store.migrate import newest_revision
+from hub.store.schema import account, metadata
+
+
+Answer = TypeVar("Answer")
+
+
+def database_url(folder: Path) -> str:
+    return f"sqlite+aiosqlite:///{folder / 'hub.db'}"
+
+
+async def ask(folder: Path, question: Callable[[Connection], Answer]) -> Answer:
+    engine = open_engine(database_url(folder))
+    async with engine.connect() as connection:
+        answer = await connection.run_sync(question)
+    await engine.dispose()
+    return answer
+
+
+def differences(connection: Connection) -> list[Any]:
+    context = MigrationContext.configure(connection, opts={"compare_type": True})
+    return list(compare_metadata(context, metadata))
+
+
+def checks(connection: Connection) -> dict[str, set[str]]:
+    inspector = inspect(connection)
+    return {
+        table: {str(c["name"]) for c in inspector.get_check_constraints(table)}
+        for table in metadata.tables
+    }
+
+
+async def test_migrating_gives_exactly_the_tables_the_code_uses(tmp_path: Path) -> None:
+    store = Store(database_url(tmp_path), clock=lambda: 7)
+    await store.migrate()
+    await store.migrate()  # a second time changes nothing
+    await store.close()
+    assert await ask(tmp_path, differences) == []
+    wanted = {
+        name: {
+            str(c.name)
+            for c in table.constraints
+            if type(c).__name__ == "CheckConstraint"
+        }
+        for name, table in metadata.tables.items()
+    }
+    assert await ask(tmp_path, checks) == wanted
+
+
+async def test_migrations_lead_down_to_nothing_and_up_again(tmp_path: Path) -> None:
+    store = Store(database_url(tmp_path), clock=lambda: 7)
+    await store.migrate()
+    await store.migrate("base")
+    tables = await ask(tmp_path, lambda c: inspect(c).get_table_names())
+    assert tables == ["alembic_version"]
+    await store.migrate(newest_revision())
+    async with store.reading() as tx:
+        fee = await tx.accounts.by_identifier(FEE_IDENTIFIER)
+        assert fee.kind is AccountKind.FEE
+        assert (await tx.accounts.owner()).kind is AccountKind.OWNER
+    await store.close()
+
+
+async def test_the_database_itself_refuses_a_negative_balance(tmp_path: Path) -> None:
+    store = Store(database_url(tmp_path), clock=lambda: 7)
+    await store.migrate()
+    await store.close()
+    engine = open_engine(database_url(tmp_path))
+    async with engine.connect() as connection:
+        with pytest.raises(IntegrityError, match="available_i_not_negative"):
+            await connection.execute(account.update().values(available_i=-1))
+    await engine.dispose()
+
+
+@pytest.mark.parametrize(
+    ("pragma", "value"),
+    [("journal_mode", "wal"), ("synchronous", 2), ("foreign_keys", 1)],
+)
+async def test_every_sqlite_connection_is_durable_and_strict(
+    tmp_path: Path, pragma: str, value: object
+) -> None:
+    answer = await ask(
+        tmp_path, lambda c: c.exec_driver_sql(f"PRAGMA {pragma}").scalar_one()
+    )
+    assert answer == value
