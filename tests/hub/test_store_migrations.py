@@ -17,7 +17,6 @@ from hub.store.engine import open_engine
 from hub.store.migrate import newest_revision
 from hub.store.schema import account, metadata
 
-
 Answer = TypeVar("Answer")
 
 
