@@ -102,14 +102,18 @@ class NodeClient:
         self._timeout = aiohttp.ClientTimeout(total=timeout_s)
 
     async def command(
-        self, name: str, *, timeout_s: float | None = None, **parameters: object
+        self,
+        name: str,
+        parameters: Mapping[str, object] | None = None,
+        *,
+        timeout_s: float | None = None,
     ) -> dict[str, Any]:
         """Send one command.
 
         Args:
             name: Of the command.
+            parameters: Its fields.
             timeout_s: Another deadline than usual.
-            **parameters: Its fields.
 
         Returns:
             The reply.
@@ -121,7 +125,7 @@ class NodeClient:
         try:
             async with self._session.post(
                 self.url,
-                json={"command": name, **parameters},
+                json={"command": name, **(parameters or {})},
                 headers={"X-IOTA-API-Version": "1"},
                 timeout=timeout,
             ) as response:
@@ -136,6 +140,9 @@ class NodeClient:
 
     async def solid_milestone(self) -> Milestone:
         """Return the solid milestone.
+
+        Returns:
+            Its index and time.
 
         Raises:
             NodeUnavailableError: If the node is not solid or does not have it.
@@ -158,7 +165,9 @@ class NodeClient:
         """Return confirmed balances in iota."""
         found: dict[Address, int] = {}
         for batch in _batches(addresses, _BATCH_ADDRESSES):
-            reply = await self.command("getBalances", addresses=batch, threshold=100)
+            reply = await self.command(
+                "getBalances", {"addresses": batch, "threshold": 100}
+            )
             amounts = [int(text) for text in reply["balances"]]
             found |= dict(zip(batch, amounts, strict=True))
         return found
@@ -167,7 +176,7 @@ class NodeClient:
         """Return whether each address was spent from, as this node remembers."""
         states: list[bool] = []
         for batch in _batches(addresses, _BATCH_ADDRESSES):
-            reply = await self.command("wereAddressesSpentFrom", addresses=batch)
+            reply = await self.command("wereAddressesSpentFrom", {"addresses": batch})
             states += [bool(state) for state in reply["states"]]
         return states
 
@@ -178,7 +187,7 @@ class NodeClient:
         found: list[TransactionHash] = []
         kind, values = ("addresses", addresses) if addresses else ("bundles", bundles)
         for batch in _batches(values, _BATCH_FIND):
-            reply = await self.command("findTransactions", **{kind: batch})
+            reply = await self.command("findTransactions", {kind: batch})
             found += [TransactionHash(text) for text in reply["hashes"]]
         return list(dict.fromkeys(found))
 
@@ -188,7 +197,7 @@ class NodeClient:
         """Return those transactions the node really has, hashes recomputed."""
         found: list[FoundTransaction] = []
         for batch in _batches(hashes, _BATCH_HASHES):
-            reply = await self.command("getTrytes", hashes=batch)
+            reply = await self.command("getTrytes", {"hashes": batch})
             for wanted, trytes in zip(batch, reply["trytes"], strict=True):
                 found += await asyncio.to_thread(_checked, wanted, trytes)
         return found
@@ -204,7 +213,7 @@ class NodeClient:
             tips = [info["latestMilestone"]]
         for batch in _batches(tails, _BATCH_ADDRESSES):
             reply = await self.command(
-                "getInclusionStates", transactions=batch, tips=tips
+                "getInclusionStates", {"transactions": batch, "tips": tips}
             )
             states |= dict(zip(batch, map(bool, reply["states"]), strict=True))
         return states
@@ -213,14 +222,17 @@ class NodeClient:
         """Say whether a tail wants promotion or reattachment.
 
         HORNET's checkConsistency is always true: getTipInfo knows (HORNET 0.5.6).
+
+        Returns:
+            What to do about it.
         """
         if self.dialect == "hornet":
-            info = await self.command("getTipInfo", tailTransaction=tail)
+            info = await self.command("getTipInfo", {"tailTransaction": tail})
             return TailHealth(
                 bool(info["shouldPromote"]),
                 bool(info["shouldReattach"] or info["conflicting"]),
             )
-        reply = await self.command("checkConsistency", tails=[tail])
+        reply = await self.command("checkConsistency", {"tails": [tail]})
         return TailHealth(bool(reply["state"]), not reply["state"])
 
     async def tips(
@@ -228,7 +240,9 @@ class NodeClient:
     ) -> tuple[TransactionHash, TransactionHash]:
         """Return trunk and branch for a new attachment."""
         extra = {"reference": reference} if reference else {}
-        reply = await self.command("getTransactionsToApprove", depth=depth, **extra)
+        reply = await self.command(
+            "getTransactionsToApprove", {"depth": depth, **extra}
+        )
         trunk, branch = reply["trunkTransaction"], reply["branchTransaction"]
         return TransactionHash(trunk), TransactionHash(branch)
 
@@ -244,18 +258,20 @@ class NodeClient:
         """Let the node do the proof of work; head first in, order of index out."""
         reply = await self.command(
             "attachToTangle",
+            {
+                "trunkTransaction": trunk,
+                "branchTransaction": branch,
+                "minWeightMagnitude": min_weight_magnitude,
+                "trytes": list(reversed(trytes)),
+            },
             timeout_s=timeout_s,
-            trunkTransaction=trunk,
-            branchTransaction=branch,
-            minWeightMagnitude=min_weight_magnitude,
-            trytes=list(reversed(trytes)),
         )
         return [str(text) for text in reply["trytes"]]
 
     async def send(self, trytes: Sequence[str]) -> None:
         """Store and broadcast attached transactions."""
-        await self.command("storeTransactions", trytes=list(trytes))
-        await self.command("broadcastTransactions", trytes=list(trytes))
+        await self.command("storeTransactions", {"trytes": list(trytes)})
+        await self.command("broadcastTransactions", {"trytes": list(trytes)})
 
 
 def _checked(wanted: str, trytes: str) -> list[FoundTransaction]:
@@ -318,6 +334,9 @@ class Nodes:
 
     async def require_synced(self) -> Milestone:
         """Return the newest milestone a quorum of nodes has reached.
+
+        Returns:
+            Its index and time.
 
         Raises:
             NodeUnavailableError: If too few are solid, or it is stale.
@@ -405,6 +424,9 @@ class Nodes:
         self, ask: Callable[[NodeClient], Awaitable[_Item]]
     ) -> list[_Item]:
         """Ask every node at once.
+
+        Returns:
+            The answers that came, at least the quorum.
 
         Raises:
             NodeUnavailableError: If fewer than the quorum answered.

@@ -57,7 +57,14 @@ class LocalProofOfWork:
     async def attach(
         self, trytes: Sequence[str], *, trunk: str, branch: str
     ) -> list[str]:
-        """Attach a bundle; cancelling the task stops the search."""
+        """Attach a bundle; cancelling the task stops the search.
+
+        Returns:
+            Attached transactions in order of index.
+
+        Raises:
+            asyncio.CancelledError: When it was cancelled.
+        """
         cancel = Cancel()
         try:
             return await asyncio.to_thread(
@@ -109,6 +116,9 @@ class RemoteProofOfWork:
     ) -> list[str]:
         """Attach a bundle at the first node that does it right.
 
+        Returns:
+            Attached transactions in order of index.
+
         Raises:
             NodeUnavailableError: If none does.
         """
@@ -146,6 +156,9 @@ class FallbackProofOfWork:
         self, trytes: Sequence[str], *, trunk: str, branch: str
     ) -> list[str]:
         """Attach a bundle; a node that refuses remote work is passed over.
+
+        Returns:
+            Attached transactions in order of index.
 
         Raises:
             NodeUnavailableError: If no engine could.

@@ -135,6 +135,9 @@ class Signer:
     async def __aenter__(self) -> Self:
         """Load the files.
 
+        Returns:
+            The signer itself.
+
         Raises:
             ConfigError: If one is missing or does not fit.
         """
@@ -162,12 +165,15 @@ class Signer:
     async def status(self) -> wire.StatusReport:
         """Ask how the appliance is, and remember its head.
 
+        Returns:
+            What it says.
+
         Raises:
             ApplianceUnavailableError: If it does not say.
         """
         reply = await self._ask(wire.GetStatus(request_id=_request_id()))
         if not isinstance(reply, wire.StatusReport):
-            raise _unavailable(reply)
+            raise ApplianceUnavailableError(_said(reply))
         return reply
 
     async def issue(self, user_commitment: str) -> IssuedAddress:
@@ -195,7 +201,7 @@ class Signer:
         if isinstance(reply, wire.Refused):
             raise SeedUuidRefusedError(f"{reply.code}: {reply.message}")
         if not isinstance(reply, wire.Issued):
-            raise _unavailable(reply)
+            raise ApplianceUnavailableError(_said(reply))
         self._require_receipt(reply, seed_uuid, user_commitment)
         return IssuedAddress(
             address=Address(reply.address),
@@ -244,10 +250,13 @@ class Signer:
             case wire.Refused():
                 return SigningRefused(reply.code, reply.message)
             case _:
-                raise _unavailable(reply)
+                raise ApplianceUnavailableError(_said(reply))
 
     async def fetch(self, bundle_hash: BundleHash) -> wire.Fetched:
         """Get a bundle signed earlier, content and signatures.
+
+        Returns:
+            The bundle as it was shown, and the same signatures again.
 
         Raises:
             ApplianceUnavailableError: If it can not be had now, or never was.
@@ -256,7 +265,7 @@ class Signer:
             wire.FetchBundle(request_id=_request_id(), bundle_hash=bundle_hash)
         )
         if not isinstance(reply, wire.Fetched):
-            raise _unavailable(reply)
+            raise ApplianceUnavailableError(_said(reply))
         return reply
 
     def _require_receipt(
@@ -287,6 +296,9 @@ class Signer:
 
     async def _ask(self, request: wire.Request) -> wire.Reply:
         """Send a request, again while a fault allows it.
+
+        Returns:
+            The reply, of any type.
 
         Raises:
             ApplianceUnavailableError: If no attempt brought a reply.
@@ -327,9 +339,9 @@ def _shown(draft: Draft) -> list[wire.ShownTransaction]:
     ]
 
 
-def _unavailable(reply: wire.Reply) -> ApplianceUnavailableError:
+def _said(reply: wire.Reply) -> str:
     code = getattr(reply, "code", type(reply).__name__)
-    return ApplianceUnavailableError(f"{code}: {getattr(reply, 'message', '')}")
+    return f"{code}: {getattr(reply, 'message', '')}"
 
 
 def _request_id() -> str:

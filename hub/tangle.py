@@ -194,9 +194,7 @@ def hash_of(draft: Draft) -> str:
     )
 
 
-def finish(
-    draft: Draft, signatures: Mapping[int, Sequence[str]]
-) -> tuple[str, ...]:
+def finish(draft: Draft, signatures: Mapping[int, Sequence[str]]) -> tuple[str, ...]:
     """Put signatures into a draft.
 
     Args:

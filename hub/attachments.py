@@ -1,0 +1,240 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Attach, promote and reattach signed sweeps until one attachment confirms.
+
+Once a sweep is confirmed it is never attached again: a bundle whose inputs were
+refunded could pay out a second time. Attachments that third parties made are
+found by bundle hash and count as ours. A failure concerns one sweep and one tick.
+"""
+
+import enum
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from failpoints import failpoint
+from hub.clock import Clock
+from hub.errors import HubError
+from hub.model import Sweep, SweepState, Tail, TransactionHash
+from hub.nodes import Nodes, TailHealth
+from hub.pow import ProofOfWork, tail_hash
+from hub.store import Store
+from trinary import bundle as kernel
+
+_log = logging.getLogger(__name__)
+
+_MILLISECONDS: Final = 1000
+_PROMOTION_ADDRESS: Final = "SALTKEEP9PROMOTION".ljust(81, "9")
+_PROMOTION_TAG: Final = "SALTKEEP".ljust(27, "9")
+_NO_HASH: Final = "9" * 81
+
+
+class NextStep(enum.Enum):
+    """What a sweep's attachments want."""
+
+    ATTACH = "attach"
+    """There is none, or none that can confirm any more."""
+    PROMOTE = "promote"
+    """The newest one is young and could confirm with help."""
+    WAIT = "wait"
+    """The newest one is young and in no need."""
+
+
+@dataclass(frozen=True, slots=True)
+class AttachmentSettings:
+    """How attachments are tended.
+
+    Attributes:
+        depth: For tip selection.
+        max_promotion_age_ms: Older tails are reattached, not promoted.
+    """
+
+    depth: int
+    max_promotion_age_ms: int
+
+
+def next_step(
+    tails: Sequence[Tail],
+    health: TailHealth | None,
+    *,
+    now_ms: int,
+    max_promotion_age_ms: int,
+) -> NextStep:
+    """Decide what an unconfirmed sweep wants; pure.
+
+    Args:
+        tails: Its attachments, the newest first.
+        health: Of the newest one; None if no node could tell.
+        now_ms: The time.
+        max_promotion_age_ms: Older tails are reattached.
+
+    Returns:
+        The next step.
+    """
+    if not tails or now_ms - tails[0].created_at_ms > max_promotion_age_ms:
+        return NextStep.ATTACH
+    if health is None:
+        return NextStep.WAIT
+    if health.reattach:
+        return NextStep.ATTACH
+    return NextStep.PROMOTE if health.promote else NextStep.WAIT
+
+
+class Attacher:
+    """Tends every signed sweep that is not confirmed.
+
+    Args:
+        store: The database.
+        nodes: The quorum.
+        work: Who finds nonces.
+        settings: How attachments are tended.
+        clock: The time.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        nodes: Nodes,
+        work: ProofOfWork,
+        *,
+        settings: AttachmentSettings,
+        clock: Clock,
+    ) -> None:
+        self._store = store
+        self._nodes = nodes
+        self._work = work
+        self._settings = settings
+        self._clock = clock
+
+    async def tick(self) -> None:
+        """Take each unconfirmed sweep one step further."""
+        async with self._store.reading() as tx:
+            open_sweeps = await tx.sweeps.in_state(
+                SweepState.SIGNED, SweepState.ATTACHED
+            )
+        if open_sweeps:
+            await self._nodes.require_synced()
+        for sweep in open_sweeps:
+            try:
+                await self._tend(sweep)
+            except HubError as error:
+                _log.warning(
+                    "sweep %s not tended this time: %s", sweep.plan.bundle_hash, error
+                )
+
+    async def _tend(self, sweep: Sweep) -> None:
+        await self._adopt_found(sweep)
+        async with self._store.reading() as tx:
+            tails = await tx.tails.of_sweep(sweep.sweep_id)
+        if await self._confirm(sweep, tails):
+            return
+        health = await self._health(tails)
+        step = next_step(
+            tails,
+            health,
+            now_ms=self._clock(),
+            max_promotion_age_ms=self._settings.max_promotion_age_ms,
+        )
+        if step is NextStep.ATTACH:
+            await self._attach(sweep)
+        elif step is NextStep.PROMOTE:
+            await self._promote(tails[0].tail_hash)
+
+    async def _adopt_found(self, sweep: Sweep) -> None:
+        """Record attachments the nodes know and we do not."""
+        parts = await self._nodes.transactions_of([sweep.plan.bundle_hash])
+        found = [part.hash for part in parts if part.content.current_index == 0]
+        async with self._store.reading() as tx:
+            known = {t.tail_hash for t in await tx.tails.of_sweep(sweep.sweep_id)}
+        for tail in found:
+            if tail not in known:
+                await self._record(sweep, tail)
+
+    async def _confirm(self, sweep: Sweep, tails: Sequence[Tail]) -> bool:
+        states = await self._nodes.confirmed([tail.tail_hash for tail in tails])
+        confirmed = [tail for tail, state in states.items() if state]
+        if len(confirmed) > 1:
+            _log.error(
+                "sweep %s confirmed %d times: an input was refunded meanwhile",
+                sweep.plan.bundle_hash,
+                len(confirmed),
+            )
+        failpoint("hub.attach.before-confirm")
+        for tail in confirmed:
+            await self._store.run(
+                lambda tx, tail=tail: tx.sweeps.confirm(sweep.sweep_id, tail)  # type: ignore[misc]
+            )
+            failpoint("hub.attach.after-confirm")
+            _log.info("sweep confirmed bundle=%s tail=%s", sweep.plan.bundle_hash, tail)
+        return bool(confirmed)
+
+    async def _health(self, tails: Sequence[Tail]) -> TailHealth | None:
+        if not tails:
+            return None
+        try:
+            return await self._nodes.tail_health(tails[0].tail_hash)
+        except HubError as error:
+            # A node that lost the tail can not tell: attach anew.
+            _log.info("tail %s: %s", tails[0].tail_hash, error)
+            return TailHealth(promote=False, reattach=True)
+
+    async def _attach(self, sweep: Sweep) -> None:
+        failpoint("hub.attach.before-attach")
+        trunk, branch = await self._nodes.tips(depth=self._settings.depth)
+        attached = await self._work.attach(
+            sweep.signed_trytes, trunk=trunk, branch=branch
+        )
+        tail = tail_hash(attached)
+        failpoint("hub.attach.after-work")
+        # Recorded before it is sent: a crash between leaves a tail that no node
+        # knows, which the next tick replaces; never one that we do not know.
+        await self._record(sweep, tail)
+        failpoint("hub.attach.before-send")
+        await self._nodes.send(attached)
+        failpoint("hub.attach.after-send")
+        _log.info("sweep attached bundle=%s tail=%s", sweep.plan.bundle_hash, tail)
+
+    async def _promote(self, reference: TransactionHash) -> None:
+        trunk, branch = await self._nodes.tips(
+            depth=self._settings.depth, reference=reference
+        )
+        attached = await self._work.attach(
+            [_promotion(self._clock() // _MILLISECONDS)], trunk=trunk, branch=branch
+        )
+        await self._nodes.send(attached)
+        _log.info("promoted tail=%s", reference)
+
+    async def _record(self, sweep: Sweep, tail: TransactionHash) -> None:
+        await self._store.run(lambda tx: tx.sweeps.attach(sweep.sweep_id, tail))
+        failpoint("hub.attach.after-record")
+
+
+def _promotion(timestamp_s: int) -> str:
+    """Return a bundle of one transaction that moves nothing."""
+    essence = kernel.Essence(
+        address=_PROMOTION_ADDRESS,
+        value_i=0,
+        obsolete_tag=_PROMOTION_TAG,
+        timestamp_s=timestamp_s,
+        current_index=0,
+        last_index=0,
+    )
+    return kernel.serialise_transaction(
+        kernel.Transaction(
+            signature_message="9" * 2187,
+            address=_PROMOTION_ADDRESS,
+            value_i=0,
+            obsolete_tag=_PROMOTION_TAG,
+            timestamp_s=timestamp_s,
+            current_index=0,
+            last_index=0,
+            bundle=kernel.bundle_hash([essence]),
+            trunk=_NO_HASH,
+            branch=_NO_HASH,
+            tag=_PROMOTION_TAG,
+            attachment_timestamp_ms=0,
+            attachment_lower=0,
+            attachment_upper=0,
+            nonce="9" * 27,
+        )
+    )
