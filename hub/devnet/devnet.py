@@ -22,7 +22,7 @@ from hub.devnet.storage import (
     StoredMilestone,
 )
 from hub.devnet.tangle import Record
-from hub.devnet.tips import confirmable, forced_conflicts, offered
+from hub.devnet.tips import confirmable, forced_conflicts, forget_dead, offered
 from hub.devnet.validation import FUTURE_DRIFT_MS, Flaw, Limits, check_transaction
 from trinary.bundle import Transaction
 from trinary.errors import ValueRangeError
@@ -80,7 +80,9 @@ class Devnet:
             )
             forced = forced_conflicts(self.node, self.node.cone(plan.tips))
             stored = StoredMilestone(plan.index, written.hash, forced)
-            return self.node.add_milestone(written.records, milestone=stored)
+            milestone = self.node.add_milestone(written.records, milestone=stored)
+            forget_dead(self.node)
+            return milestone
 
     async def tick_for_ever(self, *, every_s: float) -> None:
         """Tick until cancelled.

@@ -5,7 +5,8 @@ Tips are taken oldest first, not by a random walk: a small network drains
 faster and a test knows what to expect.
 """
 
-from collections.abc import Container, Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from hub.devnet.config import (
@@ -160,19 +161,19 @@ def confirmable(
     chosen: list[str] = []
     if node.faults.is_on(Fault.STALLED_CONFIRMATION):
         return chosen
-    for tip in node.tips:
+
+    def fits(tip: str) -> bool:
+        cone = node.cone([tip])
+        return (
+            not is_below_max_depth(node, tip)
+            and not any(member in excluded for member in cone)
+            and _fit_together(node, [*chosen, tip])
+        )
+
+    for tip in _walk_back(node, fits):
+        chosen.append(tip)
         if len(chosen) == limit:
             break
-        cone = node.cone([tip])
-        if is_below_max_depth(node, tip) or any(h in excluded for h in cone):
-            continue
-        if not has_sound_past(node, cone):
-            continue
-        if node.dialect is Dialect.IRI:
-            together = node.cone([*chosen, tip])
-            if not is_consistent(node, together):
-                continue
-        chosen.append(tip)
     return chosen
 
 
@@ -186,14 +187,59 @@ def offered(node: Node, *, count: int) -> list[str]:
     Returns:
         The oldest that are fit, filled up with the latest milestone.
     """
-    fit: list[str] = []
-    for tip in node.tips:
-        if len(fit) == count:
+    chosen: list[str] = []
+
+    def fits(tip: str) -> bool:
+        return not is_lazy(node, tip) and _fit_together(node, [*chosen, tip])
+
+    for tip in _walk_back(node, fits):
+        chosen.append(tip)
+        if len(chosen) == count:
             break
-        cone = node.cone([tip])
-        if is_lazy(node, tip) or not has_sound_past(node, cone):
+    return chosen + [node.latest.hash] * (count - len(chosen))
+
+
+def forget_dead(node: Node) -> None:
+    """Drop tips that nothing can bring back, with all that they approve.
+
+    Args:
+        node: The state to act on.
+    """
+    latest = node.latest.index
+    for tip in list(node.tips):
+        if latest - roots(node, tip).youngest > BELOW_MAX_DEPTH:
+            del node.tips[tip]
+
+
+def _fit_together(node: Node, tips: Sequence[str]) -> bool:
+    cone = node.cone(tips)
+    if node.dialect is Dialect.IRI:
+        return is_consistent(node, cone)
+    return has_sound_past(node, cone)
+
+
+def _walk_back(node: Node, fits: Callable[[str], bool]) -> Iterator[str]:
+    """Go through the tips, and from an unfit one to what it approves.
+
+    A bundle that can not be confirmed must not bury the ones below it.
+
+    Args:
+        node: The state to look in.
+        fits: Says whether a tail can be taken.
+
+    Yields:
+        Unconfirmed tails that fit, none of them below another.
+    """
+    waiting = deque(node.tips)
+    seen: set[str] = set()
+    while waiting:
+        tip = waiting.popleft()
+        if tip in seen or tip in node.confirmations or tip not in node.bundles:
             continue
-        if node.dialect is Dialect.IRI and not is_consistent(node, cone):
+        seen.add(tip)
+        if fits(tip):
+            seen.update(node.cone([tip]))
+            yield tip
             continue
-        fit.append(tip)
-    return fit + [node.latest.hash] * (count - len(fit))
+        head = node.bundles[tip].records[-1].tx
+        waiting.extendleft((head.branch, head.trunk))

@@ -78,6 +78,34 @@ async def test_earlier_tips_win_over_later_ones(
     assert devnet.node.balances.get(UNKNOWN, 0) == 0
 
 
+async def test_a_bundle_that_can_not_confirm_does_not_bury_another(
+    devnet: RunningDevnet, wallet: Wallet
+) -> None:
+    await funded(devnet, wallet)
+    transfer = wallet.spend(amount_i=100, to={STRANGER: 100})
+    original = await put(devnet, transfer)
+    (note,) = await put(devnet, message(), trunk=original[0].hash)
+    copy = await put(devnet, transfer, trunk=note.hash)
+    await devnet.tick()
+    assert devnet.node.balances[STRANGER] == 100
+    assert not devnet.node.confirmations[original[0].hash].conflicting
+    assert note.hash in devnet.node.confirmations
+    is_iri = devnet.config.dialect is Dialect.IRI
+    assert (copy[0].hash in devnet.node.confirmations) is not is_iri
+
+
+async def test_a_tip_that_nothing_can_bring_back_is_forgotten(
+    devnet: RunningDevnet,
+) -> None:
+    devnet.faults.set("stalled-confirmation", value=True)
+    (record,) = await put(devnet, message())
+    for _ in range(15):
+        await devnet.tick()
+    assert list(devnet.node.tips) == [record.hash]
+    await devnet.tick()
+    assert list(devnet.node.tips) == []
+
+
 async def test_transactions_may_arrive_in_any_order(devnet: RunningDevnet) -> None:
     (first,) = attach(devnet, message())
     records = attach(

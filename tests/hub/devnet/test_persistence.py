@@ -1,14 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The state file, and the program `python -m hub.devnet`."""
 
-import json
-import os
 import signal
 import subprocess
 import sys
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,9 +11,8 @@ import pytest
 from hub.devnet.config import DevnetConfig, Dialect
 from hub.devnet.embedded import running_devnet
 from hub.devnet.errors import StateFileError
+from tests.hub.devnet.process import ROOT, ask, devnet_process
 from tests.hub.devnet.world import STRANGER, Wallet, funded, message, plain, put
-
-READY = "devnet ready on "
 
 
 async def test_a_network_is_the_same_after_a_restart(tmp_path: Path) -> None:
@@ -55,36 +49,6 @@ async def test_a_state_file_of_another_network_is_refused(tmp_path: Path) -> Non
             pass
 
 
-@contextmanager
-def devnet_process(*options: str) -> Iterator[tuple["subprocess.Popen[str]", str]]:
-    command = [sys.executable, "-m", "hub.devnet", "--listen", "127.0.0.1:0", *options]
-    process = subprocess.Popen(
-        [*command, "--mwm", "1"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=Path(__file__).parents[3],
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
-    )
-    with process:
-        try:
-            line = process.stdout.readline().strip()
-            assert line.startswith(READY), process.stderr.read()
-            yield process, line.removeprefix(READY)
-        finally:
-            process.kill()
-
-
-def ask(url: str, body: dict[str, object], path: str = "/") -> dict[str, object]:
-    request = urllib.request.Request(  # noqa: S310 - our own process
-        url + path,
-        data=json.dumps(body).encode(),
-        headers={"X-IOTA-API-Version": "1"},
-    )
-    with urllib.request.urlopen(request) as reply:  # noqa: S310 - our own process
-        return json.load(reply)
-
-
 def test_what_was_stored_survives_a_kill(tmp_path: Path) -> None:
     state = ["--state", str(tmp_path / "state.sqlite"), "--tick-s", "0"]
     with devnet_process(*state) as (process, url):
@@ -117,9 +81,8 @@ def test_the_program_ticks_and_stops_on_a_signal() -> None:
 
 def test_the_program_explains_a_wrong_option() -> None:
     command = [sys.executable, "-m", "hub.devnet", "--mwm", "99"]
-    root = Path(__file__).parents[3]
     ended = subprocess.run(
-        command, capture_output=True, text=True, check=False, cwd=root
+        command, capture_output=True, text=True, check=False, cwd=ROOT
     )
     assert ended.returncode == 1
     assert "min_weight_magnitude must be from 1 to 14" in ended.stderr
