@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+# `make demo` runs the main job; `make test` runs everything CI runs.
+
+PYTHON  ?= python3
+VENV    := .venv
+BIN     := $(VENV)/bin
+PIP     := $(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation
+PYTEST  := $(BIN)/python -m pytest
+# Two workers: CI has two cores. Each file stays on one worker.
+PARALLEL := -n 2 --dist loadfile
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test quick check format test-asan bench soak clean
+
+help: ## Show the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+demo: $(VENV)/.demo ## The story on your machine; ONCE=1 stops at its end
+	$(BIN)/python -m demo $(if $(ONCE),--once)
+
+test: $(VENV)/.test check ## Everything CI runs
+	$(PYTEST) $(PARALLEL) -m "not soak" $(ARGS)
+	$(MAKE) --no-print-directory test-asan
+
+quick: $(VENV)/.test ## A subset in under three minutes
+	$(PYTEST) $(PARALLEL) -m "not slow and not soak" $(ARGS)
+
+check: $(VENV)/.test ## Lint, types, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.test ## Format the sources
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+test-asan: $(VENV)/.test ## The kernel's tests under Address- and UBSanitizer
+	SALTKEEP_SANITIZE=address,undefined $(BIN)/python trinary/build_kernel.py build/asan
+	PYTHONPATH=build/asan LD_PRELOAD=$$(gcc -print-file-name=libasan.so) \
+	    ASAN_OPTIONS=detect_leaks=0 $(PYTEST) -o pythonpath=build/asan \
+	    -p no:cacheprovider -q tests/trinary
+
+bench: $(VENV)/.test ## Speeds as ratios to their peers, in one run
+	$(BIN)/python -m benchmarks $(ARGS)
+
+soak: $(VENV)/.test ## Long tests, by hand
+	$(PYTEST) -m soak $(ARGS)
+
+clean: ## Remove what was built
+	rm -rf $(VENV) build demo-state .mypy_cache .ruff_cache .pytest_cache
+	find . -name '*.so' -not -path './.git/*' -delete
+
+$(VENV)/.demo: scripts/bootstrap requirements/build.txt requirements/appliance.txt requirements/hub.txt setup.py pyproject.toml $(wildcard trinary/kernel/*.[ch]) trinary/build_kernel.py
+	scripts/bootstrap demo
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) --require-hashes -r requirements/build.txt
+	$(PIP) --require-hashes -r requirements/appliance.txt
+	$(PIP) --require-hashes -r requirements/hub.txt
+	$(PIP) third_party/pysha3
+	$(PIP) -e .
+	touch $@
+
+$(VENV)/.test: $(VENV)/.demo requirements/dev.txt
+	scripts/bootstrap test
+	$(PIP) --require-hashes -r requirements/dev.txt
+	touch $@
