@@ -83,7 +83,7 @@ _signed = sa.Table(
     sa.Column("client", sa.String, nullable=False, index=True),
     sa.Column("time_ms", sa.BigInteger, nullable=False, index=True),
     sa.Column("outside_i", sa.BigInteger, nullable=False),
-    sa.Column("keys", sa.Integer, nullable=False),
+    sa.Column("key_count", sa.Integer, nullable=False),
 )
 
 
@@ -576,7 +576,7 @@ class Journal:
         now_ms = self.now_ms()
         query = sa.select(
             sa.func.coalesce(sa.func.sum(_signed.c.outside_i), 0),
-            sa.func.coalesce(sa.func.sum(_signed.c.keys), 0),
+            sa.func.coalesce(sa.func.sum(_signed.c.key_count), 0),
             sa.func.min(_signed.c.time_ms),
         ).where(
             _signed.c.client == client, _signed.c.time_ms > now_ms - window_s * 1000
@@ -681,7 +681,7 @@ def _insert_signed(
             client=client,
             time_ms=head.time_ms,
             outside_i=outside_i,
-            keys=len(transfer.inputs),
+            key_count=len(transfer.inputs),
         )
     )
 

@@ -321,6 +321,11 @@ class Signer:
         if self._session is None:
             raise ApplianceUnavailableError("not connected: use `async with`")
         head = await self._heads.get()
+        if head is None and not isinstance(request, wire.GetStatus):
+            # Hold a head before anything is journalled for us: after a crash in
+            # between, nobody could tell the appliance that its journal is whole.
+            await self.status()
+            head = await self._heads.get()
         if head is not None:
             request = msgspec.structs.replace(request, head=_to_wire(head))
         async with self._session.post(
