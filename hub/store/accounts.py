@@ -2,7 +2,7 @@
 """Accounts: users, the hub's owner and the fee account."""
 
 from collections.abc import Collection
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Row, func, insert, select
 from sqlalchemy.exc import IntegrityError
@@ -11,6 +11,9 @@ from hub.errors import UserExistsError, UserUnknownError
 from hub.model import OWNER_IDENTIFIER, Account, AccountId, AccountKind, UserId
 from hub.store.context import Context
 from hub.store.schema import account
+
+_NAMES_PER_QUERY: Final = 1000
+"""Below every database's limit of parameters."""
 
 
 class Accounts:
@@ -91,16 +94,21 @@ class Accounts:
         """Look up many names at once.
 
         Args:
-            identifiers: At most some thousand names.
+            identifiers: Any number of names.
 
         Returns:
             The rows of those that exist.
         """
-        query = select(account.c.identifier, account.c.id).where(
-            account.c.identifier.in_(identifiers)
-        )
-        rows = await self._connection.execute(query)
-        return {UserId(name): AccountId(row) for name, row in rows}
+        found: dict[UserId, AccountId] = {}
+        names = sorted(identifiers)
+        for start in range(0, len(names), _NAMES_PER_QUERY):
+            some = names[start : start + _NAMES_PER_QUERY]
+            query = select(account.c.identifier, account.c.id).where(
+                account.c.identifier.in_(some)
+            )
+            for name, row in await self._connection.execute(query):
+                found[UserId(name)] = AccountId(row)
+        return found
 
     async def total_available_i(self) -> int:
         """Add up what users may spend, in iota; owner and fees left out.

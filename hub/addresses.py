@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Addresses: read at the edge, and drawn fresh for each deposit.
+
+``parse_address`` turns a client's text into an ``Address``; ``new_address`` asks
+the appliance for one, makes sure that nobody has spent from it, and records it
+before anybody is told.
+"""
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+from failpoints import failpoint
+from hub.errors import (
+    AddressMalformedError,
+    AddressSpentError,
+    ApplianceUnavailableError,
+    ChecksumInvalidError,
+)
+from hub.model import Account, Address, AddressState, IssuedAddress, UserId
+from hub.store import Store
+from trinary.errors import TrinaryError
+from trinary.kerl import split_checksum
+from trinary.trytes import is_trytes
+
+MAX_DRAWS: Final = 3
+"""How many addresses are tried before the appliance or the nodes must be odd."""
+_LABEL: Final = b"saltkeep user commitment v1\0"
+_log = logging.getLogger(__name__)
+
+
+class AddressIssuer(Protocol):
+    """Issues addresses whose keys only the appliance can derive."""
+
+    async def issue(self, user_commitment: str) -> IssuedAddress:
+        """Issue an address nobody has seen, its receipt verified.
+
+        Args:
+            user_commitment: SHA-256 in hex; empty for the hub's owner.
+        """
+
+
+class SpentOracle(Protocol):
+    """Knows which addresses were spent from, anywhere."""
+
+    async def were_spent(self, addresses: Sequence[Address]) -> Sequence[bool]:
+        """Say for each address whether a node knows of a spend.
+
+        Args:
+            addresses: 81 trytes each.
+        """
+
+
+def user_commitment(user_id: UserId) -> str:
+    """Commit to a user without naming them.
+
+    Args:
+        user_id: The account's identifier.
+
+    Returns:
+        SHA-256 over a label and the identifier, in hex: a front end that knows
+        the identifier can check the receipt against it.
+    """
+    return hashlib.sha256(_LABEL + user_id.encode()).hexdigest()
+
+
+def parse_address(text: str, *, checksum: bool) -> Address:
+    """Read an address a client sent.
+
+    Args:
+        text: 81 trytes, or 90 with the checksum.
+        checksum: Whether the nine last trytes must be there and be right.
+
+    Returns:
+        81 trytes.
+
+    Raises:
+        ChecksumInvalidError: If the checksum is missing or wrong, whatever the
+            length of the text.
+        AddressMalformedError: If it is not 81 trytes.
+    """
+    if checksum:
+        try:
+            return Address(split_checksum(text))
+        except TrinaryError as error:
+            message = "the address does not end with its checksum"
+            raise ChecksumInvalidError(message) from error
+    if not is_trytes(text, length=81):
+        message = f"an address is 81 trytes, these are {len(text)} characters"
+        raise AddressMalformedError(message)
+    return Address(text)
+
+
+async def was_spent(store: Store, oracle: SpentOracle, address: Address) -> bool:
+    """Say whether an address was spent from, by our records or a node's.
+
+    A pruned node forgets spends; our records do not. They answer first, and need
+    no node.
+
+    Args:
+        store: The database.
+        oracle: The nodes.
+        address: Any address.
+
+    Returns:
+        True if either knows of a spend.
+    """
+    async with store.reading() as tx:
+        own = await tx.addresses.find(address)
+    if own is not None and own.state is AddressState.SPENT:
+        return True
+    return (await oracle.were_spent([address]))[0]
+
+
+async def new_address(
+    store: Store, account: Account, *, issuer: AddressIssuer, oracle: SpentOracle
+) -> Address:
+    """Draw a deposit address for an account and record it.
+
+    Args:
+        store: The database.
+        account: Whose deposits it will receive.
+        issuer: The appliance.
+        oracle: The nodes.
+
+    Returns:
+        An address that no record and no node knows to be spent; recorded.
+
+    Raises:
+        ApplianceUnavailableError: If none of ``MAX_DRAWS`` addresses was fresh.
+    """
+    commitment = user_commitment(account.identifier)
+    for _ in range(MAX_DRAWS):
+        issued = await issuer.issue(commitment)
+        failpoint("hub.address.issued")
+        if await _is_fresh(store, issued, oracle=oracle):
+            async with store.transaction() as tx:
+                await tx.addresses.add(account.account_id, issued)
+                failpoint("hub.address.before-commit")
+            failpoint("hub.address.recorded")
+            return issued.address
+        _log.warning("address not fresh, drawing another: %s", issued.address)
+    message = f"{MAX_DRAWS} addresses in a row were not fresh"
+    raise ApplianceUnavailableError(message)
+
+
+async def require_unspent(store: Store, oracle: SpentOracle, address: Address) -> None:
+    """Insist that nothing is sent to an address that was spent from.
+
+    Args:
+        store: The database.
+        oracle: The nodes.
+        address: Where value is to go.
+
+    Raises:
+        AddressSpentError: If it was spent from.
+    """
+    if await was_spent(store, oracle, address):
+        message = f"{address} was already spent from"
+        raise AddressSpentError(message)
+
+
+async def _is_fresh(
+    store: Store, issued: IssuedAddress, *, oracle: SpentOracle
+) -> bool:
+    async with store.reading() as tx:
+        recorded = await tx.addresses.is_recorded(
+            seed_uuid=issued.seed_uuid, text=issued.address
+        )
+    return not recorded and not (await oracle.were_spent([issued.address]))[0]

@@ -1,0 +1,280 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The hub's configuration: one TOML file, read once; an unknown key is an error.
+
+Each section is a frozen dataclass; each field carries its documentation, unit and
+default in itself: ``strict_toml.describe(Config)`` lists them, and
+``docs/configuration.md`` is written from that. A secret is never a value here but
+the path of a file that nobody else can read.
+"""
+
+# ruff: noqa: RUF009 - `documented` is dataclasses.field with a documentation
+
+import dataclasses
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Final, Literal
+
+from hub.errors import ConfigError
+from hub.model import CreditPolicy
+from hub.strict_toml import documented, read
+
+_FORBIDDEN_MODE: Final = 0o077
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HubSection:
+    """What the hub is."""
+
+    database_url: str = documented(
+        "SQLAlchemy URL with an async driver, e.g. sqlite+aiosqlite:////var/lib/hub.db."
+    )
+    state_dir: Path = documented("Folder for files of the hub's own; must exist.")
+    network: str = documented("Name of the network, as the appliance's vault names it.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LegacyApiSection:
+    """The REST dialect of Hub 1.4.4."""
+
+    listen: str = documented(
+        "HOST:PORT. Other than loopback needs api_key_file or client_ca.",
+        "127.0.0.1:50051",
+    )
+    strict_version_header: bool = documented(
+        "Answer 400 to a request without `X-IOTA-API-Version: 1`.", default=False
+    )
+    max_body_bytes: int = documented("Largest request accepted, in bytes.", 1 << 20)
+    api_key_file: Path | None = documented(
+        "File (mode 0600) with the key that X-API-Key must carry; none: no key.", None
+    )
+    tls_certificate: Path | None = documented("PEM chain; none: plain HTTP.", None)
+    tls_key: Path | None = documented("PEM key (mode 0600) of tls_certificate.", None)
+    client_ca: Path | None = documented(
+        "PEM of the authority every client certificate must come from.", None
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApplianceSection:
+    """How to reach the signing appliance and what to believe of it."""
+
+    url: str = documented("https://HOST:PORT of the appliance.")
+    ca: Path = documented("PEM of the authority of its server certificate.")
+    certificate: Path = documented("PEM of the hub's client certificate.")
+    key: Path = documented("PEM key (mode 0600) of that certificate.")
+    server_spki_sha256: str = documented(
+        "SHA-256 of the appliance's public key (SPKI), 64 hex characters."
+    )
+    identity_key: Path = documented(
+        "PEM of the identity key printed by `init`; receipts are checked with it."
+    )
+    timeout_s: float = documented("Deadline of one request, in seconds.", 60.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeSection:
+    """One node."""
+
+    url: str = documented("http(s)://HOST:PORT of its API.")
+    dialect: Literal["iri", "hornet"] = documented("Its software.", "hornet")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodesSection:
+    """The nodes and how many of them must agree."""
+
+    endpoints: tuple[NodeSection, ...] = documented("One [[nodes.endpoints]] per node.")
+    quorum: int = documented("How many nodes must agree; 1 is for a devnet only.", 1)
+    timeout_s: float = documented(
+        "Deadline of one request to a node, in seconds.", 10.0
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DepositsSection:
+    """The deposit monitor."""
+
+    interval_s: float = documented(
+        "Pause between two looks at the nodes, seconds.", 60.0
+    )
+    credit: CreditPolicy = documented(
+        "When a deposit is spendable: `sweep` (once swept) or `confirmation`.",
+        CreditPolicy.SWEEP,
+    )
+    keep_messages: bool = documented(
+        "Store the message of each deposit (2187 trytes).", default=False
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepsSection:
+    """The sweep planner."""
+
+    interval_s: float = documented("Pause between two plans, in seconds.", 600.0)
+    max_withdrawals: int = documented("Withdrawals paid by one sweep.", 7)
+    max_deposits: int = documented("Deposit addresses emptied by one sweep.", 5)
+    max_hub_inputs: int = documented("Hub addresses emptied by one sweep.", 10)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttachmentsSection:
+    """Attaching, promoting and reattaching."""
+
+    interval_s: float = documented("Pause between two rounds, in seconds.", 240.0)
+    depth: int = documented("Milestones that tip selection walks back.", 3)
+    min_weight_magnitude: int = documented("Trailing zero trits of a hash.", 14)
+    pow: Literal["local", "remote"] = documented(
+        "Who does the proof of work: this program, or the node.", "local"
+    )
+    max_promotion_age_s: int = documented(
+        "Tails older than this are reattached, not promoted; in seconds.", 1800
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiSection:
+    """What the hub serves."""
+
+    legacy: LegacyApiSection = documented("The REST dialect of Hub 1.4.4.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """The whole file; each attribute is a section of the same name."""
+
+    hub: HubSection = documented("What the hub is.")
+    api: ApiSection = documented("What the hub serves.")
+    appliance: ApplianceSection = documented("The signing appliance.")
+    nodes: NodesSection = documented("The nodes.")
+    deposits: DepositsSection = documented("The deposit monitor.")
+    sweeps: SweepsSection = documented("The sweep planner.")
+    attachments: AttachmentsSection = documented("Attachments.")
+
+
+def load(path: Path) -> Config:
+    """Read and check the configuration file.
+
+    Args:
+        path: The TOML file. Relative paths in it are relative to its folder.
+
+    Returns:
+        The configuration.
+
+    Raises:
+        ConfigError: If the file is unreadable, has an unknown key, lacks one, or
+            a value is not what it must be; the message names section and key.
+    """
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        message = f"{path.name}: {error}"
+        raise ConfigError(message) from error
+    return parse(table, folder=path.parent)
+
+
+def parse(table: Mapping[str, object], *, folder: Path) -> Config:
+    """Check a configuration that was read.
+
+    Args:
+        table: As ``tomllib`` gives it.
+        folder: What relative paths are relative to.
+
+    Returns:
+        The configuration.
+    """
+    config = read(Config, table, folder=folder)
+    _require_sane(config)
+    return config
+
+
+def _require_sane(config: Config) -> None:
+    _require_positive(config)
+    nodes = config.nodes
+    if not 1 <= nodes.quorum <= len(nodes.endpoints):
+        message = f"nodes.quorum is {nodes.quorum} of {len(nodes.endpoints)} nodes"
+        raise ConfigError(message)
+    if not re.fullmatch("[0-9a-f]{64}", config.appliance.server_spki_sha256):
+        message = "appliance.server_spki_sha256 must be 64 hex characters, lower case"
+        raise ConfigError(message)
+    if not config.appliance.url.startswith("https://"):
+        message = "appliance.url must begin with https://"
+        raise ConfigError(message)
+    _require_guarded(config.api.legacy)
+
+
+def _require_positive(config: Config) -> None:
+    for name in ("api", "appliance", "nodes", "deposits", "sweeps", "attachments"):
+        section = getattr(config, name)
+        section = section.legacy if name == "api" else section
+        for item in dataclasses.fields(section):
+            value = getattr(section, item.name)
+            if type(value) in {int, float} and value <= 0:
+                message = f"{name}.{item.name} must be above 0, not {value}"
+                raise ConfigError(message)
+
+
+def listen_address(listen: str) -> tuple[str, int]:
+    """Split HOST:PORT.
+
+    Args:
+        listen: As configured; an IPv6 host stands in brackets.
+
+    Returns:
+        Host and port.
+
+    Raises:
+        ConfigError: If it is not an IP address and a port.
+    """
+    host, _, port = listen.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    try:
+        ip_address(host)
+        number = int(port)
+    except ValueError as error:
+        message = f"{listen!r} is not IP:PORT"
+        raise ConfigError(message) from error
+    return host, number
+
+
+def _require_guarded(legacy: LegacyApiSection) -> None:
+    host, _ = listen_address(legacy.listen)
+    if legacy.client_ca is not None and legacy.tls_certificate is None:
+        message = "api.legacy.client_ca needs tls_certificate and tls_key"
+        raise ConfigError(message)
+    if (legacy.tls_certificate is None) != (legacy.tls_key is None):
+        message = "api.legacy.tls_certificate and tls_key go together"
+        raise ConfigError(message)
+    guarded = legacy.client_ca is not None or legacy.api_key_file is not None
+    if not ip_address(host).is_loopback and not guarded:
+        message = f"api.legacy.listen {legacy.listen} needs api_key_file or client_ca"
+        raise ConfigError(message)
+
+
+def read_secret(path: Path) -> str:
+    """Read a secret from a file that nobody else can read.
+
+    Args:
+        path: A file of mode 0600 or stricter.
+
+    Returns:
+        Its text, without the white space around it.
+
+    Raises:
+        ConfigError: If it is missing, empty or open to others.
+    """
+    try:
+        if path.stat().st_mode & _FORBIDDEN_MODE:
+            message = f"{path.name} must be readable by its owner only (0600)"
+            raise ConfigError(message)
+        secret = path.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        message = f"{path.name}: {error.strerror}"
+        raise ConfigError(message) from error
+    if not secret:
+        message = f"{path.name} is empty"
+        raise ConfigError(message)
+    return secret

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The configuration is read strictly; every key is documented."""
+
+import copy
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hub.config import Config, listen_address, load, parse, read_secret
+from hub.errors import ConfigError
+from hub.model import CreditPolicy
+from hub.strict_toml import describe
+
+MINIMAL = """
+[hub]
+database_url = "sqlite+aiosqlite:///hub.db"
+state_dir = "state"
+network = "devnet"
+
+[appliance]
+url = "https://127.0.0.1:5443"
+ca = "pki/ca.pem"
+certificate = "/etc/hub.pem"
+key = "pki/hub.key"
+server_spki_sha256 = "%s"
+identity_key = "pki/identity.pem"
+
+[[nodes.endpoints]]
+url = "http://127.0.0.1:14265"
+dialect = "iri"
+""" % ("ab" * 32)
+
+
+def table() -> dict[str, Any]:
+    return copy.deepcopy(tomllib.loads(MINIMAL))
+
+
+def changed(path: str, value: object) -> dict[str, Any]:
+    whole = table()
+    *sections, key = path.split(".")
+    inner = whole
+    for name in sections:
+        inner = inner.setdefault(name, {})
+    inner[key] = value
+    return whole
+
+
+def test_a_minimal_file_is_filled_up_with_the_legacy_defaults(tmp_path: Path) -> None:
+    file = tmp_path / "hub.toml"
+    file.write_text(MINIMAL)
+    config = load(file)
+    assert config.appliance.ca == tmp_path / "pki/ca.pem"
+    assert config.appliance.certificate == Path("/etc/hub.pem")
+    assert config.api.legacy.listen == "127.0.0.1:50051"
+    assert (config.sweeps.max_withdrawals, config.sweeps.max_deposits) == (7, 5)
+    assert config.deposits.credit is CreditPolicy.SWEEP
+    assert config.nodes.endpoints[0].dialect == "iri"
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "told"),
+    [
+        ("hub.colour", "red", "unknown key hub.colour"),
+        ("extra.key", 1, "unknown key extra"),
+        ("api.grpc", {}, "unknown key api.grpc"),
+        ("hub.network", 3, "hub.network must be text"),
+        ("hub.network", "", "hub.network must be text"),
+        ("sweeps.max_deposits", True, "sweeps.max_deposits must be integer"),
+        ("sweeps.max_deposits", 1.5, "sweeps.max_deposits must be integer"),
+        ("sweeps.max_deposits", 0, "sweeps.max_deposits must be above 0"),
+        ("sweeps.interval_s", "60", "sweeps.interval_s must be number"),
+        ("deposits.credit", "never", "one of sweep, confirmation"),
+        ("attachments.pow", "gpu", "one of local, remote"),
+        ("nodes.endpoints", [], "at least one"),
+        ("nodes.endpoints", [{"url": "x", "port": 1}], "nodes.endpoints[0].port"),
+        ("nodes.quorum", 2, "2 of 1 nodes"),
+        ("appliance.url", "http://127.0.0.1:1", "https://"),
+        ("appliance.server_spki_sha256", "AB" * 32, "64 hex"),
+        ("appliance", 5, "[appliance] must be a table"),
+        ("api.legacy.listen", "localhost:1", "not IP:PORT"),
+        ("api.legacy.client_ca", "ca.pem", "needs tls_certificate"),
+        ("api.legacy.tls_key", "a.key", "go together"),
+    ],
+)
+def test_what_does_not_fit_is_refused_by_name(
+    path: str, value: object, told: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError) as refusal:
+        parse(changed(path, value), folder=tmp_path)
+    assert told in str(refusal.value)
+
+
+@pytest.mark.parametrize("listen", ["0.0.0.0:50051", "[::]:50051", "192.0.2.1:80"])
+def test_w7_an_open_legacy_listener_is_refused_without_a_guard(
+    listen: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match="needs api_key_file or client_ca"):
+        parse(changed("api.legacy.listen", listen), folder=tmp_path)
+    guarded = changed("api.legacy.listen", listen)
+    guarded["api"]["legacy"]["api_key_file"] = "api.key"
+    assert parse(guarded, folder=tmp_path).api.legacy.listen == listen
+
+
+@pytest.mark.parametrize("key", ["network", "database_url", "state_dir"])
+def test_a_missing_key_is_named(key: str, tmp_path: Path) -> None:
+    whole = table()
+    del whole["hub"][key]
+    with pytest.raises(ConfigError, match=f"hub.{key} is missing"):
+        parse(whole, folder=tmp_path)
+
+
+def test_a_file_that_is_no_toml_is_a_config_error(tmp_path: Path) -> None:
+    file = tmp_path / "hub.toml"
+    file.write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigError):
+        load(file)
+    with pytest.raises(ConfigError):
+        load(tmp_path / "absent.toml")
+
+
+def test_every_key_has_its_documentation_and_the_secrets_are_paths() -> None:
+    settings = describe(Config)
+    assert all(setting.doc.strip().endswith(".") for setting in settings)
+    by_name = {f"{s.section}.{s.name}": s for s in settings}
+    assert by_name["api.legacy.api_key_file"].type_name == "path"
+    assert by_name["deposits.credit"].type_name == '"sweep" | "confirmation"'
+    assert by_name["deposits.credit"].default == '"sweep"'
+    assert by_name["hub.network"].default is None
+    assert by_name["attachments.max_promotion_age_s"].default == "1800"
+
+
+def test_a_secret_others_can_read_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "api.key"
+    file.write_text("s3cret\n")
+    file.chmod(0o640)
+    with pytest.raises(ConfigError, match="0600"):
+        read_secret(file)
+    file.chmod(0o600)
+    assert read_secret(file) == "s3cret"
+    file.write_text(" \n")
+    with pytest.raises(ConfigError, match="empty"):
+        read_secret(file)
+    with pytest.raises(ConfigError):
+        read_secret(tmp_path / "absent")
+
+
+def test_a_listen_address_may_be_ipv6() -> None:
+    assert listen_address("[::1]:50051") == ("::1", 50051)
