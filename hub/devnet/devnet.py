@@ -7,6 +7,7 @@ hashing go to threads. Writers take turns.
 
 import asyncio
 from collections.abc import Sequence
+from typing import Final
 
 from hub.devnet.attaching import Place, attach_bundle, record_of
 from hub.devnet.config import ClockMs, DevnetConfig
@@ -26,6 +27,9 @@ from hub.devnet.tips import confirmable, forced_conflicts, forget_dead, offered
 from hub.devnet.validation import FUTURE_DRIFT_MS, Flaw, Limits, check_transaction
 from trinary.bundle import Transaction
 from trinary.errors import ValueRangeError
+
+MAX_MILESTONE_AGE_MS: Final = 300_000
+"""Source: HORNET 0.5.6 plugins/webapi/healthz.go, maxAllowedMilestoneAge."""
 
 
 class Devnet:
@@ -174,6 +178,16 @@ class Devnet:
         async with self._writing:
             return await self._reattach(self._find_bundle(bundle_hash))
 
+    def is_healthy(self) -> bool:
+        """Say whether the node is synced and its milestone is recent.
+
+        Returns:
+            What HORNET's health check says; the coordinator counts as the one
+            peer that it asks for.
+        """
+        age_ms = self.clock_ms() - self.node.latest.timestamp_s * 1000
+        return not self.faults.is_on(Fault.UNSYNCED) and age_ms < MAX_MILESTONE_AGE_MS
+
     def close(self) -> None:
         """Let go of the state file."""
         self.node.close()
@@ -202,6 +216,8 @@ class Devnet:
     async def _let_strangers_in(self) -> None:
         reattaching = self.faults.is_on(Fault.THIRD_PARTY_REATTACHMENT)
         replaying = self.faults.is_on(Fault.SECOND_CONFIRMATION)
+        if not reattaching and not replaying:
+            return
         for bundle in list(self.node.bundles.values()):
             if not bundle.changes or bundle.tail.hash in self._strangers.values():
                 continue

@@ -120,8 +120,7 @@ class HornetApi:
             "appName": "HORNET",
             "appVersion": "0.5.6",
             "isSynced": self._is_synced(),
-            # A healthy HORNET has a peer; an embedded one can not.
-            "isHealthy": False,
+            "isHealthy": self._devnet.is_healthy(),
             "features": ["RemotePOW", "WereAddressesSpentFrom"],
             **queries.node_info(self._devnet),
         }

@@ -78,10 +78,7 @@ class LedgerCommands:
         wanted = parameters.get("targetIndex") or latest
         if not isinstance(wanted, int) or not 0 <= wanted <= latest:
             raise ApiError(f"Invalid milestone index supplied, lsmi is {latest}")
-        balances = dict(self._node.balances)
-        for milestone in self._node.milestones[wanted + 1 :]:
-            for address, change in milestone.diff.items():
-                balances[address] -= change
+        balances = queries.balances_at(self._node, wanted)
         held = {address: held_i for address, held_i in balances.items() if held_i}
         return {"balances": held, "milestoneIndex": wanted}
 

@@ -84,11 +84,32 @@ def balances(node: Node, addresses: Iterable[str]) -> dict[str, object]:
     Returns:
         Balances as text, and the milestone they belong to.
     """
+    solid = solid_milestone(node)
+    held = balances_at(node, solid.index)
     return {
-        "balances": [str(node.balances.get(address, 0)) for address in addresses],
-        "references": [node.latest.hash],
-        "milestoneIndex": node.latest.index,
+        "balances": [str(held.get(address, 0)) for address in addresses],
+        "references": [solid.hash],
+        "milestoneIndex": solid.index,
     }
+
+
+def balances_at(node: Node, index: int) -> Mapping[str, int]:
+    """Say who owned what after a milestone.
+
+    Args:
+        node: The state to look in.
+        index: From 0 to the latest.
+
+    Returns:
+        Address to iota.
+    """
+    if index == node.latest.index:
+        return node.balances
+    held = dict(node.balances)
+    for milestone in node.milestones[index + 1 :]:
+        for address, change in milestone.diff.items():
+            held[address] -= change
+    return held
 
 
 def visible(node: Node, tx_hash: str) -> Record | None:
@@ -132,11 +153,13 @@ def inclusion_states(node: Node, hashes: Iterable[str]) -> list[bool]:
         hashes: 81 trytes each.
 
     Returns:
-        True for what is known, confirmed and not conflicting.
+        True for what is known, confirmed for this node and not conflicting.
     """
+    solid = solid_milestone(node)
     return [
         visible(node, tx_hash) is not None
         and (confirmation := node.confirmations.get(tx_hash)) is not None
+        and confirmation.index <= solid.index
         and not confirmation.conflicting
         for tx_hash in hashes
     ]

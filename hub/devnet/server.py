@@ -92,8 +92,8 @@ class _Endpoint:
         return web.Response(headers=_ANY_ORIGIN)
 
     async def health(self, _: web.Request) -> web.Response:
-        synced = not self._devnet.faults.is_on(Fault.UNSYNCED)
-        status = HTTPStatus.OK if synced else HTTPStatus.SERVICE_UNAVAILABLE
+        healthy = self._devnet.is_healthy()
+        status = HTTPStatus.OK if healthy else HTTPStatus.SERVICE_UNAVAILABLE
         return web.Response(status=status)
 
     def _may_enter(self, request: web.Request) -> bool:

@@ -5,10 +5,12 @@
 node the tests fail, unless SALTKEEP_NO_NODE=1 says that this is meant.
 """
 
+import fcntl
 import json
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,9 +43,11 @@ class Story:
 def client() -> None:
     assert shutil.which("node"), "node is missing; SALTKEEP_NO_NODE=1 skips this"
     assert shutil.which("npm"), "npm is missing; SALTKEEP_NO_NODE=1 skips this"
-    done = subprocess.run(
-        [JAVASCRIPT / "install"], capture_output=True, text=True, check=False
-    )
+    with (Path(tempfile.gettempdir()) / "saltkeep-npm.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # one of pytest's workers at a time
+        done = subprocess.run(
+            [JAVASCRIPT / "install"], capture_output=True, text=True, check=False
+        )
     assert done.returncode == 0, done.stderr
 
 

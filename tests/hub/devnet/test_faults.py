@@ -98,7 +98,9 @@ async def test_an_unsynced_hornet_says_so(
         assert reply.status == 503
 
 
-async def test_a_stale_milestone_is_old_in_its_trytes(devnet: RunningDevnet) -> None:
+async def test_a_stale_milestone_is_old_in_its_trytes(
+    devnet: RunningDevnet, session: aiohttp.ClientSession
+) -> None:
     devnet.faults.set(Fault.STALE_MILESTONE, 301)
     milestone = await devnet.tick()
     record = devnet.node.tangle.get(milestone.hash)
@@ -106,13 +108,21 @@ async def test_a_stale_milestone_is_old_in_its_trytes(devnet: RunningDevnet) -> 
     assert 300 < now_s - record.tx.timestamp_s < 310
     assert 300 < now_s - record.tx.attachment_timestamp_ms / 1000 < 310
     assert devnet.node.latest == milestone
+    async with session.get(devnet.url + "/healthz") as reply:
+        assert reply.status == 503
 
 
 async def test_a_lagging_node_is_one_milestone_behind(
     devnet: RunningDevnet, call: Caller
 ) -> None:
+    await devnet.deposit(STRANGER, 5)
     await devnet.tick()
+    (tail,) = (await call("findTransactions", addresses=[STRANGER]))["hashes"]
     devnet.faults.set(Fault.LAGGING_MILESTONE, value=True)
+    balances = await call("getBalances", addresses=[STRANGER])
+    assert (balances["balances"], balances["milestoneIndex"]) == (["0"], 1)
+    states = await call("getInclusionStates", transactions=[tail])
+    assert states["states"] == [False]
     info = await call("getNodeInfo")
     assert info["latestMilestoneIndex"] == 2
     assert info["latestSolidSubtangleMilestoneIndex"] == 1

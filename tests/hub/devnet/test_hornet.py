@@ -259,7 +259,7 @@ async def test_hornet_tells_about_itself(
     assert info["appName"] == "HORNET"
     assert info["appVersion"] == "0.5.6"
     assert info["isSynced"] is True
-    assert info["isHealthy"] is False
+    assert info["isHealthy"] is True
     assert info["features"] == ["RemotePOW", "WereAddressesSpentFrom"]
     assert info["latestMilestone"] == hornet.node.latest.hash
     assert info["latestSolidSubtangleMilestoneIndex"] == 1
