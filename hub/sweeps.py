@@ -89,7 +89,8 @@ def plan_sweep(
 
     Deposit addresses come first, the oldest ones; hub addresses are added, the
     smallest first, only as far as withdrawals need them. A withdrawal that can
-    not be paid from what there is waits and does not hold up younger ones.
+    not be paid from what there is waits and does not hold up younger ones. An
+    address that a waiting withdrawal pays into is left alone.
 
     Args:
         deposits: Deposit addresses fit to be swept, the oldest first.
@@ -100,8 +101,11 @@ def plan_sweep(
     Returns:
         The choice; None when there is nothing to do.
     """
-    taken = list(deposits[: limits.max_deposits])
-    spare = list(hub_addresses[-limits.max_hub_inputs :])
+    receiving = {withdrawal.payout_address for withdrawal in withdrawals}
+    free = [own for own in deposits if own.address not in receiving]
+    taken = free[: limits.max_deposits]
+    free = [own for own in hub_addresses if own.address not in receiving]
+    spare = free[-limits.max_hub_inputs :]
     reachable_i = sum(own.balance_i for own in [*taken, *spare])
     paid: list[Withdrawal] = []
     for withdrawal in withdrawals:

@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``saltkeep-hub``: run and look after the hub."""
+
+import asyncio
+import contextlib
+import json
+import logging
+import signal
+import sys
+from collections.abc import Coroutine
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from hub.clock import system_clock_ms
+from hub.config import Config, load
+from hub.config_reference import reference
+from hub.errors import HubError
+from hub.service import open_hub, run_hub
+from hub.store import Store
+from hub.store.books import BooksReport
+from hub.sweeps import Choice
+
+_EXIT_FAILED = 1
+_EXIT_BROKEN = 3
+_Result = TypeVar("_Result")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--config",
+    "path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The hub's TOML file.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print for machines.")
+@click.pass_context
+def cli(context: click.Context, /, path: Path | None, *, as_json: bool) -> None:
+    """The Saltkeep hub: accounts, deposits, withdrawals, sweeps; no keys.
+
+    \b
+      saltkeep-hub --config hub.toml serve
+      saltkeep-hub --config hub.toml audit
+      saltkeep-hub --config hub.toml next-sweep
+
+    Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the books do not balance.
+    """
+    context.obj = (path, as_json)
+
+
+@cli.command()
+@click.pass_obj
+def serve(options: tuple[Path | None, bool]) -> None:
+    """Run the hub until SIGTERM."""
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s"
+    )
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    _run(_serve(_config(options)))
+
+
+async def _serve(config: Config) -> None:
+    serving = asyncio.create_task(run_hub(config, ready=_announce))
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, serving.cancel)
+    with contextlib.suppress(asyncio.CancelledError):
+        await serving
+
+
+def _announce(url: str) -> None:
+    click.echo(f"hub ready on {url}")
+    sys.stdout.flush()
+
+
+@cli.command()
+@click.argument("revision", default="head")
+@click.pass_obj
+def migrate(options: tuple[Path | None, bool], *, revision: str) -> None:
+    """Bring the database to REVISION (`serve` does it by itself)."""
+    _run(_migrate(_config(options), revision))
+    click.echo(f"the database is at {revision}")
+
+
+async def _migrate(config: Config, revision: str) -> None:
+    store = Store(config.hub.database_url, clock=system_clock_ms)
+    try:
+        await store.migrate(revision)
+    finally:
+        await store.close()
+
+
+@cli.command()
+@click.pass_obj
+def audit(options: tuple[Path | None, bool]) -> None:
+    """Recompute every balance from its entries; exit 3 if one differs."""
+    report = _run(_audit(_config(options)))
+    if options[1]:
+        click.echo(json.dumps(asdict(report) | {"sound": report.sound}))
+    else:
+        for found in report.mismatches:
+            click.secho(
+                f"{found.key}: stored {found.stored_i}, entries say"
+                f" {found.recomputed_i}",
+                fg="red",
+            )
+        verdict = "balance" if report.sound else "DO NOT balance"
+        click.echo(
+            f"the books {verdict}: {report.assets_i} i on our addresses,"
+            f" {report.liabilities_i} i owed"
+        )
+    sys.exit(0 if report.sound else _EXIT_BROKEN)
+
+
+async def _audit(config: Config) -> BooksReport:
+    store = Store(config.hub.database_url, clock=system_clock_ms)
+    try:
+        async with store.reading() as tx:
+            return await tx.books.verify()
+    finally:
+        await store.close()
+
+
+@cli.command("next-sweep")
+@click.pass_obj
+def next_sweep(options: tuple[Path | None, bool]) -> None:
+    """Show what the next sweep would do, without doing it."""
+    choice = _run(_next_sweep(_config(options)))
+    if choice is None:
+        click.echo("nothing to sweep")
+        return
+    table = Table("what", "address", "iota", title="next sweep")
+    for own in choice.inputs:
+        table.add_row(f"input ({own.kind.value})", own.address, f"-{own.balance_i}")
+    for withdrawal in choice.withdrawals:
+        table.add_row("payout", withdrawal.payout_address, str(withdrawal.amount_i))
+    if choice.rest_i:
+        table.add_row("remainder", "(fresh hub address)", str(choice.rest_i))
+    Console().print(table)
+
+
+async def _next_sweep(config: Config) -> Choice | None:
+    async with open_hub(config) as hub:
+        return await hub.sweeps.preview()
+
+
+@cli.command("config-reference")
+def config_reference() -> None:
+    """Print every configuration field with unit and default (Markdown)."""
+    click.echo(reference())
+
+
+def _config(options: tuple[Path | None, bool]) -> Config:
+    if options[0] is None:
+        raise click.UsageError("this command needs --config FILE")
+    try:
+        return load(options[0])
+    except HubError as error:
+        _fail(error)
+        raise
+
+
+def _run(work: Coroutine[Any, Any, _Result]) -> _Result:
+    try:
+        return asyncio.run(work)
+    except HubError as error:
+        _fail(error)
+        raise
+
+
+def _fail(error: HubError) -> None:
+    click.secho(f"{error.code}: {error}", fg="red", err=True)
+    sys.exit(_EXIT_FAILED)
+
+
+def main() -> None:
+    """Entry point of ``saltkeep-hub``."""
+    cli(prog_name="saltkeep-hub")
+
+
+if __name__ == "__main__":
+    main()

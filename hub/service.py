@@ -1,0 +1,253 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The composition root: builds the hub from its configuration and runs its loops.
+
+Each flow is a tick that reads its state from database and nodes; a tick that
+fails is logged and comes again. No loop ends before the hub does.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final
+
+from aiohttp import web
+
+from channel import ChannelFiles
+from hub.api.legacy import start_legacy_api
+from hub.attachments import Attacher, AttachmentSettings
+from hub.clock import Clock, system_clock_ms
+from hub.config import Config
+from hub.deposits import DepositMonitor
+from hub.errors import FaultError, HubError, InvariantError
+from hub.model import HeadToken
+from hub.nodes import Nodes
+from hub.pow import (
+    FallbackProofOfWork,
+    LocalProofOfWork,
+    ProofOfWork,
+    RemoteProofOfWork,
+)
+from hub.signer import Signer, SignerSettings
+from hub.store import Store
+from hub.sweeps import Sweeper, SweepLimits
+from hub.tangle import BundleDesk
+
+_log = logging.getLogger(__name__)
+
+_MILLISECONDS: Final = 1000
+_REFUSED_WAIT_MS: Final = 3_600_000
+_STATUS_RETRY_S: Final = 1.0
+
+
+class StoredHeads:
+    """The highest head token of the appliance, kept in the database.
+
+    Args:
+        store: The database.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def get(self) -> HeadToken | None:
+        """Return the highest token stored."""
+        async with self._store.reading() as tx:
+            return await tx.head.get()
+
+    async def remember(self, token: HeadToken) -> None:
+        """Store a token if it is the highest; durable on return."""
+        await self._store.run(lambda tx: tx.head.remember(token))
+
+
+@dataclass(frozen=True, slots=True)
+class Hub:
+    """Every part of a running hub.
+
+    Attributes:
+        config: Its configuration.
+        store: The database, migrated.
+        nodes: The quorum.
+        signer: The appliance.
+        deposits: The deposit monitor.
+        sweeps: The sweep planner.
+        attachments: The attachment service.
+    """
+
+    config: Config
+    store: Store
+    nodes: Nodes
+    signer: Signer
+    deposits: DepositMonitor
+    sweeps: Sweeper
+    attachments: Attacher
+
+
+@contextlib.asynccontextmanager
+async def open_hub(
+    config: Config, *, clock: Clock = system_clock_ms
+) -> AsyncIterator[Hub]:
+    """Build a hub and open its connections; runs no loop.
+
+    Args:
+        config: What it is.
+        clock: The time.
+
+    Yields:
+        The hub; everything is closed when the block ends.
+    """
+    async with contextlib.AsyncExitStack() as stack:
+        store = Store(config.hub.database_url, clock=clock)
+        stack.push_async_callback(store.close)
+        await store.migrate()
+        signer = await stack.enter_async_context(
+            Signer(_signer_settings(config), StoredHeads(store))
+        )
+        nodes = await stack.enter_async_context(
+            Nodes(
+                [(node.url, node.dialect) for node in config.nodes.endpoints],
+                quorum=config.nodes.quorum,
+                timeout_s=config.nodes.timeout_s,
+                clock_ms=clock,
+            )
+        )
+        desk = BundleDesk()
+        stack.callback(desk.close)
+        yield Hub(
+            config,
+            store,
+            nodes,
+            signer,
+            DepositMonitor(
+                store,
+                nodes,
+                credit=config.deposits.credit,
+                keep_messages=config.deposits.keep_messages,
+            ),
+            _sweeper(config, store, nodes, signer, desk, clock),
+            _attacher(config, store, nodes, clock),
+        )
+
+
+async def run_hub(config: Config, *, ready: Callable[[str], None]) -> None:
+    """Serve and run every loop until cancelled.
+
+    Args:
+        config: What the hub is.
+        ready: Told the API's URL once it accepts connections.
+    """
+    async with open_hub(config) as hub, asyncio.TaskGroup() as loops:
+        runner, url = await start_legacy_api(
+            config.api.legacy, hub.store, issuer=hub.signer, oracle=hub.nodes
+        )
+        loops.create_task(_clean_up_at_end(runner))
+        loops.create_task(_watch_appliance(hub.signer))
+        for name, tick, interval_s in (
+            ("deposits", hub.deposits.tick, config.deposits.interval_s),
+            ("sweeps", hub.sweeps.tick, config.sweeps.interval_s),
+            ("attachments", hub.attachments.tick, config.attachments.interval_s),
+        ):
+            loops.create_task(repeat(name, tick, interval_s=interval_s))
+        ready(url)
+
+
+async def repeat(
+    name: str, tick: Callable[[], Awaitable[object]], *, interval_s: float
+) -> None:
+    """Run a flow's tick for ever; no failure of one tick ends the loop.
+
+    Args:
+        name: Of the flow, for the log.
+        tick: One round of it.
+        interval_s: Pause between two rounds, in seconds.
+    """
+    while True:
+        try:
+            await tick()
+        except FaultError as error:
+            _log.warning(
+                "%s: %s (%s); next try in %s s", name, error, error.code, interval_s
+            )
+        except InvariantError:
+            _log.critical("%s: a belief is broken, look into it", name, exc_info=True)
+        except HubError:
+            _log.exception("%s failed; it goes on", name)
+        except Exception:
+            _log.exception("%s failed unexpectedly; it goes on", name)
+        await asyncio.sleep(interval_s)
+
+
+async def _watch_appliance(signer: Signer) -> None:
+    """Fetch the first head token; it must be stored before anything is issued."""
+    while True:
+        try:
+            report = await signer.status()
+        except HubError as error:
+            _log.warning("appliance: %s", error)
+        else:
+            _log.info("appliance %s: %s", report.state, report.reason or "can sign")
+            if report.state == "ready":
+                return
+        await asyncio.sleep(_STATUS_RETRY_S)
+
+
+async def _clean_up_at_end(runner: web.AppRunner) -> None:
+    try:
+        await asyncio.Event().wait()
+    finally:
+        await runner.cleanup()
+
+
+def _signer_settings(config: Config) -> SignerSettings:
+    section = config.appliance
+    return SignerSettings(
+        url=section.url,
+        files=ChannelFiles(
+            section.ca, section.certificate, section.key, section.server_spki_sha256
+        ),
+        identity_key=section.identity_key,
+        network=config.hub.network,
+        timeout_s=section.timeout_s,
+    )
+
+
+def _sweeper(
+    config: Config,
+    store: Store,
+    nodes: Nodes,
+    signer: Signer,
+    desk: BundleDesk,
+    clock: Clock,
+) -> Sweeper:
+    section = config.sweeps
+    return Sweeper(
+        store,
+        nodes,
+        signer,
+        desk,
+        limits=SweepLimits(
+            section.max_withdrawals, section.max_deposits, section.max_hub_inputs
+        ),
+        refused_wait_ms=_REFUSED_WAIT_MS,
+        clock=clock,
+    )
+
+
+def _attacher(config: Config, store: Store, nodes: Nodes, clock: Clock) -> Attacher:
+    section = config.attachments
+    weight = section.min_weight_magnitude
+    local = LocalProofOfWork(min_weight_magnitude=weight, clock_ms=clock)
+    work: ProofOfWork = local
+    if section.pow == "remote":
+        remote = RemoteProofOfWork(nodes, min_weight_magnitude=weight)
+        work = FallbackProofOfWork([remote, local])
+    return Attacher(
+        store,
+        nodes,
+        work,
+        settings=AttachmentSettings(
+            section.depth, section.max_promotion_age_s * _MILLISECONDS
+        ),
+        clock=clock,
+    )
