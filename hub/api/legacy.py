@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The HTTP of the legacy dialect: POST anywhere, 200 for every command's error.
+
+One path through ``LegacyApi.serve``: guard, method, body, command, reply. The only
+other answers are the old server's own 400 and 500, and two it lacked: 401 when a
+key is configured and not shown, 413 for a body over the limit.
+Source: Hub 1.4.4, common/http_server_base and hub/server/http_json_server.
+"""
+
+import hmac
+import logging
+import ssl
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final, TypeAlias
+
+from aiohttp import web
+
+from hub.addresses import AddressIssuer, SpentOracle
+from hub.api import legacy_guarded, ptree
+from hub.api.legacy_errors import CommandRefusedError, LegacyError, string_for
+from hub.api.legacy_fields import Fields
+from hub.api.legacy_history import HistoryCommands
+from hub.api.legacy_money import MoneyCommands
+from hub.config import LegacyApiSection, read_secret
+from hub.errors import HubError, RefusedError
+from hub.store import Store
+
+Command: TypeAlias = Callable[[Fields], Awaitable[ptree.Branch]]
+
+_HEADERS: Final = {"Content-Type": "text/html", "Server": "saltkeep"}
+_log = logging.getLogger(__name__)
+
+
+def commands(
+    store: Store, *, issuer: AddressIssuer, oracle: SpentOracle
+) -> Mapping[str, Command]:
+    """Build the table of commands.
+
+    Args:
+        store: The database.
+        issuer: The appliance.
+        oracle: The nodes.
+
+    Returns:
+        All nineteen, by their case-sensitive names.
+    """
+    money = MoneyCommands(store, issuer=issuer, oracle=oracle)
+    history = HistoryCommands(store)
+    return {
+        "CreateUser": money.create_user,
+        "GetBalance": money.get_balance,
+        "GetDepositAddress": money.get_deposit_address,
+        "GetAddressInfo": money.get_address_info,
+        "GetUserHistory": history.get_user_history,
+        "BalanceSubscription": history.balance_subscription,
+        "SweepSubscription": history.sweep_subscription,
+        "SweepInfo": history.sweep_info,
+        "SweepDetail": history.sweep_detail,
+        "UserWithdraw": money.user_withdraw,
+        "UserWithdrawCancel": money.user_withdraw_cancel,
+        "WasWithdrawalCancelled": money.was_withdrawal_cancelled,
+        "WasAddressSpentFrom": money.was_address_spent_from,
+        "ProcessTransferBatch": money.process_transfer_batch,
+        "GetStats": history.get_stats,
+        "SignBundle": legacy_guarded.sign_bundle,
+        "RecoverFunds": legacy_guarded.recover_funds,
+        "GetSeedForAddress": legacy_guarded.get_seed_for_address,
+        "GetSeedForUUID": legacy_guarded.get_seed_for_uuid,
+    }
+
+
+class LegacyApi:
+    """Serves the commands over HTTP.
+
+    Args:
+        table: The commands by name.
+        api_key: What ``X-API-Key`` must carry; None asks for no key.
+        strict_version_header: Whether ``X-IOTA-API-Version: 1`` must be there.
+    """
+
+    def __init__(
+        self,
+        table: Mapping[str, Command],
+        *,
+        api_key: str | None,
+        strict_version_header: bool,
+    ) -> None:
+        self._table = table
+        self._api_key = None if api_key is None else api_key.encode()
+        self._strict_version_header = strict_version_header
+
+    async def serve(self, request: web.Request) -> web.Response:
+        """Answer one request, whatever it is.
+
+        Args:
+            request: Any method, any path.
+
+        Returns:
+            The reply; nothing a client sends makes this raise.
+        """
+        if not self._may_enter(request):
+            return _text(401, "Unauthorized")
+        if request.method != "POST":
+            return _text(400, "Unknown HTTP-method")
+        if self._lacks_version(request):
+            return _tree(400, _error("'X-IOTA-API-Version' header must be 1"))
+        try:
+            body = await request.read()
+        except web.HTTPRequestEntityTooLarge:
+            return _text(413, "Request body too large")
+        if not body:
+            return _text(500, "An error occurred: 'Empty request'")
+        return await self._answer(body)
+
+    async def _answer(self, body: bytes) -> web.Response:
+        try:
+            tree = ptree.read(body)
+        except ptree.SyntaxRefusedError:
+            return _tree(400, [("result", "Wrong request format")])
+        name = None if isinstance(tree, str) else ptree.first(tree, "command")
+        if isinstance(tree, str) or not isinstance(name, str):
+            # the documented reply; Hub 1.4.4 itself died here
+            return _tree(400, _error("'command' parameter has not been specified"))
+        command = self._table.get(name)
+        if command is None:
+            return _tree(400, [("result", "Unknown command")])
+        return _tree(200, await _run(name, command, Fields(tree)))
+
+    def _may_enter(self, request: web.Request) -> bool:
+        if self._api_key is None:
+            return True
+        shown = request.headers.get("X-API-Key", "").encode(errors="replace")
+        return hmac.compare_digest(shown, self._api_key)
+
+    def _lacks_version(self, request: web.Request) -> bool:
+        version = request.headers.get("X-IOTA-API-Version")
+        return self._strict_version_header and version != "1"
+
+
+def build_app(
+    section: LegacyApiSection, table: Mapping[str, Command]
+) -> web.Application:
+    """Build the web application; the caller serves it on ``section.listen``.
+
+    Args:
+        section: The configuration, already checked: a listener other than
+            loopback has a guard.
+        table: The commands by name.
+
+    Returns:
+        The application.
+    """
+    key_file = section.api_key_file
+    api = LegacyApi(
+        table,
+        api_key=None if key_file is None else read_secret(key_file),
+        strict_version_header=section.strict_version_header,
+    )
+    app = web.Application(client_max_size=section.max_body_bytes)
+    app.router.add_route("*", "/{path:.*}", api.serve)
+    return app
+
+
+def tls_context(section: LegacyApiSection) -> ssl.SSLContext | None:
+    """Build the listener's TLS; with it, plain HTTP is not understood.
+
+    Args:
+        section: The configuration.
+
+    Returns:
+        TLS 1.2 or later, client certificates required if an authority for them
+        is configured; None for plain HTTP.
+    """
+    if section.tls_certificate is None or section.tls_key is None:
+        return None
+    read_secret(section.tls_key)  # refuses a key that others can read
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(section.tls_certificate, section.tls_key)
+    if section.client_ca is not None:
+        context.load_verify_locations(section.client_ca)
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+async def _run(name: str, command: Command, fields: Fields) -> ptree.Branch:
+    # Every command's log line and error reply are made here and nowhere else.
+    try:
+        reply = await command(fields)
+    except CommandRefusedError as refusal:
+        _log.info("command refused: %s, %s", name, refusal)
+        return [("error", answer.value) for answer in refusal.answers]
+    except RefusedError as error:
+        _log.info("command refused: %s, %s", name, error.code)
+        return _error(string_for(error).value)
+    except HubError as error:
+        _log.warning("command failed: %s, %s: %s", name, error.code, error)
+        return _error(string_for(error).value)
+    except Exception:
+        _log.exception("command failed: %s", name)
+        return _error(LegacyError.UNKNOWN_ERROR.value)
+    _log.debug("command done: %s", name)
+    return reply
+
+
+def _error(message: str) -> ptree.Branch:
+    return [("error", message)]
+
+
+def _tree(status: int, tree: ptree.Branch) -> web.Response:
+    return web.Response(status=status, body=ptree.write(tree), headers=_HEADERS)
+
+
+def _text(status: int, text: str) -> web.Response:
+    return web.Response(status=status, body=text.encode(), headers=_HEADERS)
