@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``make bench``: every figure beside its peer, measured in this run."""
+
+import argparse
+import json
+import logging
+import os
+import platform
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import appliance, argon2, kernel
+from benchmarks.rounds import Figure
+
+SUITES: dict[str, Callable[..., Iterator[Figure]]] = {
+    "kernel": kernel.measure,
+    "argon2": argon2.measure,
+    "appliance": appliance.measure,
+}
+_ROUNDS = 9
+
+
+def machine() -> dict[str, str]:
+    """Return what the figures depend on."""
+    model = next(
+        (
+            line.split(":", 1)[1].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ),
+        platform.machine(),
+    )
+    return {
+        "processor": model,
+        "cores": str(len(os.sched_getaffinity(0))),
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+    }
+
+
+def main() -> int:
+    """Measure, print, and say whether every bar is met.
+
+    Returns:
+        0 if so, else 1.
+    """
+    parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
+    parser.add_argument("suites", nargs="*", help=f"of {', '.join(SUITES)}; all")
+    parser.add_argument("--rounds", type=int, default=_ROUNDS)
+    parser.add_argument("--json", type=Path, help="write the figures here")
+    options = parser.parse_args()
+    logging.disable(logging.WARNING)  # pyota-pow switches everything on
+    console = Console()
+    figures: list[Figure] = []
+    for name in options.suites or SUITES:
+        with console.status(f"measuring: {name}"):
+            figures += list(SUITES[name](rounds=options.rounds))
+    facts = machine()
+    table = Table(title=", ".join(facts.values()), title_justify="left")
+    for heading in ("what", "ours / ms", "peer / ms", "ratio", "bar", "", "note"):
+        table.add_column(heading, justify="right" if "ms" in heading else "left")
+    for figure in figures:
+        table.add_row(
+            figure.name,
+            f"{figure.ours_ms:.2f}",
+            f"{figure.peer_ms:.2f}",
+            f"{figure.ratio:.3g}",
+            figure.bar,
+            "[green]met[/]" if figure.met else "[red]missed[/]",
+            figure.note,
+        )
+    console.print(table)
+    if options.json:
+        data = {"machine": facts, "figures": [asdict(figure) for figure in figures]}
+        options.json.write_text(json.dumps(data, indent=2) + "\n")
+    return 0 if all(figure.met for figure in figures) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
