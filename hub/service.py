@@ -15,10 +15,10 @@ from typing import Final
 from aiohttp import web
 
 from channel import ChannelFiles
-from hub.api.legacy import start_legacy_api
+from hub.api.legacy import build_app, commands, tls_context
 from hub.attachments import Attacher, AttachmentSettings
 from hub.clock import Clock, system_clock_ms
-from hub.config import Config
+from hub.config import Config, listen_address
 from hub.deposits import DepositMonitor
 from hub.errors import FaultError, HubError, InvariantError
 from hub.model import HeadToken
@@ -138,9 +138,7 @@ async def run_hub(config: Config, *, ready: Callable[[str], None]) -> None:
         ready: Told the API's URL once it accepts connections.
     """
     async with open_hub(config) as hub, asyncio.TaskGroup() as loops:
-        runner, url = await start_legacy_api(
-            config.api.legacy, hub.store, issuer=hub.signer, oracle=hub.nodes
-        )
+        runner, url = await _start_legacy_api(hub)
         loops.create_task(_clean_up_at_end(runner))
         loops.create_task(_watch_appliance(hub.signer))
         for name, tick, interval_s in (
@@ -190,6 +188,18 @@ async def _watch_appliance(signer: Signer) -> None:
             if report.state == "ready":
                 return
         await asyncio.sleep(_STATUS_RETRY_S)
+
+
+async def _start_legacy_api(hub: Hub) -> tuple[web.AppRunner, str]:
+    section = hub.config.api.legacy
+    table = commands(hub.store, issuer=hub.signer, oracle=hub.nodes)
+    runner = web.AppRunner(build_app(section, table), access_log=None)
+    await runner.setup()
+    host, port = listen_address(section.listen)
+    context = tls_context(section)
+    await web.TCPSite(runner, host, port, ssl_context=context).start()
+    scheme = "https" if context else "http"
+    return runner, f"{scheme}://{host}:{runner.addresses[0][1]}"
 
 
 async def _clean_up_at_end(runner: web.AppRunner) -> None:
