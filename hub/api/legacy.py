@@ -196,7 +196,7 @@ async def _run(name: str, command: Command, fields: Fields) -> ptree.Branch:
     except HubError as error:
         _log.warning("command failed: %s, %s: %s", name, error.code, error)
         return _error(string_for(error).value)
-    except Exception:
+    except Exception:  # noqa: BLE001 - W1: no request may stop the process
         _log.exception("command failed: %s", name)
         return _error(LegacyError.UNKNOWN_ERROR.value)
     _log.debug("command done: %s", name)
