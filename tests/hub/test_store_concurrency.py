@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tasks and processes that write at once lose no update and break no rule."""
+
+import asyncio
+import sys
+from pathlib import Path
+
+import pytest
+
+from hub.errors import InsufficientBalanceError, UserExistsError
+from hub.model import CreditPolicy, UserId
+from hub.store import Store
+from tests.hub import bookkeeping as books
+
+WITHDRAW_AND_COUNT = """
+import asyncio, sys
+from hub.errors import InsufficientBalanceError
+from hub.model import UserId
+from hub.store import Store
+from tests.hub import bookkeeping as books
+
+async def main(url, name, attempts):
+    store = Store(url, clock=books.ManualClock())
+    async with store.reading() as tx:
+        account = await tx.accounts.by_identifier(UserId("ana"))
+    print("ready", flush=True)
+    sys.stdin.readline()  # the barrier: all processes begin together
+    granted = 0
+    for number in range(attempts):
+        uuid = f"{name:08}-0000-4000-8000-{number:012}"
+        try:
+            await store.run(lambda tx: tx.withdrawals.request(
+                uuid, account.account_id, amount_i=1,
+                payout_address=books.trytes(), tag="9" * 27))
+            granted += 1
+        except InsufficientBalanceError:
+            pass
+    await store.close()
+    print(granted, flush=True)
+
+asyncio.run(main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3])))
+"""
+
+
+async def test_w21_many_tasks_can_not_overdraw_an_account(store: Store) -> None:
+    ana = await books.funded_user(store, "ana", 50)
+
+    async def take() -> bool:
+        try:
+            await books.request_withdrawal(store, ana, 3)
+        except InsufficientBalanceError:
+            return False
+        return True
+
+    granted = await asyncio.gather(*(take() for _ in range(60)))
+    assert sum(granted) == 50 // 3
+    async with store.reading() as tx:
+        account = await tx.accounts.by_id(ana)
+    assert (account.available_i, account.pending_i) == (2, 48)
+
+
+async def test_w21_two_processes_on_one_file_can_not_overdraw_an_account(
+    store: Store, database_url: str
+) -> None:
+    ana = await books.funded_user(store, "ana", 40)
+    root = Path(__file__).parents[2]
+    processes = [
+        await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-c",
+            WITHDRAW_AND_COUNT,
+            database_url,
+            str(number),
+            "30",
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            cwd=root,
+        )
+        for number in range(2)
+    ]
+    for process in processes:
+        assert process.stdout is not None
+        assert await process.stdout.readline() == b"ready\n"
+    answers = await asyncio.gather(*(p.communicate(b"go\n") for p in processes))
+    granted = [int(out) for out, _ in answers]
+    assert sum(granted) == 40
+    async with store.reading() as tx:
+        account = await tx.accounts.by_id(ana)
+    assert (account.available_i, account.pending_i) == (0, 40)
+
+
+async def test_one_identifier_is_given_once_whoever_asks_at_once(store: Store) -> None:
+    async def create() -> bool:
+        try:
+            await store.run(lambda tx: tx.accounts.create(UserId("ana")))
+        except UserExistsError:
+            return False
+        return True
+
+    created = await asyncio.gather(*(create() for _ in range(20)))
+    assert sum(created) == 1
+
+
+async def test_identifiers_compare_by_bytes(store: Store) -> None:
+    for name in ("ana", "Ana", "ana ", "án"):
+        await books.open_user(store, name)
+    with pytest.raises(UserExistsError):
+        await books.open_user(store, "Ana")
+
+
+async def test_a_cancelled_task_leaves_nothing_half_done(store: Store) -> None:
+    ana = await books.funded_user(store, "ana", 10)
+    entered = asyncio.Event()
+
+    async def stall() -> None:
+        async with store.transaction() as tx:
+            await tx.accounts.create(UserId("half"))
+            entered.set()
+            await asyncio.sleep(60)
+
+    task = asyncio.create_task(stall())
+    await entered.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await books.request_withdrawal(store, ana, 10)  # the write lock is free again
+    await books.open_user(store, "half")
+
+
+async def test_a_reader_sees_one_state_while_others_write(store: Store) -> None:
+    ana = await books.funded_user(store, "ana", 10)
+    async with store.reading() as tx:
+        before = await tx.accounts.by_id(ana)
+        await books.request_withdrawal(store, ana, 4)
+        assert await tx.accounts.by_id(ana) == before
+
+
+async def test_confirmed_twice_at_once_is_credited_once(store: Store) -> None:
+    ana = await books.open_user(store, "ana")
+    address_id = await books.give_address(store, ana)
+    first = await books.arrive(store, address_id, 5)
+    seen = first.deposit.seen  # type: ignore[union-attr]
+    await asyncio.gather(
+        *(
+            store.run(lambda tx: tx.deposits.record(seen, credit=CreditPolicy.SWEEP))
+            for _ in range(10)
+        )
+    )
+    async with store.reading() as tx:
+        assert (await tx.accounts.by_id(ana)).unswept_i == 5
