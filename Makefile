@@ -10,7 +10,7 @@ PYTEST  := $(BIN)/python -m pytest
 PARALLEL := -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick check format test-asan bench soak clean
+.PHONY: help demo test quick check docs format test-asan bench soak clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -30,6 +30,9 @@ check: $(VENV)/.test ## Lint, types, import contracts
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: $(VENV)/.test ## Write docs/configuration.md from the code
+	scripts/write-configuration >docs/configuration.md
 
 format: $(VENV)/.test ## Format the sources
 	$(BIN)/ruff check --fix .
