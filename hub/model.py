@@ -2,16 +2,64 @@
 """The hub's values and the states they pass through; pure.
 
 A text becomes one of these identifiers at the edge, once; past it the type is
-trusted. Each state machine is an enum with one transition table beside it, and
-``require_transition`` is the only judge of a change.
+trusted. The states and their transition table stand in ``hub.states``.
 """
 
-import enum
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final, NewType, TypeVar
+from typing import Final, NewType
 
-from hub.errors import TransitionError
+from hub.states import (
+    TRANSITIONS,
+    AccountKind,
+    AddressState,
+    CreditPolicy,
+    DepositState,
+    EventReason,
+    SweepState,
+    WithdrawalState,
+    require_transition,
+    sources_of,
+)
+
+__all__ = [
+    "FEE_IDENTIFIER",
+    "MAX_SUPPLY_I",
+    "OWNER_IDENTIFIER",
+    "TRANSITIONS",
+    "Account",
+    "AccountId",
+    "AccountKind",
+    "Address",
+    "AddressId",
+    "AddressState",
+    "BundleHash",
+    "CreditPolicy",
+    "Deposit",
+    "DepositId",
+    "DepositState",
+    "Event",
+    "EventReason",
+    "HeadToken",
+    "IssuedAddress",
+    "OwnAddress",
+    "SeedUuid",
+    "SeenDeposit",
+    "Sweep",
+    "SweepId",
+    "SweepInput",
+    "SweepPlan",
+    "SweepState",
+    "Tag",
+    "Tail",
+    "TransactionHash",
+    "UserId",
+    "Withdrawal",
+    "WithdrawalId",
+    "WithdrawalState",
+    "WithdrawalUuid",
+    "require_transition",
+    "sources_of",
+]
 
 UserId = NewType("UserId", str)
 """An account's name as the exchange gave it, 1-64 characters."""
@@ -39,164 +87,6 @@ OWNER_IDENTIFIER: Final = UserId("saltkeep:owner")
 """The account of the hub's owner; it exists from the first migration on."""
 FEE_IDENTIFIER: Final = UserId("saltkeep:fee")
 """The account fees are transferred to; it exists from the first migration on."""
-
-
-class AccountKind(enum.Enum):
-    """Whose money an account holds."""
-
-    USER = "user"
-    """A customer of the exchange."""
-    OWNER = "owner"
-    """The hub's owner: hub addresses belong to it, and what arrives there."""
-    FEE = "fee"
-    """Where the exchange collects fees."""
-
-
-class CreditPolicy(enum.Enum):
-    """When a confirmed deposit becomes spendable by its user."""
-
-    SWEEP = "sweep"
-    """When a signed sweep has taken it off the deposit address (legacy)."""
-    CONFIRMATION = "confirmation"
-    """At once."""
-
-
-class AddressState(enum.Enum):
-    """What an address may still be used for."""
-
-    OPEN = "open"
-    """Receives; may become an input of the next sweep."""
-    RESERVED = "reserved"
-    """An input of a sweep that is planned and not yet signed or refused."""
-    SPENT = "spent"
-    """Its key has signed; never an input again, what arrives is quarantined."""
-    QUARANTINED = "quarantined"
-    """Holds value nobody can explain; not swept until an operator releases it."""
-
-
-class DepositState(enum.Enum):
-    """How far a deposit has come."""
-
-    CONFIRMED = "confirmed"
-    """On the address; its user cannot spend it yet."""
-    CREDITED = "credited"
-    """In its user's available balance."""
-    QUARANTINED = "quarantined"
-    """Held back: on a spent address, or without a history that explains it."""
-
-
-class WithdrawalState(enum.Enum):
-    """How far a withdrawal has come."""
-
-    REQUESTED = "requested"
-    """Reserved from the user's balance; may still be cancelled."""
-    PLANNED = "planned"
-    """An output of a planned sweep; too late to cancel."""
-    PAID = "paid"
-    """An output of a signed sweep."""
-    CANCELLED = "cancelled"
-    """Given back to the user."""
-
-
-class SweepState(enum.Enum):
-    """How far a sweep has come."""
-
-    PLANNED = "planned"
-    """Stored whole, unsigned; the appliance may be asked, any number of times."""
-    REFUSED = "refused"
-    """The appliance will never sign it: inputs and withdrawals were released."""
-    SIGNED = "signed"
-    """Signed and booked; not yet sent to a node."""
-    ATTACHED = "attached"
-    """At least one tail was sent to a node."""
-    CONFIRMED = "confirmed"
-    """The quorum shows one tail confirmed; never attached again."""
-
-
-class EventReason(enum.Enum):
-    """Why a balance changed, in the words of the legacy event history.
-
-    Source: Hub 1.4.4, hub/commands/converter.
-    """
-
-    DEPOSIT = "DEPOSIT"
-    """A deposit was credited to an account."""
-    BUY = "BUY"
-    """A transfer batch gave tokens to an account."""
-    WITHDRAWAL = "WITHDRAWAL"
-    """A withdrawal was requested; negative."""
-    WITHDRAWAL_CANCELED = "WITHDRAWAL_CANCELED"
-    """A withdrawal was given back."""
-    SELL = "SELL"
-    """A transfer batch took tokens from an account; negative."""
-    UA_DEPOSIT = "UA_DEPOSIT"
-    """A deposit was confirmed on a user's address."""
-    UA_SWEEP = "UA_SWEEP"
-    """A sweep emptied a user's address; negative."""
-    INBOUND = "INBOUND"
-    """A sweep's remainder went to a hub address."""
-    OUTBOUND = "OUTBOUND"
-    """A sweep emptied a hub address; negative."""
-
-
-State = TypeVar("State", bound=enum.Enum)
-
-TRANSITIONS: Final[Mapping[enum.Enum, frozenset[enum.Enum]]] = {
-    AddressState.OPEN: frozenset({AddressState.RESERVED, AddressState.QUARANTINED}),
-    AddressState.RESERVED: frozenset(
-        {AddressState.OPEN, AddressState.SPENT, AddressState.QUARANTINED}
-    ),
-    AddressState.SPENT: frozenset(),
-    AddressState.QUARANTINED: frozenset({AddressState.OPEN}),
-    DepositState.CONFIRMED: frozenset(
-        {DepositState.CREDITED, DepositState.QUARANTINED}
-    ),
-    DepositState.CREDITED: frozenset(),
-    DepositState.QUARANTINED: frozenset({DepositState.CONFIRMED}),
-    WithdrawalState.REQUESTED: frozenset(
-        {WithdrawalState.PLANNED, WithdrawalState.CANCELLED}
-    ),
-    WithdrawalState.PLANNED: frozenset(
-        {WithdrawalState.REQUESTED, WithdrawalState.PAID}
-    ),
-    WithdrawalState.PAID: frozenset(),
-    WithdrawalState.CANCELLED: frozenset(),
-    SweepState.PLANNED: frozenset({SweepState.SIGNED, SweepState.REFUSED}),
-    SweepState.REFUSED: frozenset(),
-    SweepState.SIGNED: frozenset({SweepState.ATTACHED, SweepState.CONFIRMED}),
-    SweepState.ATTACHED: frozenset({SweepState.CONFIRMED}),
-    SweepState.CONFIRMED: frozenset(),
-}
-"""From each state to the states it may become; everything else is a defect."""
-
-
-def require_transition(current: State, target: State) -> None:
-    """Insist that ``current`` may become ``target``.
-
-    Args:
-        current: The state as stored.
-        target: The state wanted.
-
-    Raises:
-        TransitionError: If the table does not allow it.
-    """
-    if target not in TRANSITIONS[current]:
-        message = f"{current} can not become {target}"
-        raise TransitionError(message)
-
-
-def sources_of(target: State) -> frozenset[State]:
-    """List the states that may become ``target``.
-
-    Args:
-        target: The state wanted.
-
-    Returns:
-        Every state of the same machine whose row names it.
-    """
-    return frozenset(
-        state for state in type(target) if target in TRANSITIONS.get(state, ())
-    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

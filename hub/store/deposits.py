@@ -19,7 +19,6 @@ from hub.model import (
     Deposit,
     DepositId,
     DepositState,
-    EventReason,
     OwnAddress,
     SeenDeposit,
     SweepId,
@@ -29,7 +28,8 @@ from hub.model import (
 from hub.store.addresses import Addresses
 from hub.store.books import Books
 from hub.store.context import Context
-from hub.store.events import Events, NewEvent
+from hub.store.deposit_booking import arrival, events_of, posting_of, state_on_arrival
+from hub.store.events import Events
 from hub.store.schema import address, deposit, sweep
 
 NO_TRANSACTION: Final = TransactionHash("9" * 81)
@@ -102,7 +102,9 @@ class Deposits:
         known = await self._find(seen, own.address_id)
         if known is not None:
             return AlreadyRecorded(known)
-        return Recorded(await self._book(seen, own, _state_for(own.state, credit)))
+        return Recorded(
+            await self._book(seen, own, state_on_arrival(own.state, credit))
+        )
 
     async def record_unexplained(
         self, address_id: AddressId, *, amount_i: int
@@ -160,7 +162,7 @@ class Deposits:
             ledger.quarantine_released(held.account_id, amount_i=held.seen.amount_i),
             reference=f"deposit {deposit_id}",
         )
-        await self._events.add([_arrival(held.seen, own)])
+        await self._events.add([arrival(held.seen, own)])
         if not await self._quarantined_on(own.address_id):
             await self._addresses.change_state([own.address_id], AddressState.OPEN)
 
@@ -268,8 +270,8 @@ class Deposits:
                 created_at_ms=self._context.now_ms,
             )
         )
-        await self._books.post(_posting_for(seen, own, state), reference=seen.tail_hash)
-        await self._events.add(_events_for(seen, own, state))
+        await self._books.post(posting_of(seen, own, state), reference=seen.tail_hash)
+        await self._events.add(events_of(seen, own, state))
         return Deposit(
             deposit_id=DepositId(result.scalar_one()),
             address_id=own.address_id,
@@ -317,55 +319,6 @@ class Deposits:
     async def _all(self, query: Select[Any]) -> list[Deposit]:
         rows = await self._connection.execute(query.order_by(deposit.c.id))
         return [_deposit(row) for row in rows]
-
-
-def _state_for(address_state: AddressState, credit: CreditPolicy) -> DepositState:
-    if address_state is AddressState.SPENT:
-        return DepositState.QUARANTINED
-    if address_state is AddressState.OPEN and credit is CreditPolicy.CONFIRMATION:
-        return DepositState.CREDITED
-    return DepositState.CONFIRMED
-
-
-def _posting_for(
-    seen: SeenDeposit, own: OwnAddress, state: DepositState
-) -> ledger.Posting:
-    where = (own.address_id, own.account_id)
-    if state is DepositState.QUARANTINED:
-        return ledger.deposit_quarantined(*where, amount_i=seen.amount_i)
-    at_once = state is DepositState.CREDITED
-    credit = CreditPolicy.CONFIRMATION if at_once else CreditPolicy.SWEEP
-    return ledger.deposit_seen(*where, amount_i=seen.amount_i, credit=credit)
-
-
-def _events_for(
-    seen: SeenDeposit, own: OwnAddress, state: DepositState
-) -> list[NewEvent]:
-    if state is DepositState.QUARANTINED:
-        return []  # nobody may act on it before it is released
-    events = [_arrival(seen, own)]
-    if state is DepositState.CREDITED:
-        events.append(
-            NewEvent(
-                reason=EventReason.DEPOSIT,
-                account_id=own.account_id,
-                address_id=own.address_id,
-                amount_i=seen.amount_i,
-                tail_hash=seen.tail_hash,
-            )
-        )
-    return events
-
-
-def _arrival(seen: SeenDeposit, own: OwnAddress) -> NewEvent:
-    return NewEvent(
-        reason=EventReason.UA_DEPOSIT,
-        account_id=own.account_id,
-        address_id=own.address_id,
-        amount_i=seen.amount_i,
-        tail_hash=seen.tail_hash,
-        message=seen.message,
-    )
 
 
 def _query() -> Select[Any]:

@@ -13,7 +13,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-BUSY_TIMEOUT_MS: Final = 20_000
+BUSY_TIMEOUT_MS: Final = 5_000
 """How long a SQLite connection waits for another process's write."""
 
 WRITES: Final = "saltkeep_writes"

@@ -10,6 +10,8 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 
+from hub.errors import InvariantError
+
 FOLDER: Final = Path(__file__).with_name("migrations")
 
 
@@ -37,10 +39,16 @@ def to_revision(connection: Connection, revision: str) -> None:
     Args:
         connection: With a transaction open; the caller commits.
         revision: A revision, ``head`` or ``base``.
+
+    Raises:
+        InvariantError: If the database was migrated by a newer program.
     """
     config = _config(connection)
     known = [r.revision for r in ScriptDirectory.from_config(config).walk_revisions()]
     current = current_revision(connection)
+    if current is not None and current not in known:
+        message = f"the database is at revision {current}, of a newer program"
+        raise InvariantError(message)
     target = {"head": known[0], "base": None}.get(revision, revision)
     if _rank(known, target) >= _rank(known, current):
         command.upgrade(config, revision)
@@ -49,9 +57,5 @@ def to_revision(connection: Connection, revision: str) -> None:
 
 
 def _rank(newest_first: list[str], revision: str | None) -> int:
-    # 0 for an empty database; an unknown revision is a newer program's.
-    if revision is None:
-        return 0
-    if revision not in newest_first:
-        return len(newest_first) + 1
-    return len(newest_first) - newest_first.index(revision)
+    # 0 for an empty database, 1 for the first revision.
+    return 0 if revision is None else len(newest_first) - newest_first.index(revision)

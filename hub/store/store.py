@@ -19,6 +19,8 @@ Result = TypeVar("Result")
 
 MAX_ATTEMPTS: Final = 8
 """How often ``run`` begins a transaction that lost a race to another."""
+_BACK_OFF_S: Final = 0.02
+"""How much longer each further attempt waits than the one before, in seconds."""
 
 
 class Store:
@@ -71,7 +73,8 @@ class Store:
             DatabaseUnavailableError: If every attempt lost.
             DBAPIError: If the database failed in another way.
         """
-        for _ in range(MAX_ATTEMPTS):
+        for attempt in range(MAX_ATTEMPTS):
+            await asyncio.sleep(attempt * _BACK_OFF_S)
             try:
                 async with self.transaction() as tx:
                     return await work(tx)

@@ -106,9 +106,9 @@ async def funded_user(store: Store, name: str, amount_i: int) -> AccountId:
 
 
 async def request_withdrawal(
-    store: Store, account_id: AccountId, amount_i: int
+    store: Store, account_id: AccountId, amount_i: int, *, uuid: str | None = None
 ) -> WithdrawalUuid:
-    uuid = WithdrawalUuid(f"00000000-0000-4000-8000-{next(_serial):012x}")
+    uuid = WithdrawalUuid(uuid or f"00000000-0000-4000-8000-{next(_serial):012x}")
     async with store.transaction() as tx:
         await tx.withdrawals.request(
             uuid,

@@ -11,6 +11,7 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, inspect
 from sqlalchemy.exc import IntegrityError
 
+from hub.errors import InvariantError
 from hub.model import FEE_IDENTIFIER, AccountKind
 from hub.store import Store
 from hub.store.engine import open_engine
@@ -73,6 +74,18 @@ async def test_migrations_lead_down_to_nothing_and_up_again(tmp_path: Path) -> N
         fee = await tx.accounts.by_identifier(FEE_IDENTIFIER)
         assert fee.kind is AccountKind.FEE
         assert (await tx.accounts.owner()).kind is AccountKind.OWNER
+    await store.close()
+
+
+async def test_a_database_of_a_newer_program_is_left_alone(tmp_path: Path) -> None:
+    store = Store(database_url(tmp_path), clock=lambda: 7)
+    await store.migrate()
+    engine = open_engine(database_url(tmp_path))
+    async with engine.begin() as connection:
+        await connection.exec_driver_sql("UPDATE alembic_version SET version_num = 'x'")
+    await engine.dispose()
+    with pytest.raises(InvariantError, match="newer program"):
+        await store.migrate()
     await store.close()
 
 
