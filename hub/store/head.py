@@ -52,7 +52,7 @@ class Head:
             await self._replace(token)
             return
         _require_same_journal(stored, token)
-        if (token.epoch, token.sequence) > (stored.epoch, stored.sequence):
+        if token.sequence > stored.sequence:
             await self._replace(token)
 
     async def _replace(self, token: HeadToken) -> None:
@@ -73,7 +73,10 @@ def _require_same_journal(stored: HeadToken, token: HeadToken) -> None:
     if token.journal_id != stored.journal_id:
         message = f"head of journal {token.journal_id}, known is {stored.journal_id}"
         raise HeadConflictError(message)
-    same_row = (token.epoch, token.sequence) == (stored.epoch, stored.sequence)
-    if same_row and token.hash != stored.hash:
+    if token.epoch != stored.epoch:
+        # A restored journal opens a new epoch: people decide, not a reply.
+        message = f"head of epoch {token.epoch}, known is {stored.epoch}"
+        raise HeadConflictError(message)
+    if token.sequence == stored.sequence and token.hash != stored.hash:
         message = f"row {token.sequence} was {stored.hash}, is {token.hash}"
         raise HeadConflictError(message)

@@ -32,12 +32,17 @@ async def test_the_highest_head_is_kept_however_replies_overtake_each_other(
     assert newer is not None
     assert newer.sequence == 9
     assert await remember(store, sequence=8, hash="h8") == newer
-    restored = await remember(store, epoch=2, sequence=3, hash="h3")
-    assert restored is not None
-    assert (restored.epoch, restored.sequence) == (2, 3)
 
 
-@pytest.mark.parametrize("changes", [{"hash": "other"}, {"journal_id": "bb" * 16}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"hash": "other"},
+        {"journal_id": "bb" * 16},
+        {"epoch": 2, "sequence": 9},
+        {"epoch": 0, "sequence": 9},
+    ],
+)
 async def test_a_head_that_contradicts_the_one_known_is_an_alarm(
     changes: dict[str, object], store: Store
 ) -> None:
