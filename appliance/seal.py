@@ -3,20 +3,24 @@
 
 The file is made once, at ``init``, and overwritten in place, so that a full disk
 can not keep the appliance from sealing itself; where even that fails the latch
-holds in memory. A missing or unreadable file counts as sealed.
+holds in memory, and is written again at every check until that succeeds. A
+missing or unreadable file counts as sealed.
 """
 
 import json
+import logging
 import os
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from appliance.errors import BadRequestError
+from appliance.errors import BadRequestError, FaultError
 
+_log = logging.getLogger(__name__)
 _SIZE_BYTES: Final = 4096
-_MESSAGE_CHARACTERS: Final = 500
+_REASON_CHARACTERS: Final = 500
+_CODE_CHARACTERS: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,7 @@ class SealLatch:
         self._path = path
         self._approvals_needed = approvals_needed
         self._approvals: set[str] = set()
+        self._written = True
         self.seal = self._read()
 
     @staticmethod
@@ -56,7 +61,7 @@ class SealLatch:
         _overwrite(path, None)
 
     def close_latch(self, *, code: str, reason: str) -> Seal:
-        """Seal, or keep the seal that is there.
+        """Seal, or keep the seal that is there; approvals given so far are void.
 
         Args:
             code: What was found.
@@ -65,12 +70,24 @@ class SealLatch:
         Returns:
             The seal in force.
         """
+        self._approvals.clear()
         if self.seal is None:
-            seal = Seal(secrets.token_hex(8), code, reason[:_MESSAGE_CHARACTERS])
-            self.seal = seal
-            self._approvals.clear()
-            _overwrite(self._path, seal)
+            shown = reason[:_REASON_CHARACTERS]
+            self.seal = Seal(secrets.token_hex(8), code[:_CODE_CHARACTERS], shown)
+            self._written = False
+            self.persist()
         return self.seal
+
+    def persist(self) -> None:
+        """Write the seal to the file if that has not succeeded yet."""
+        if self.seal is None or self._written:
+            return
+        try:
+            _overwrite(self._path, self.seal)
+        except OSError as error:
+            _log.critical("the seal holds in memory only: %s", error.strerror)
+        else:
+            self._written = True
 
     def approve(self, *, operator: str, latch_id: str) -> int:
         """Add one operator's approval; clear the latch with the last one.
@@ -84,6 +101,7 @@ class SealLatch:
 
         Raises:
             BadRequestError: If there is no seal or they mean another one.
+            FaultError: If the file can not be written; the seal stays.
         """
         if self.seal is None or self.seal.latch_id != latch_id:
             raise BadRequestError(
@@ -91,16 +109,19 @@ class SealLatch:
             )
         self._approvals.add(operator)
         missing = self._approvals_needed - len(self._approvals)
-        if missing <= 0:
+        if missing > 0:
+            return missing
+        try:
             _overwrite(self._path, None)
-            self.seal = None
-            self._approvals.clear()
-        return max(missing, 0)
+        except OSError as error:
+            raise FaultError(f"the latch can not be cleared: {error}") from error
+        self.seal = None
+        self._approvals.clear()
+        return 0
 
     def _read(self) -> Seal | None:
         try:
-            state = json.loads(self._path.read_text())
-            return Seal(**state["seal"]) if state["seal"] else None
+            return _parse(self._path.read_bytes())
         except (OSError, ValueError, KeyError, TypeError):
             return Seal(
                 secrets.token_hex(8),
@@ -109,14 +130,24 @@ class SealLatch:
             )
 
 
+def _parse(content: bytes) -> Seal | None:
+    """Read the file; only exactly ``{"seal": null}`` means clear."""
+    state = json.loads(content)
+    if set(state) != {"seal"}:
+        raise ValueError(sorted(state))
+    return None if state["seal"] is None else Seal(**state["seal"])
+
+
 def _overwrite(path: Path, seal: Seal | None) -> None:
     fields = None
     if seal is not None:
         fields = {"latch_id": seal.latch_id, "code": seal.code, "reason": seal.reason}
-    text = json.dumps({"seal": fields}).ljust(_SIZE_BYTES)
-    descriptor = os.open(path, os.O_WRONLY)
+    text = json.dumps({"seal": fields}, ensure_ascii=False).encode(errors="replace")
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        os.write(descriptor, text.encode()[:_SIZE_BYTES])
+        written = os.write(descriptor, text.ljust(_SIZE_BYTES))
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+    if written < len(text):
+        raise OSError(f"only {written} bytes of the latch were written")
