@@ -11,6 +11,7 @@ All calls block: run them in a thread, never on the event loop.
 """
 
 import json
+import logging
 import os
 import socket
 import subprocess
@@ -25,6 +26,7 @@ from appliance.errors import HsmError, PinRefusedError
 from hsm_profiles import HsmProfile
 from trinary.memory import LockedBuffer
 
+_log = logging.getLogger(__name__)
 _INHERITED: Final = ("PATH", "LANG", "PYTHONPATH", "LD_PRELOAD", "ASAN_OPTIONS")
 _START_TIMEOUT_S: Final = 30.0
 DATA_KEY_BYTES: Final = 32
@@ -74,7 +76,7 @@ class _Worker:
     def __init__(self, environment: dict[str, str]) -> None:
         ours, theirs = socket.socketpair()
         inherited = {k: os.environ[k] for k in _INHERITED if k in os.environ}
-        self._process = subprocess.Popen(
+        self._process = subprocess.Popen(  # noqa: S603 - our own module, no shell
             [sys.executable, "-m", "appliance.hsm_worker", str(theirs.fileno())],
             pass_fds=[theirs.fileno()],
             env=inherited | environment,
@@ -93,20 +95,33 @@ class _Worker:
     ) -> tuple[dict[str, Any], bytes]:
         """Send one frame and read the answer, its body into ``into`` if given.
 
+        Args:
+            header: What to do.
+            body: With what; never copied.
+            timeout_s: How long the worker may be silent.
+            into: Receives the body of the answer.
+
+        Returns:
+            Header and body of the answer; no body where it went into ``into``.
+
         Raises:
-            OSError: If the worker is gone or too slow.
-            HsmError: If the answer's body does not fill ``into``.
+            ConnectionError: If the answer is none; other errors of the socket
+                pass. After any of them the stream is out of step: kill it.
         """
         self._socket.settimeout(timeout_s)
         text = json.dumps(header).encode()
         self._socket.sendall(len(text).to_bytes(4) + text + len(body).to_bytes(4))
         self._socket.sendall(body)
-        reply = json.loads(self._read(self._read_size()))
+        try:
+            reply = json.loads(self._read(self._read_size()))
+        except ValueError as error:
+            raise ConnectionError("the HSM worker answered nonsense") from error
         size = self._read_size()
         if into is None:
             return reply, self._read(size)
-        if not reply["error"] and size != len(into):
-            raise HsmError(f"the HSM returned {size} bytes, expected {len(into)}")
+        expected = 0 if reply["error"] else len(into)
+        if size != expected:
+            raise ConnectionError(f"{size} bytes came, {expected} were expected")
         self._read_into(into[:size])
         return reply, b""
 
@@ -125,6 +140,11 @@ class _Worker:
             if not count:
                 raise ConnectionResetError("the HSM worker ended")
             done += count
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
 
     def kill(self) -> None:
         """End the process and reap it."""
@@ -146,7 +166,14 @@ class Hsm:
         self._pin = pin
         self._lock = threading.Lock()
         self._worker: _Worker | None = None
+        self._pin_refused = False
         self.restarts = 0
+
+    @property
+    def worker_pid(self) -> int | None:
+        """Process id of the worker, while there is one."""
+        worker = self._worker
+        return worker.pid if worker is not None else None
 
     @property
     def profile(self) -> HsmProfile:
@@ -218,8 +245,14 @@ class Hsm:
     def random_into(self, target: memoryview) -> None:
         """Fill ``target`` with the token's random bytes XOR the system's."""
         self._call({"op": "random", "bytes": len(target)}, into=target)
-        for position, byte in enumerate(os.urandom(len(target))):
-            target[position] ^= byte
+        with (
+            LockedBuffer(len(target), allow_unlocked=True) as other,
+            open("/dev/urandom", "rb", buffering=0) as system,  # noqa: PTH123 - readinto
+        ):
+            if system.readinto(other.view) != len(target):
+                raise HsmError("the system gave too few random bytes")
+            for position, byte in enumerate(other.view):
+                target[position] ^= byte
 
     def close(self) -> None:
         """End the worker and wipe the PIN."""
@@ -266,7 +299,7 @@ class Hsm:
 
     def _start(self) -> _Worker:
         access = self._access
-        if access.pin_latch.exists():
+        if self._pin_refused or access.pin_latch.exists():
             raise PinRefusedError(
                 f"the token refused the PIN before ({access.pin_latch}); correct the"
                 " PIN, then run `saltkeep-appliance clear-pin`"
@@ -288,11 +321,22 @@ class Hsm:
     def _raise_login_error(self, reply: dict[str, Any]) -> None:
         if reply["error"] != "pin":
             raise HsmError(f"cannot open the token: {reply['message']}")
-        self._access.pin_latch.write_text(reply["message"] + "\n")
+        self._pin_refused = True
+        self._write_pin_latch(reply["message"])
         raise PinRefusedError(
             f"the token refused the PIN ({reply['message']}); not tried again, since"
             " tokens lock themselves. Correct it, then `saltkeep-appliance clear-pin`"
         )
+
+    def _write_pin_latch(self, reason: str) -> None:
+        """Bar every login of later processes too; this one's is barred already."""
+        try:
+            with self._access.pin_latch.open("w") as file:
+                file.write(reason + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:  # must not look like a dead worker: no second login
+            _log.critical("the PIN latch can not be written: %s", error.strerror)
 
     def _stop(self) -> None:
         if self._worker is not None:
@@ -301,9 +345,7 @@ class Hsm:
             self._worker = None
 
 
-def initialise_token(
-    access: TokenAccess, *, officer_pin: str, user_pin: str
-) -> None:
+def initialise_token(access: TokenAccess, *, officer_pin: str, user_pin: str) -> None:
     """Initialise a free slot of the module as a new token.
 
     Args:

@@ -18,7 +18,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import pkcs11
@@ -71,7 +71,11 @@ class Worker:
                 f"expected one token labelled {header['token_label']!r}, found"
                 f" {len(tokens)}"
             )
-        self._session = tokens[0].open(rw=True, user_pin=body.decode())
+        try:
+            pin = body.decode()
+        except UnicodeDecodeError:  # its text would show a byte of the PIN
+            raise _WorkerError("the PIN is not UTF-8") from None
+        self._session = tokens[0].open(rw=True, user_pin=pin)
         return {"serial": tokens[0].serial.hex()}, b""
 
     def generate(self, header: _Header, _: bytes) -> tuple[_Header, bytes]:
@@ -202,13 +206,11 @@ def _receive_exactly(connection: socket.socket, size: int) -> bytes:
 
 def _send(connection: socket.socket, header: _Header, body: bytes) -> None:
     text = json.dumps(header).encode()
-    connection.sendall(
-        len(text).to_bytes(4) + text + len(body).to_bytes(4) + body
-    )
+    connection.sendall(len(text).to_bytes(4) + text + len(body).to_bytes(4) + body)
 
 
 def _answer(
-    handlers: dict[str, Callable[[_Header, bytes], tuple[_Header, bytes]]],
+    handlers: Mapping[str, Callable[[_Header, bytes], tuple[_Header, bytes]]],
     header: _Header,
     body: bytes,
 ) -> tuple[_Header, bytes]:
