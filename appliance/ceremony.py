@@ -104,20 +104,22 @@ async def initialise(
         ConfigError: If there is something in the folder, or the salt or level is
             too weak.
     """
-    _require_fresh(paths)
-    warnings = _check_strength(first, imported_salt)
-    journal_id = secrets.token_hex(_JOURNAL_ID_BYTES)
-    labels = _make_keys(hsm, journal_id)
-    failpoint("init.after-keys")
     salt = imported_salt or LockedBuffer(
         RANDOM_SALT_BYTES, allow_unlocked=allow_unlocked
     )
-    if imported_salt is None:
-        hsm.random_into(salt.view)
     with salt:
+        _require_fresh(paths)
+        warnings = _check_strength(first, imported_salt)
+        journal_id = secrets.token_hex(_JOURNAL_ID_BYTES)
+        labels = _make_keys(hsm, journal_id)
+        failpoint("init.after-keys")
+        if imported_salt is None:
+            hsm.random_into(salt.view)
         generation = await _with_canary(first, salt, allow_unlocked=allow_unlocked)
         content = _seal_all(hsm, salt, generation, journal_id, labels)
+    failpoint("init.after-seal-of-salt")
     SealLatch.create(paths.latch)
+    failpoint("init.after-latch")
     create_journal(
         paths.journal,
         journal_id=journal_id,
@@ -160,10 +162,11 @@ def _check_strength(
             f" {imported_salt.size} came"
         )
     if imported_salt.size == SHORTEST_SALT_BYTES:
-        return (
+        warning = (
             "the imported salt has 20 bytes, the least that is taken: plan a new"
-            " generation with a random salt",
+            " generation with a random salt"
         )
+        return (warning,)
     return ()
 
 
@@ -176,8 +179,12 @@ class _Labels:
 
 def _make_keys(hsm: Hsm, journal_id: str) -> _Labels:
     """Make the three keys; the journal id in each label keeps them apart."""
-    labels = _Labels(*(f"saltkeep-{kind}-0001-{journal_id[:8]}" for kind in
-                       ("kek", "mac", "identity")))
+    labels = _Labels(
+        *(
+            f"saltkeep-{kind}-0001-{journal_id[:8]}"
+            for kind in ("kek", "mac", "identity")
+        )
+    )
     for number, role in enumerate(("kek", "mac", "identity"), start=1):
         hsm.generate_key(
             role=role,
@@ -251,7 +258,5 @@ def _seal_all(
             head_key=envelope(head_key.view, "head-key"),
             key_check=envelope(key_check.view, "key-check"),
             key_check_sha256=hashlib.sha256(key_check.view).hexdigest(),
-            generations=[
-                Sealed(generation, envelope(salt.view, "salt", generation))
-            ],
+            generations=[Sealed(generation, envelope(salt.view, "salt", generation))],
         )

@@ -54,6 +54,9 @@ def endpoint_of(configuration: Path, *, name: str, port: int = 0) -> Endpoint:
         name: Which client certificate of its ``tls`` folder.
         port: The TCP port, where the configuration says 0.
 
+    Returns:
+        The endpoint, with the pin the configuration names.
+
     Raises:
         ConfigError: If the folder is not of that shape.
     """
@@ -69,13 +72,17 @@ def endpoint_of(configuration: Path, *, name: str, port: int = 0) -> Endpoint:
     files = ChannelFiles(
         tls / "ca.pem", tls / f"{name}.pem", tls / f"{name}.key", pins[0]
     )
-    return Endpoint(
-        f"https://{config.listen.host}:{port or config.listen.port}", files
-    )
+    return Endpoint(f"https://{config.listen.host}:{port or config.listen.port}", files)
 
 
 def load_endpoint(path: Path) -> Endpoint:
     """Read a client file: url, ca, certificate, key, server_spki_sha256.
+
+    Args:
+        path: The TOML file; paths in it are meant from its folder.
+
+    Returns:
+        The endpoint.
 
     Raises:
         ConfigError: If it is missing or incomplete.
@@ -115,6 +122,9 @@ class ApplianceClient:
 
     async def __aenter__(self) -> Self:
         """Prepare the session.
+
+        Returns:
+            The client itself.
 
         Raises:
             ConfigError: If certificates are missing.
@@ -162,7 +172,7 @@ class ApplianceClient:
                 reply = decode_reply(await response.read())
         except (TimeoutError, aiohttp.ClientError, msgspec.DecodeError) as error:
             raise FaultError(
-                f"no reply from {self._endpoint.url}: {error or type(error).__name__}",
+                f"no reply from {self._endpoint.url}: {error} ({type(error).__name__})",
                 code="unreachable",
             ) from error
         if reply.head is not None:
@@ -171,6 +181,13 @@ class ApplianceClient:
 
     async def expect(self, request: Request, kind: type[_ReplyType]) -> _ReplyType:
         """Ask, and insist on one type of reply.
+
+        Args:
+            request: What to ask.
+            kind: The type.
+
+        Returns:
+            The reply.
 
         Raises:
             FaultError: With the reply's code and message if another came.

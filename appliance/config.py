@@ -96,9 +96,7 @@ class Derivation(_Section, frozen=True, kw_only=True):
     ] = 1024
     allow_unlocked: Annotated[
         bool,
-        Meta(
-            description="Start although memory can not be locked (demo and CI only)."
-        ),
+        Meta(description="Start although memory can not be locked (demo and CI only)."),
     ] = False
 
 

@@ -9,7 +9,7 @@ import os
 from typing import Literal
 
 from appliance.errors import ConfigError
-from trinary.memory import lock_all_memory, make_undumpable
+from trinary.memory import LockedBuffer, lock_all_memory, make_undumpable
 
 MemoryLocked = Literal["all", "buffers", "none"]
 _PRIVATE_UMASK = 0o077
@@ -33,7 +33,8 @@ def harden_process(*, allow_unlocked: bool) -> MemoryLocked:
     if lock_all_memory():
         return "all"
     if allow_unlocked:
-        return "none"
+        with LockedBuffer(1, allow_unlocked=True) as buffer:
+            return "buffers" if buffer.locked else "none"
     raise ConfigError(
         "memory can not be locked: raise RLIMIT_MEMLOCK (systemd:"
         " LimitMEMLOCK=infinity), or set derivation.allow_unlocked for a test"

@@ -72,9 +72,7 @@ def token_access(config: Config) -> TokenAccess:
 def open_hsm(config: Config) -> Hsm:
     """Return the configured HSM; nothing is started before its first call."""
     access = token_access(config)
-    pin = read_pin(
-        config.hsm.pin_file, allow_unlocked=config.derivation.allow_unlocked
-    )
+    pin = read_pin(config.hsm.pin_file, allow_unlocked=config.derivation.allow_unlocked)
     return Hsm(access, pin)
 
 
@@ -112,8 +110,8 @@ def _read_secret(source: str, max_bytes: int, *, allow_unlocked: bool) -> Locked
     try:
         with LockedBuffer(max_bytes + 1, allow_unlocked=allow_unlocked) as buffer:
             size = os.readv(descriptor, [buffer.view])
-            while size and buffer.view[size - 1] in b"\r\n":
-                size -= 1
+            for line_end in b"\n\r":  # one at most: a salt may end in another
+                size -= size > 0 and buffer.view[size - 1] == line_end
             if not 0 < size <= max_bytes:
                 raise ConfigError(f"the secret in {source} has 1 to {max_bytes} bytes")
             secret = LockedBuffer(size, allow_unlocked=allow_unlocked)
@@ -125,7 +123,10 @@ def _read_secret(source: str, max_bytes: int, *, allow_unlocked: bool) -> Locked
 
 def _open_secret(source: str) -> int:
     if source.startswith("fd:"):
-        return os.dup(int(source.removeprefix("fd:")))
+        try:
+            return os.dup(int(source.removeprefix("fd:")))
+        except (ValueError, OSError) as error:
+            raise ConfigError(f"{source}: no such descriptor") from error
     path = Path(source)
     if source.startswith("credential:"):
         folder = os.environ.get("CREDENTIALS_DIRECTORY", "")

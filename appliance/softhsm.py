@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from appliance.ceremony import FirstGeneration, Initialised, initialise
 from appliance.certificates import (
     KeyPair,
     certificate_pem,
@@ -20,13 +21,12 @@ from appliance.certificates import (
     make_certificate,
     spki_sha256,
 )
-from appliance.ceremony import FirstGeneration, Initialised, initialise
 from appliance.config import Config, load_config
 from appliance.errors import ConfigError
 from appliance.hsm import initialise_token
 from appliance.installation import Paths, open_hsm, read_salt, token_access
 
-_TOKEN_LABEL: Final = "saltkeep"
+_LABEL: Final = "saltkeep"
 _PIN_BYTES: Final = 12
 CLIENT_ROLES: Final = {
     "hub": "hub",
@@ -71,6 +71,32 @@ async def make_softhsm_appliance(
 
     Returns:
         The configuration as written, and what ``init`` has to print.
+    """
+    config = _prepare(folder, options, now)
+    salt = None
+    if options.salt_source:
+        salt = read_salt(options.salt_source, allow_unlocked=options.allow_unlocked)
+    hsm = open_hsm(config)
+    try:
+        made = await initialise(
+            Paths(Path(config.state_dir)),
+            hsm,
+            options.first,
+            imported_salt=salt,
+            allow_unlocked=options.allow_unlocked,
+            now_ms=int(now.timestamp() * 1000),
+        )
+    finally:
+        hsm.close()
+    Path(config.state_dir).with_name("identity.pem").write_text(made.identity_pem)
+    return config, made
+
+
+def _prepare(folder: Path, options: SoftHsmOptions, now: dt.datetime) -> Config:
+    """Write PIN, token, certificates and configuration.
+
+    Returns:
+        The configuration.
 
     Raises:
         ConfigError: If the folder holds something.
@@ -88,23 +114,7 @@ async def make_softhsm_appliance(
     initialise_token(
         token_access(config), officer_pin=secrets.token_hex(_PIN_BYTES), user_pin=pin
     )
-    salt = None
-    if options.salt_source:
-        salt = read_salt(options.salt_source, allow_unlocked=options.allow_unlocked)
-    hsm = open_hsm(config)
-    try:
-        made = await initialise(
-            Paths(Path(config.state_dir)),
-            hsm,
-            options.first,
-            imported_salt=salt,
-            allow_unlocked=options.allow_unlocked,
-            now_ms=int(now.timestamp() * 1000),
-        )
-    finally:
-        hsm.close()
-    (folder / "identity.pem").write_text(made.identity_pem)
-    return config, made
+    return config
 
 
 def _write_token_configuration(folder: Path) -> None:
@@ -157,7 +167,7 @@ client_ca = "tls/ca.pem"
 
 [hsm]
 profile = "softhsm2"
-token_label = "{_TOKEN_LABEL}"
+token_label = "{_LABEL}"
 pin_file = "pin"
 environment = {{ SOFTHSM2_CONF = "{folder / "softhsm2.conf"}" }}
 

@@ -40,13 +40,14 @@ class _Module:
 
     def call(self, position: int, *arguments: Any) -> None:  # noqa: ANN401 - ctypes
         kinds = [
-            _Ulong if isinstance(value, int) else ctypes.c_void_p
-            for value in arguments
+            _Ulong if isinstance(value, int) else ctypes.c_void_p for value in arguments
         ]
         function = ctypes.CFUNCTYPE(_Ulong, *kinds)(self._list[position] or 0)
         status = function(
             *(
-                value if value is None or isinstance(value, int) else ctypes.addressof(value)
+                value
+                if value is None or isinstance(value, int)
+                else ctypes.addressof(value)
                 for value in arguments
             )
         )
@@ -67,7 +68,9 @@ def _free_slot(module: _Module) -> int:
     raise HsmError("no uninitialised slot is left on this module")
 
 
-def initialise_token(header: dict[str, Any], body: bytes) -> tuple[dict[str, Any], bytes]:
+def initialise_token(
+    header: dict[str, Any], body: bytes
+) -> tuple[dict[str, Any], bytes]:
     """Initialise a free slot with a label, a security officer PIN and a user PIN.
 
     Args:

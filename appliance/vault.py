@@ -6,9 +6,10 @@ key, the canonical header as associated data; the data key is encrypted by the
 HSM's KEK, and the whole file is authenticated by a second HSM key, checked
 first. That scheme needs no padding anywhere and works the same on every token.
 
-A secret is in the clear only inside ``with vault.salt(...)``: unwrapped into
-locked memory, wiped at the end. Files are written beside, synced and renamed,
-after a trial opening of what is about to be written.
+A secret is in the clear only between ``open_salt`` and its buffer's ``close``:
+unwrapped into locked memory for one batch of derivations, wiped at the end.
+Files are written beside, synced and renamed, after a trial opening of what is about
+to be written.
 """
 
 import base64
@@ -16,8 +17,6 @@ import hashlib
 import hmac
 import os
 import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -212,11 +211,10 @@ def write_vault(path: Path, content: VaultContent, *, hsm: Hsm) -> None:
     """
     body = msgspec.json.encode(content, order="deterministic")
     mac = hsm.mac(_MAC_LABEL + body, label=content.mac_key_label)
-    document = _VaultFile(base64.b64encode(body).decode(), mac.hex())
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as file:
-        file.write(msgspec.json.format(msgspec.json.encode(document)))
+        file.write(_document(body, mac))
         file.flush()
         os.fsync(file.fileno())
     failpoint("vault.before-rename")
@@ -246,9 +244,7 @@ class Vault:
         self._hsm = hsm
         self._allow_unlocked = allow_unlocked
         self.content = _read_authenticated(path, hsm)
-        hsm.require_safe_key(
-            label=self.content.mac_key_label, object_class=_SECRET_KEY
-        )
+        hsm.require_safe_key(label=self.content.mac_key_label, object_class=_SECRET_KEY)
         hsm.require_safe_key(
             label=self.content.head_key.kek_label, object_class=_SECRET_KEY
         )
@@ -267,28 +263,17 @@ class Vault:
         """The generation that issues new addresses."""
         return self.content.generations[-1].generation
 
-    @contextmanager
-    def salt(self, generation_id: int) -> Iterator[LockedBuffer]:
-        """Unwrap one salt for the length of the block (blocks on the HSM).
+    def open_salt(self, generation_id: int) -> LockedBuffer:
+        """Unwrap one salt into locked memory (blocks on the HSM).
 
         Args:
             generation_id: Which.
 
-        Yields:
-            The salt in locked memory; wiped when the block ends.
-        """
-        buffer = self.open_salt(generation_id)
-        try:
-            yield buffer
-        finally:
-            buffer.close()
-
-    def open_salt(self, generation_id: int) -> LockedBuffer:
-        """Unwrap one salt into locked memory that the caller closes.
+        Returns:
+            The salt; the caller closes it.
 
         Raises:
-            HsmError: If the token is away.
-            VaultError: If there is no such generation or its envelope fails.
+            VaultError: If there is no such generation.
         """
         entries = [
             entry
@@ -345,9 +330,16 @@ class Vault:
         return buffer
 
 
+def _document(body: bytes, mac: bytes) -> bytes:
+    """Return the one way to write the file down: not a bit of it is free."""
+    document = _VaultFile(base64.b64encode(body).decode(), mac.hex())
+    return msgspec.json.format(msgspec.json.encode(document))
+
+
 def _read_authenticated(path: Path, hsm: Hsm) -> VaultContent:
     try:
-        document = msgspec.json.decode(path.read_bytes(), type=_VaultFile)
+        written = path.read_bytes()
+        document = msgspec.json.decode(written, type=_VaultFile)
         body = base64.b64decode(document.content, validate=True)
         content = msgspec.json.decode(body, type=VaultContent)
         stated = bytes.fromhex(document.mac)
@@ -355,6 +347,8 @@ def _read_authenticated(path: Path, hsm: Hsm) -> VaultContent:
         raise VaultError(f"cannot read the vault {path}: {error.strerror}") from error
     except (msgspec.DecodeError, ValueError) as error:
         raise VaultError(f"{path} is no vault file of this version") from error
+    if written != _document(body, stated):
+        raise VaultError(f"{path} is not written as this program writes it")
     if content.format != FORMAT:
         raise VaultError(f"{path} has format {content.format!r}, expected {FORMAT!r}")
     computed = hsm.mac(_MAC_LABEL + body, label=content.mac_key_label)

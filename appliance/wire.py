@@ -389,8 +389,8 @@ Reply: TypeAlias = (
     | Done
 )
 
-_request_decoder = msgspec.json.Decoder(Request)
-_reply_decoder = msgspec.json.Decoder(Reply)
+_request_decoder: msgspec.json.Decoder[Request] = msgspec.json.Decoder(Request)
+_reply_decoder: msgspec.json.Decoder[Reply] = msgspec.json.Decoder(Reply)
 
 
 def encode(message: Request | Reply) -> bytes:
@@ -401,6 +401,9 @@ def encode(message: Request | Reply) -> bytes:
 def decode_request(body: bytes) -> Request:
     """Parse one request.
 
+    Returns:
+        The request, every field of its type.
+
     Raises:
         msgspec.ValidationError: If it is no request of this protocol.
         msgspec.DecodeError: If it is not JSON.
@@ -410,6 +413,9 @@ def decode_request(body: bytes) -> Request:
 
 def decode_reply(body: bytes) -> Reply:
     """Parse one reply.
+
+    Returns:
+        The reply, every field of its type.
 
     Raises:
         msgspec.ValidationError: If it is no reply of this protocol.

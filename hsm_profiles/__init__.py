@@ -52,6 +52,9 @@ class HsmProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def find_module(self) -> str:
         """Return the first installed module of the candidates.
 
+        Returns:
+            Its path.
+
         Raises:
             ProfileError: If none is there.
         """
@@ -67,6 +70,12 @@ class HsmProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def load_profile(profile_id: str) -> HsmProfile:
     """Read one profile by its id.
+
+    Args:
+        profile_id: The name of its file.
+
+    Returns:
+        The profile.
 
     Raises:
         ProfileError: If there is none of that name or its file is malformed.
