@@ -32,7 +32,7 @@ from appliance.derivation import Argon2Parameters
 from appliance.errors import ApplianceError, BrokenInvariantError
 from appliance.hardening import harden_process
 from appliance.installation import Paths, open_hsm, read_salt
-from appliance.journal import verify_chain
+from appliance.journal_chain import verify_chain
 from appliance.server import Server
 from appliance.service import Appliance, wall_clock_ms
 from appliance.softhsm import SoftHsmOptions, make_softhsm_appliance
@@ -96,8 +96,8 @@ class _Options:
 @click.option("--port", default=0, help="TCP port, where --config says 0.")
 @click.option("--json", "as_json", is_flag=True, help="Print for machines.")
 @click.pass_context
-def cli(context: click.Context, **options: Any) -> None:  # noqa: ANN401 - click
-    """The Saltkeep signing appliance.
+def cli(context: click.Context, /, **options: Any) -> None:  # noqa: ANN401 - click
+    r"""Make, run and tend a Saltkeep signing appliance.
 
     Make one on SoftHSM2 and run it:
 
@@ -230,10 +230,10 @@ async def _serve(path: Path) -> None:
         {checks, asyncio.create_task(stop.wait())}, return_when="FIRST_COMPLETED"
     )
     checks.cancel()
+    await runner.cleanup()  # no new requests
+    await server.drain()
     with contextlib.suppress(asyncio.CancelledError):
         await checks
-    await server.drain()
-    await runner.cleanup()
     await appliance.close()
 
 
@@ -252,9 +252,7 @@ def status(options: _Options) -> None:
 
 async def _status(options: _Options) -> StatusReport:
     async with options.connect("auditor") as client:
-        return await client.expect(
-            GetStatus(request_id=new_request_id()), StatusReport
-        )
+        return await client.expect(GetStatus(request_id=new_request_id()), StatusReport)
 
 
 def _print_status(report: StatusReport) -> None:
@@ -310,7 +308,9 @@ def accept_head(options: _Options, *, sequence: int, row_hash: str) -> None:
     )
 
 
-def _print_done(options: _Options, request: SealNow | ApproveUnseal | AcceptHead) -> None:
+def _print_done(
+    options: _Options, request: SealNow | ApproveUnseal | AcceptHead
+) -> None:
     async def ask() -> Done:
         async with options.connect("operator-1") as client:
             return await client.expect(request, Done)

@@ -21,10 +21,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, Literal, TypeVar
 
 import msgspec
+from _argon2_cffi_bindings import lib
 from argon2 import low_level
 
-from appliance.errors import ApplianceError, BrokenInvariantError
+from appliance.errors import BrokenInvariantError, FaultError
 from trinary import winternitz
+from trinary.errors import TrinaryError
 from trinary.memory import HugeArena, LockedBuffer
 
 SEED_BYTES: Final = 48
@@ -54,7 +56,7 @@ class Argon2Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     parallelism: int = 1
 
 
-class DerivationError(ApplianceError):
+class DerivationError(FaultError):
     """Argon2 said no; its return code stands in the message."""
 
     code = "derivation"
@@ -119,11 +121,11 @@ def regenerate_seed(
             "threads": parameters.parallelism,
             "allocate_cbk": arena.allocate,
             "free_cbk": arena.release,
-            "flags": low_level.lib.ARGON2_DEFAULT_FLAGS,
+            "flags": lib.ARGON2_DEFAULT_FLAGS,
         },
     )
     status = low_level.core(context, _VARIANTS[parameters.variant])
-    if status != low_level.lib.ARGON2_OK:
+    if status != lib.ARGON2_OK:
         reason = low_level.error_to_str(status)
         raise DerivationError(f"Argon2 returned {status}: {reason}")
 
@@ -138,6 +140,10 @@ class Seeds:
     def address(self, position: int) -> str:
         """Return the address of one seed (81 trytes)."""
         return winternitz.address(self._buffers[position].view, level=self._level)
+
+    def addresses(self) -> list[str]:
+        """Return the address of every seed, in order."""
+        return [self.address(position) for position in range(len(self._buffers))]
 
     def sign(self, position: int, *, bundle_hash: str) -> list[str]:
         """Sign a bundle hash with one seed's key and verify the result.
@@ -225,35 +231,51 @@ class Derivation:
 
         Raises:
             DerivationError: If any run fails; no seed is left behind.
+            asyncio.CancelledError: If the caller gave up.
         """
-        seeds = Seeds(
-            [
-                LockedBuffer(SEED_BYTES, allow_unlocked=self._allow_unlocked)
-                for _ in seed_uuids
-            ],
-            level=level,
-        )
-        jobs = [
-            self._run(self._regenerate, uuid, salt, parameters, buffer)
-            for uuid, buffer in zip(seed_uuids, seeds._buffers, strict=True)  # noqa: SLF001
-        ]
+        buffers: list[LockedBuffer] = []
+        jobs: list[asyncio.Future[None]] = []
+        seeds = Seeds(buffers, level=level)
+        failed: list[BaseException] = []
+        try:
+            for uuid in seed_uuids:
+                buffer = LockedBuffer(SEED_BYTES, allow_unlocked=self._allow_unlocked)
+                buffers.append(buffer)
+                jobs.append(self._run(self._regenerate, uuid, salt, parameters, buffer))
+        except (RuntimeError, TrinaryError) as error:  # closed meanwhile, no memory
+            failed.append(error)
+        # The threads read the salt and write the seeds whatever becomes of us:
+        # nothing is wiped before the last of them is done.
         runs = asyncio.gather(*jobs, return_exceptions=True)
         runs.add_done_callback(lambda _: salt.close())
         try:
             outcomes = await asyncio.shield(runs)
         except asyncio.CancelledError:
-            # The threads still write: wipe when the last of them is done.
             runs.add_done_callback(lambda _: seeds.close())
             raise
-        failed = [error for error in outcomes if isinstance(error, BaseException)]
+        failed += [error for error in outcomes if isinstance(error, BaseException)]
         if failed:
             seeds.close()
-            raise failed[0]
+            raise DerivationError(f"no seed was derived: {failed[0]}") from failed[0]
         return seeds
 
     async def compute(self, work: Callable[[], _Result]) -> _Result:
-        """Run kernel work on one of the threads, off the event loop."""
-        return await self._run(work)
+        """Run kernel work on one of the threads, off the event loop.
+
+        Args:
+            work: What to run.
+
+        Returns:
+            Its result.
+
+        Raises:
+            DerivationError: If the threads ended: the appliance goes down.
+        """
+        try:
+            running = self._run(work)
+        except RuntimeError as error:
+            raise DerivationError("the appliance is going down") from error
+        return await running
 
     def _regenerate(
         self,

@@ -14,7 +14,7 @@ from appliance.errors import (
     FaultError,
     NotAnchoredError,
 )
-from appliance.journal import Head, Journal
+from appliance.journal import Journal
 from appliance.threads import OwnerThread
 from appliance.wire import HeadToken
 from trinary.memory import LockedBuffer
@@ -91,18 +91,21 @@ class Heads:
             )
         self.anchored = True
 
-    def accept(self, *, sequence: int, row_hash: str) -> None:
-        """Let an operator vouch for the head.
+    def require_same(self, *, sequence: int, row_hash: str) -> None:
+        """Check the head that an operator vouches for.
+
+        Args:
+            sequence: Number of the last row they saw.
+            row_hash: Its hash.
 
         Raises:
             ForeignHeadError: If the head they name is not the one here.
         """
-        head: Head = self._journal.head
+        head = self._journal.head
         if (head.sequence, head.hash) != (sequence, row_hash):
             raise ForeignHeadError(
                 f"the journal ends at row {head.sequence} with hash {head.hash}"
             )
-        self.anchored = True
 
     def require_anchored(self) -> None:
         """Stop a request while nobody has confirmed the head.
@@ -123,4 +126,4 @@ class Heads:
     def _mac(self, sequence: int, row_hash: str) -> str:
         parts = (_LABEL, self._journal.journal_id, str(self._journal.epoch))
         text = "\0".join((*parts, str(sequence), row_hash))
-        return hmac.digest(self._key.view, text.encode(), "sha256").hex()  # type: ignore[arg-type]
+        return hmac.digest(self._key.view, text.encode(), "sha256").hex()

@@ -166,9 +166,7 @@ def understand(request: SignTransfer, *, levels: Mapping[int, int]) -> Transfer:
             "the normalised bundle hash holds a 13, which would lay a key fragment"
             " bare; raise the obsolete tag of transaction 0",
         )
-    return Transfer(
-        recomputed, request.transactions, request.inputs, inputs, outputs
-    )
+    return Transfer(recomputed, request.transactions, request.inputs, inputs, outputs)
 
 
 def _require_well_formed(index: int, shown: ShownTransaction) -> None:

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The path to an address: derive twice, compare, receipt, journal, release."""
 
+from contextlib import closing
 from dataclasses import dataclass
 
 from appliance.derivation import Derivation
 from appliance.errors import BadRequestError, BrokenInvariantError, RefusedError
 from appliance.intent import Commitment, commit
-from appliance.journal import IssuedRecord, Journal, require_same_issue
+from appliance.journal import Journal
+from appliance.journal_records import IssuedRecord, require_same_issue
 from appliance.receipt import make_receipt
 from appliance.steps import Steps
 from appliance.threads import OwnerThread
@@ -57,11 +59,11 @@ class Issuing:
         _require_commitment(request.user_commitment)
         commitment = commit(request.seed_uuid)
         with steps("look"):
+            if await self.journal_thread(self.journal.is_spent, commitment):
+                raise RefusedError("seed-uuid-known", "this seed UUID is spent")
             earlier = await self.journal_thread(self.journal.find_issued, commitment)
             if earlier is not None:
                 return require_same_issue(earlier, request.user_commitment)
-            if await self.journal_thread(self.journal.is_spent, commitment):
-                raise RefusedError("seed-uuid-known", "this seed UUID is spent")
         failpoint("appliance.issue.before-derive")
         generation = self.vault.issuing
         with steps("derive"):
@@ -83,12 +85,8 @@ class Issuing:
             parameters=generation.argon2,
             level=generation.security_level,
         )
-        try:
-            first, second = await self.derivation.compute(
-                lambda: (seeds.address(0), seeds.address(1))
-            )
-        finally:
-            seeds.close()
+        with closing(seeds):
+            first, second = await self.derivation.compute(seeds.addresses)
         if first != second:
             raise BrokenInvariantError(
                 "two derivations of one seed UUID disagree: memory or CPU is faulty",

@@ -35,6 +35,7 @@ _log = logging.getLogger(__name__)
 _CERTIFICATE: Final = "saltkeep.certificate"
 _SHUTDOWN_TIMEOUT_S: Final = 10.0
 _KEEPALIVE_S: Final = 75.0
+_BODY_TIMEOUT_S: Final = 30.0
 _CLIENT_AUTH: Final = ExtendedKeyUsageOID.CLIENT_AUTH
 
 
@@ -117,12 +118,15 @@ class Server:
             _log.warning("stranger refused: %s", stranger)
             return _response(403, _fault("forbidden", "this certificate may not ask"))
         try:
-            body = await request.read()
+            async with asyncio.timeout(_BODY_TIMEOUT_S):
+                body = await request.read()
             message = decode_request(body)
         except web.HTTPRequestEntityTooLarge:
             text = f"a request has at most {MAX_BODY_BYTES} bytes"
             return _response(413, _fault("too-large", text))
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except TimeoutError:
+            return _response(408, _fault("too-slow", "the body did not come in time"))
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             return _response(400, _fault("bad-request", f"not understood: {error}"))
         return _response(200, await self._work(message, client))
 
@@ -148,7 +152,10 @@ class Server:
         der = tls.getpeercert(binary_form=True) if tls else None
         if der is None:
             raise _Stranger("no client certificate")
-        certificate = x509.load_der_x509_certificate(der)
+        try:
+            certificate = x509.load_der_x509_certificate(der)
+        except ValueError:
+            raise _Stranger("malformed certificate") from None
         self._require_in_force(certificate)
         client = self._clients.get(spki_sha256(certificate))
         if client is None:

@@ -6,7 +6,7 @@ issued, derive its keys, decide, confirm presence, commit the keys as spent (syn
 to disk), and only then sign. ``Signing.sign`` is that path, on one screen.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -19,12 +19,13 @@ from appliance.errors import (
     RefusedError,
 )
 from appliance.intent import Commitment, Transfer, TransferInput, understand
-from appliance.journal import (
+from appliance.journal import Journal
+from appliance.journal_records import (
     IssuedRecord,
-    Journal,
     SignedRecord,
     is_recorded,
     require_unspent,
+    require_unspent_outputs,
 )
 from appliance.panel import Presence
 from appliance.policy import (
@@ -87,16 +88,17 @@ class Signing:
             transfer = understand(request, levels=self._levels())
         failpoint("appliance.sign.understood")
         with steps("look"):
+            await self._require_issued(transfer)
             if await self._was_signed(transfer):  # no policy, no presence: same bytes
                 return await self._sign_again(transfer, steps)
-            own = await self._match_records(transfer)
+            own = await self._match_outputs(transfer)
         async with self._derived(transfer, steps) as seeds:
             failpoint("appliance.sign.derived")
             with steps("decide"):
                 usage = await self._usage(client)
                 approval = self._decide(transfer, own, usage)
                 if approval.needs_presence:
-                    outside_i = outside_value_i(transfer, own)
+                    outside_i = outside_value_i(transfer, own.keys())
                     await self.presence.confirm(transfer, outside_i=outside_i)
             failpoint("appliance.sign.decided")
             with steps("journal"):
@@ -105,9 +107,9 @@ class Signing:
             with steps("sign"):
                 return await self._signatures(transfer, seeds)
 
-    async def fetch(self, bundle_hash: str, *, steps: Steps) -> tuple[
-        SignedRecord, list[InputSignature]
-    ]:
+    async def fetch(
+        self, bundle_hash: str, *, steps: Steps
+    ) -> tuple[SignedRecord, list[InputSignature]]:
         """Return a bundle signed earlier, with the same signatures.
 
         Args:
@@ -141,8 +143,13 @@ class Signing:
     async def _was_signed(self, transfer: Transfer) -> bool:
         """Say whether every key is recorded for exactly this hash.
 
-        Raises:
-            RefusedError: If a key is spent for another, or the hash was refused.
+        A key spent for another hash, or a hash that was refused, raises.
+
+        Args:
+            transfer: Its inputs are ours.
+
+        Returns:
+            Whether it was signed before.
         """
         spent = await self.journal_thread(
             self.journal.spent_hashes, transfer.commitments
@@ -150,11 +157,9 @@ class Signing:
         if is_recorded(transfer, spent):
             return True
         require_unspent(transfer, spent)
-        refusal = await self.journal_thread(
-            self.journal.refusal_of, transfer.bundle_hash
+        await self.journal_thread(
+            self.journal.require_not_refused, transfer.bundle_hash
         )
-        if refusal is not None:
-            raise RefusedError(refusal[0], f"refused before: {refusal[1]}")
         return False
 
     async def _sign_again(
@@ -164,37 +169,33 @@ class Signing:
             with steps("sign"):
                 return await self._signatures(transfer, seeds)
 
-    async def _match_records(self, transfer: Transfer) -> set[str]:
-        """Match inputs and outputs with what was issued.
-
-        Returns:
-            The addresses among the outputs that are ours and unspent.
-
-        Raises:
-            RefusedError: ``foreign-input``, ``output-spent`` or ``own-output``.
-        """
+    async def _require_issued(self, transfer: Transfer) -> None:
+        """Match every input with what was issued, before its key is derived."""
         addresses = [entry.address for entry in transfer.inputs]
-        addresses += [output.address for output in transfer.outputs]
         records = await self.journal_thread(self.journal.issued_records, addresses)
         for entry in transfer.inputs:
             _require_issued(entry, records.get(entry.address))
-        ours = {o.address: records[o.address] for o in transfer.outputs
-                if o.address in records}
-        spent = await self.journal_thread(
-            self.journal.spent_hashes, [r.commitment for r in ours.values()]
-        )
+
+    async def _match_outputs(self, transfer: Transfer) -> dict[str, Commitment]:
+        """Match the outputs with what was issued.
+
+        Returns:
+            The commitments of those that are ours and unspent, by address.
+
+        Raises:
+            RefusedError: ``own-output``, or ``output-spent``.
+        """
+        addresses = [output.address for output in transfer.outputs]
+        records = await self.journal_thread(self.journal.issued_records, addresses)
         for output in transfer.outputs:
-            record = ours.get(output.address)
-            if record is not None and record.commitment in spent:
-                raise RefusedError(
-                    "output-spent",
-                    f"output {output.index} goes to an address that has signed",
-                )
-            if record is None and output.claimed_own:
+            if output.claimed_own and output.address not in records:
                 raise RefusedError(
                     "own-output", f"output {output.index} is none of our addresses"
                 )
-        return set(ours)
+        own = {address: record.commitment for address, record in records.items()}
+        spent = await self.journal_thread(self.journal.spent_hashes, list(own.values()))
+        require_unspent_outputs(transfer, own, spent)
+        return own
 
     @asynccontextmanager
     async def _derived(
@@ -241,8 +242,10 @@ class Signing:
             self.journal.usage, client=client, window_s=self.policy.window_s
         )
 
-    def _decide(self, transfer: Transfer, own: set[str], usage: Usage) -> Approved:
-        outside_i = outside_value_i(transfer, own)
+    def _decide(
+        self, transfer: Transfer, own: dict[str, Commitment], usage: Usage
+    ) -> Approved:
+        outside_i = outside_value_i(transfer, own.keys())
         decision = decide(
             transfer=transfer, outside_i=outside_i, usage=usage, policy=self.policy
         )
@@ -254,14 +257,17 @@ class Signing:
             case Postponed(rule, message, retry_after_s):
                 raise DeferredError(rule, message, retry_after_s=retry_after_s)
 
-    async def _commit(self, transfer: Transfer, own: set[str], client: str) -> None:
+    async def _commit(
+        self, transfer: Transfer, own: dict[str, Commitment], client: str
+    ) -> None:
         def decide_again(usage: Usage) -> int:
             self._decide(transfer, own, usage)
-            return outside_value_i(transfer, own)
+            return outside_value_i(transfer, own.keys())
 
         await self.journal_thread(
             self.journal.commit_signature,
             transfer,
+            own=own,
             client=client,
             window_s=self.policy.window_s,
             decide=decide_again,
@@ -308,4 +314,3 @@ def _require_issued(entry: TransferInput, record: IssuedRecord | None) -> None:
             f"input {entry.index} was issued by generation {record.generation}, the"
             f" claim names {entry.generation}",
         )
-

@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a row of the journal says, and the rules that follow from it. Pure.
+
+``guards_of`` is the one place that says which guards a row has: they are written
+by it and, at every start, compared with it.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from appliance.errors import RefusedError
+from appliance.intent import Commitment, Transfer
+from appliance.journal_schema import ISSUED, REFUSED, SIGNED, SPENT_KEY
+from appliance.wire import InputClaim, JournalRow, ShownTransaction
+
+
+@dataclass(frozen=True, slots=True)
+class IssuedRecord:
+    """An address that was given out.
+
+    Attributes:
+        commitment: Of its seed UUID.
+        address: 81 trytes.
+        generation: Its salt generation.
+        security_level: 1, 2 or 3.
+        user_commitment: Whom the receipt names; empty for the hub's owner.
+        receipt: The JWS.
+    """
+
+    commitment: Commitment
+    address: str
+    generation: int
+    security_level: int
+    user_commitment: str
+    receipt: str
+
+    def payload(self) -> dict[str, object]:
+        """Return what its row says."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+    @staticmethod
+    def parse(payload: str) -> "IssuedRecord":
+        """Read it back from its row."""
+        return IssuedRecord(**json.loads(payload))
+
+
+@dataclass(frozen=True, slots=True)
+class SignedRecord:
+    """A bundle that was signed, whole.
+
+    Attributes:
+        bundle_hash: 81 trytes.
+        transactions: As shown.
+        claims: Which key for which input.
+    """
+
+    bundle_hash: str
+    transactions: tuple[ShownTransaction, ...]
+    claims: tuple[InputClaim, ...]
+
+    @staticmethod
+    def parse(payload: str) -> "SignedRecord":
+        """Read it back from its row."""
+        data = json.loads(payload)
+        return SignedRecord(
+            data["bundle_hash"],
+            tuple(ShownTransaction(*fields) for fields in data["transactions"]),
+            tuple(InputClaim(*fields) for fields in data["inputs"]),
+        )
+
+
+def signed_payload(transfer: Transfer, outside_i: int) -> dict[str, object]:
+    """Return what the row of a signature says.
+
+    Args:
+        transfer: What is signed.
+        outside_i: Value leaving our addresses, in iota.
+
+    Returns:
+        Enough to show and sign the bundle again.
+    """
+    return {
+        "bundle_hash": transfer.bundle_hash,
+        "outside_i": outside_i,
+        "transactions": [
+            [t.address, t.value_i, t.obsolete_tag, t.timestamp_s]
+            for t in transfer.transactions
+        ],
+        "inputs": [[c.index, c.seed_uuid, c.generation] for c in transfer.claims],
+        "commitments": list(transfer.commitments),
+    }
+
+
+def guards_of(row: JournalRow) -> Iterator[tuple[sa.Table, dict[str, Any]]]:
+    """Yield what the guard tables must hold because of a row.
+
+    Args:
+        row: Its payload is trusted: made here, or its hash was checked.
+
+    Yields:
+        Each guard's table and columns.
+    """
+    payload = json.loads(row.payload)
+    here = {"row": row.sequence}
+    match row.kind:
+        case "signed":
+            bundle_hash = payload["bundle_hash"]
+            for commitment in payload["commitments"]:
+                spent = {"commitment": commitment, "n": 0, "bundle_hash": bundle_hash}
+                yield SPENT_KEY, here | spent
+            yield (
+                SIGNED,
+                here
+                | {
+                    "bundle_hash": bundle_hash,
+                    "client": row.client,
+                    "time_ms": row.time_ms,
+                    "outside_i": payload["outside_i"],
+                    "key_count": len(payload["inputs"]),
+                },
+            )
+        case "issued":
+            names = ("commitment", "address")
+            yield ISSUED, here | {name: payload[name] for name in names}
+        case "refused":
+            for bundle_hash in payload["final"]:
+                yield REFUSED, here | {"bundle_hash": bundle_hash}
+        case _:
+            for commitment in payload.get("never_issue", []):
+                spent = {"commitment": commitment, "n": 0, "bundle_hash": None}
+                yield SPENT_KEY, here | spent
+
+
+def is_recorded(transfer: Transfer, spent: Mapping[Commitment, str | None]) -> bool:
+    """Say whether every key of a transfer is spent for exactly its hash."""
+    return all(spent.get(c) == transfer.bundle_hash for c in transfer.commitments)
+
+
+def require_unspent(transfer: Transfer, spent: Mapping[Commitment, str | None]) -> None:
+    """Refuse a transfer any of whose keys is spent.
+
+    Args:
+        transfer: What is asked.
+        spent: The recorded hash of each spent key (None: unknown).
+
+    Raises:
+        RefusedError: ``key-spent``, with the hash it is spent for.
+    """
+    for entry in transfer.inputs:
+        if entry.commitment in spent:
+            recorded = spent[entry.commitment] or ""
+            raise RefusedError(
+                "key-spent",
+                f"the key of input {entry.index} is spent for"
+                f" {recorded or 'an unknown hash'}; it never signs another",
+                recorded_bundle_hash=recorded,
+            )
+
+
+def require_unspent_outputs(
+    transfer: Transfer,
+    own: Mapping[str, Commitment],
+    spent: Mapping[Commitment, str | None],
+) -> None:
+    """Refuse a transfer that pays to an address of ours that has signed.
+
+    Args:
+        transfer: What is asked.
+        own: Commitments of the outputs that are ours, by address.
+        spent: The spent keys among them.
+
+    Raises:
+        RefusedError: ``output-spent``.
+    """
+    for output in transfer.outputs:
+        if own.get(output.address) in spent:
+            raise RefusedError(
+                "output-spent",
+                f"output {output.index} goes to an address that has signed",
+            )
+
+
+def require_same_issue(record: IssuedRecord, user_commitment: str) -> IssuedRecord:
+    """Return an earlier issue if it is the same that is asked for now.
+
+    Args:
+        record: What was issued for the seed UUID.
+        user_commitment: Whom it is asked for now.
+
+    Returns:
+        The record.
+
+    Raises:
+        RefusedError: ``seed-uuid-known`` if it was for somebody else.
+    """
+    if record.user_commitment != user_commitment:
+        raise RefusedError(
+            "seed-uuid-known", "this seed UUID was issued before, for somebody else"
+        )
+    return record

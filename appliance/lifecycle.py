@@ -1,0 +1,336 @@
+# SPDX-License-Identifier: Apache-2.0
+"""When the appliance may use a key at all: starting, ready, unready, sealed.
+
+Every start is ``starting`` until all checks have passed. *Unready* is what mends
+itself (HSM away, disk full): tried again with back-off. *Sealed* is what looks
+like attack or corruption: a latch that survives restarts.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from appliance.config import Config
+from appliance.derivation import Derivation
+from appliance.errors import (
+    ApplianceError,
+    BrokenInvariantError,
+    FaultError,
+    JournalError,
+    SealedError,
+)
+from appliance.heads import Heads
+from appliance.hsm import Hsm
+from appliance.installation import Paths, open_hsm
+from appliance.issuing import Issuing
+from appliance.journal import Journal
+from appliance.journal_chain import Head
+from appliance.panel import NoPanel
+from appliance.seal import Seal, SealLatch
+from appliance.signing import Signing
+from appliance.threads import OwnerThread
+from appliance.vault import Vault
+from failpoints import failpoint
+
+_log = logging.getLogger(__name__)
+_FIRST_RETRY_S: Final = 0.5
+_LAST_RETRY_S: Final = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """Everything that exists only once the checks have passed."""
+
+    vault: Vault
+    journal: Journal
+    heads: Heads
+    derivation: Derivation
+    issuing: Issuing
+    signing: Signing
+
+
+@dataclass(slots=True)
+class Lifecycle:
+    """Builds the running parts, checks them, takes them down.
+
+    Attributes:
+        config: The appliance's configuration.
+        clock_ms: The time in milliseconds since 1970.
+        latch: The seal latch.
+        journal_thread: Owns the journal.
+        running: The running parts; None unless every check has passed.
+        unready: Why there are none; empty when there are.
+    """
+
+    config: Config
+    clock_ms: Callable[[], int]
+    latch: SealLatch = field(init=False)
+    journal_thread: OwnerThread = field(init=False)
+    running: Running | None = None
+    unready: str = "starting"
+    _hsm: Hsm = field(init=False)
+    _hsm_thread: OwnerThread = field(init=False)
+    _last_head: Head | None = None
+    _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _wake: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        approvals = self.config.policy.unseal_approvals
+        self.latch = SealLatch(self._paths.latch, approvals_needed=approvals)
+        self._hsm = open_hsm(self.config)
+        self._hsm_thread = OwnerThread("hsm")
+        self.journal_thread = OwnerThread("journal")
+
+    @property
+    def _paths(self) -> Paths:
+        return Paths(Path(self.config.state_dir))
+
+    @property
+    def state(self) -> str:
+        """``starting``, ``ready``, ``unready`` or ``sealed``."""
+        if self.latch.seal is not None:
+            return "sealed"
+        if self.running is not None and not self.unready:
+            return "ready"
+        return "starting" if self.unready == "starting" else "unready"
+
+    def require_ready(self) -> Running:
+        """Return the running parts if a key may be used now.
+
+        Returns:
+            The parts, their head anchored.
+
+        Raises:
+            SealedError: If the latch is set.
+        """
+        if self.latch.seal is not None:
+            raise SealedError(
+                f"sealed ({self.latch.seal.code}): {self.latch.seal.reason};"
+                " operators clear it with `unseal`"
+            )
+        running = self.require_running()
+        running.heads.require_anchored()
+        return running
+
+    def require_running(self) -> Running:
+        """Return the running parts, anchored or not.
+
+        Returns:
+            The parts.
+
+        Raises:
+            FaultError: ``unready`` if not every check has passed.
+        """
+        if self.running is None:
+            raise FaultError(f"not ready: {self.unready}", code="unready")
+        return self.running
+
+    # --- checks -----------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Check, and keep checking, until cancelled."""
+        retry_s = _FIRST_RETRY_S
+        while True:
+            ready = await self.check()
+            retry_s = _FIRST_RETRY_S if ready else min(retry_s * 2, _LAST_RETRY_S)
+            interval_s = self.config.hsm.health_interval_s if ready else retry_s
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), interval_s)
+            self._wake.clear()
+
+    async def check(self) -> bool:
+        """Bring the appliance up, or check that it still works; never raises.
+
+        Returns:
+            Whether it is ready.
+        """
+        async with self._lock:
+            if self.latch.seal is not None:
+                self.latch.persist()
+                await self._take_down()
+                return False
+            try:
+                await self._check()
+            except BrokenInvariantError as error:
+                await self._seal(error)
+            except Exception as error:  # noqa: BLE001 - unready, not dead
+                if not isinstance(error, ApplianceError):
+                    _log.exception("a check failed")
+                code = getattr(error, "code", "internal")
+                self.unready = f"{code}: {error}"
+                _log.warning("unready %s", self.unready)
+                await self._take_down()
+            else:
+                self.unready = ""
+            return not self.unready
+
+    async def _check(self) -> None:
+        if self.running is None:
+            self.running = await self._bring_up()
+        else:
+            await self._hsm_thread(self.running.vault.check_health)
+            await self._check_journal(self.running.journal)
+
+    async def _check_journal(self, journal: Journal) -> None:
+        journal.now_ms()
+        try:
+            free = os.statvfs(self._paths.folder).f_bavail
+        except OSError as error:
+            raise JournalError(f"the state folder: {error.strerror}") from error
+        if free == 0:
+            raise JournalError("the disk of the journal is full")
+        await self.journal_thread(journal.check_writable)
+
+    async def _bring_up(self) -> Running:
+        """Run every check of a start, in this order; any failure undoes it."""
+        undo = contextlib.ExitStack()
+        try:
+            vault = await self._hsm_thread(self._open_vault)
+            await self._hsm_thread(vault.check_health)
+            failpoint("appliance.start.vault-open")
+            journal = await self.journal_thread(self._open_journal, vault)
+            undo.callback(journal.close)
+            failpoint("appliance.start.journal-open")
+            await self._check_journal(journal)
+            derivation = await asyncio.to_thread(self._make_derivation, vault)
+            undo.callback(derivation.close)
+            await self._check_canaries(vault, derivation)
+            head_key = await self._hsm_thread(vault.open_head_key)
+        except BaseException:
+            await self.journal_thread(undo.close)
+            raise
+        heads = Heads(journal, thread=self.journal_thread, key=head_key)
+        heads.anchored = heads.anchored or self._last_head is not None
+        _log.info("ready journal=%s row=%d", journal.journal_id, journal.head.sequence)
+        return self._assemble(vault, journal, derivation, heads)
+
+    def _assemble(
+        self, vault: Vault, journal: Journal, derivation: Derivation, heads: Heads
+    ) -> Running:
+        issuing = Issuing(
+            journal, self.journal_thread, vault, self._hsm_thread, derivation
+        )
+        signing = Signing(
+            journal,
+            self.journal_thread,
+            vault,
+            self._hsm_thread,
+            derivation,
+            self.config.policy,
+            NoPanel(),
+        )
+        return Running(vault, journal, heads, derivation, issuing, signing)
+
+    def _open_vault(self) -> Vault:
+        return Vault(
+            self._paths.vault,
+            hsm=self._hsm,
+            allow_unlocked=self.config.derivation.allow_unlocked,
+        )
+
+    def _open_journal(self, vault: Vault) -> Journal:
+        """Open the journal; it must still hold the head this process knew."""
+        journal = Journal(
+            self._paths.journal,
+            journal_id=vault.content.journal_id,
+            clock_ms=self.clock_ms,
+        )
+        known = self._last_head
+        if known is not None and journal.hash_at(known.sequence) != known.hash:
+            journal.close()
+            raise BrokenInvariantError(
+                f"the journal held row {known.sequence} before and does not now: it"
+                " was rolled back",
+                code="head-regression",
+            )
+        return journal
+
+    def _make_derivation(self, vault: Vault) -> Derivation:
+        settings = self.config.derivation
+        generations = vault.generations.values()
+        return Derivation(
+            workers=settings.workers,
+            memory_kib=max(g.argon2.memory_kib for g in generations),
+            memory_budget_mib=settings.memory_budget_mib,
+            allow_unlocked=settings.allow_unlocked,
+        )
+
+    async def _check_canaries(self, vault: Vault, derivation: Derivation) -> None:
+        for generation in vault.generations.values():
+            salt = await self._hsm_thread(vault.open_salt, generation.id)
+            seeds = await derivation.seeds(
+                [generation.canary_uuid],
+                salt=salt,
+                parameters=generation.argon2,
+                level=generation.security_level,
+            )
+            with contextlib.closing(seeds):
+                (address,) = await derivation.compute(seeds.addresses)
+            if address != generation.canary_address:
+                raise BrokenInvariantError(
+                    f"the canary of generation {generation.id} derives to another"
+                    " address than at its making",
+                    code="canary",
+                )
+
+    # --- going down -------------------------------------------------------------
+
+    async def seal(self, error: BrokenInvariantError) -> Seal:
+        """Latch the seal and wipe what is held.
+
+        Args:
+            error: What was found.
+
+        Returns:
+            The seal in force.
+        """
+        async with self._lock:
+            return await self._seal(error)
+
+    async def restart(self, failed: Running | None, *, reason: str) -> None:
+        """Take down the parts a request failed on, unless that was done already.
+
+        Args:
+            failed: What the request ran on.
+            reason: Why.
+        """
+        async with self._lock:
+            if failed is not None and self.running is failed:
+                self.unready = reason
+                await self._take_down()
+                self._wake.set()
+
+    def check_soon(self) -> None:
+        """Have the next check made now."""
+        self._wake.set()
+
+    async def close(self) -> None:
+        """Stop, wiping what is held."""
+        async with self._lock:
+            self.unready = "stopped"
+            await self._take_down()
+        await asyncio.to_thread(self.journal_thread.close)
+        await asyncio.to_thread(self._hsm.close)
+        await asyncio.to_thread(self._hsm_thread.close)
+
+    async def _seal(self, error: BrokenInvariantError) -> Seal:
+        seal = self.latch.close_latch(code=error.code, reason=str(error))
+        self.unready = f"{seal.code}: {seal.reason}"
+        _log.critical("sealed latch=%s %r", seal.latch_id, self.unready)
+        await self._take_down()
+        return seal
+
+    async def _take_down(self) -> None:
+        running, self.running = self.running, None
+        if running is None:
+            return
+        running.heads.close()
+        await self.journal_thread(running.journal.close)
+        if running.heads.anchored:
+            self._last_head = running.journal.head
+        await asyncio.to_thread(running.derivation.close)
