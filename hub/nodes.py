@@ -1,289 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
 """Nodes are not trusted: what a quorum of them says is what the hub believes.
 
-``NodeClient`` speaks to one node of either dialect; ``Nodes`` asks all of them at
-once and keeps what at least ``quorum`` agree on, address by address and bundle by
-bundle. A node that errs, lags or lies is outvoted; too few answers are a fault.
-Every call is cut into batches the nodes accept.
+``Nodes`` asks all of them at once and keeps what at least ``quorum`` agree on,
+address by address and tail by tail; where two answers both have a quorum, nothing
+is agreed. A node that errs, lags or lies is outvoted; too few answers are a fault.
 """
 
 import asyncio
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Final, Literal, Self, TypeVar
+from typing import Final, Self, TypeVar
 
 import aiohttp
 
 from hub.errors import NodeUnavailableError
 from hub.model import Address, BundleHash, TransactionHash
-from trinary.bundle import Transaction, parse_transaction
-from trinary.curl import transaction_hash
-from trinary.errors import TrinaryError
+from hub.node import Dialect, FoundTransaction, Milestone, NodeClient, TailHealth
 
 _log = logging.getLogger(__name__)
-Dialect = Literal["iri", "hornet"]
 
 FRESH_MILESTONE_S: Final = 300
 """Oldest milestone the hub acts on. Source: Hub 1.4.4, user address monitor."""
-SOLID_LAG: Final = 1
-"""A solid milestone one behind the latest is normal while it is being solidified."""
-_BATCH_ADDRESSES: Final = 1000  # reported limits of IRI and HORNET
-_BATCH_FIND: Final = 100  # HORNET cuts off at 1000 results without a word
-_BATCH_HASHES: Final = 500
-_ALL_NINES: Final = "9" * 2673
 _MILLISECONDS: Final = 1000
 _Value = TypeVar("_Value", bound=Hashable)
 _Item = TypeVar("_Item")
-
-
-@dataclass(frozen=True, slots=True)
-class Milestone:
-    """The milestone a node builds on.
-
-    Attributes:
-        index: Its number.
-        timestamp_s: When it was issued, seconds since 1970.
-    """
-
-    index: int
-    timestamp_s: int
-
-
-@dataclass(frozen=True, slots=True)
-class FoundTransaction:
-    """A transaction as a node stores it, its hash recomputed.
-
-    Attributes:
-        hash: 81 trytes.
-        content: Its fields.
-    """
-
-    hash: TransactionHash
-    content: Transaction
-
-
-@dataclass(frozen=True, slots=True)
-class TailHealth:
-    """What to do about an unconfirmed tail.
-
-    Attributes:
-        promote: It can still confirm; help it.
-        reattach: It can not any more.
-    """
-
-    promote: bool
-    reattach: bool
-
-
-class NodeClient:
-    """One node.
-
-    Args:
-        url: ``http(s)://host:port``.
-        dialect: Its software.
-        session: Shared by all nodes.
-        timeout_s: Deadline of one request.
-    """
-
-    def __init__(
-        self,
-        url: str,
-        *,
-        dialect: Dialect,
-        session: aiohttp.ClientSession,
-        timeout_s: float,
-    ) -> None:
-        self.url = url
-        self.dialect = dialect
-        self._session = session
-        self._timeout = aiohttp.ClientTimeout(total=timeout_s)
-
-    async def command(
-        self,
-        name: str,
-        parameters: Mapping[str, object] | None = None,
-        *,
-        timeout_s: float | None = None,
-    ) -> dict[str, Any]:
-        """Send one command.
-
-        Args:
-            name: Of the command.
-            parameters: Its fields.
-            timeout_s: Another deadline than usual.
-
-        Returns:
-            The reply.
-
-        Raises:
-            NodeUnavailableError: If none came, or it was an error.
-        """
-        timeout = aiohttp.ClientTimeout(total=timeout_s) if timeout_s else self._timeout
-        try:
-            async with self._session.post(
-                self.url,
-                json={"command": name, **(parameters or {})},
-                headers={"X-IOTA-API-Version": "1"},
-                timeout=timeout,
-            ) as response:
-                reply = await response.json(content_type=None)
-                status = response.status
-        except (TimeoutError, aiohttp.ClientError, ValueError) as error:
-            what = str(error) or type(error).__name__
-            raise NodeUnavailableError(f"{self.url} {name}: {what}") from error
-        if status != 200 or not isinstance(reply, dict) or "error" in reply:  # noqa: PLR2004
-            raise NodeUnavailableError(f"{self.url} {name}: {status} {reply}")
-        return reply
-
-    async def solid_milestone(self) -> Milestone:
-        """Return the solid milestone.
-
-        Returns:
-            Its index and time.
-
-        Raises:
-            NodeUnavailableError: If the node is not solid or does not have it.
-        """
-        info = await self.command("getNodeInfo")
-        latest = int(info["latestMilestoneIndex"])
-        solid = int(info["latestSolidSubtangleMilestoneIndex"])
-        if latest - solid > SOLID_LAG or solid <= 0:
-            raise NodeUnavailableError(
-                f"{self.url} is not solid: milestone {solid} of {latest}"
-            )
-        found = await self.transactions([TransactionHash(info["latestMilestone"])])
-        if not found:
-            raise NodeUnavailableError(f"{self.url} lacks its latest milestone")
-        content = found[0].content
-        timestamp_s = content.timestamp_s or content.attachment_timestamp_ms // 1000
-        return Milestone(solid, timestamp_s)
-
-    async def balances(self, addresses: Sequence[Address]) -> dict[Address, int]:
-        """Return confirmed balances in iota."""
-        found: dict[Address, int] = {}
-        for batch in _batches(addresses, _BATCH_ADDRESSES):
-            reply = await self.command(
-                "getBalances", {"addresses": batch, "threshold": 100}
-            )
-            amounts = [int(text) for text in reply["balances"]]
-            found |= dict(zip(batch, amounts, strict=True))
-        return found
-
-    async def were_spent(self, addresses: Sequence[Address]) -> list[bool]:
-        """Return whether each address was spent from, as this node remembers."""
-        states: list[bool] = []
-        for batch in _batches(addresses, _BATCH_ADDRESSES):
-            reply = await self.command("wereAddressesSpentFrom", {"addresses": batch})
-            states += [bool(state) for state in reply["states"]]
-        return states
-
-    async def find(
-        self, *, addresses: Sequence[str] = (), bundles: Sequence[str] = ()
-    ) -> list[TransactionHash]:
-        """Return hashes of transactions at any address, or of any bundle."""
-        found: list[TransactionHash] = []
-        kind, values = ("addresses", addresses) if addresses else ("bundles", bundles)
-        for batch in _batches(values, _BATCH_FIND):
-            reply = await self.command("findTransactions", {kind: batch})
-            found += [TransactionHash(text) for text in reply["hashes"]]
-        return list(dict.fromkeys(found))
-
-    async def transactions(
-        self, hashes: Sequence[TransactionHash]
-    ) -> list[FoundTransaction]:
-        """Return those transactions the node really has, hashes recomputed."""
-        found: list[FoundTransaction] = []
-        for batch in _batches(hashes, _BATCH_HASHES):
-            reply = await self.command("getTrytes", {"hashes": batch})
-            for wanted, trytes in zip(batch, reply["trytes"], strict=True):
-                found += await asyncio.to_thread(_checked, wanted, trytes)
-        return found
-
-    async def confirmed(
-        self, tails: Sequence[TransactionHash]
-    ) -> dict[TransactionHash, bool]:
-        """Return whether each tail is confirmed, as this node sees it."""
-        states: dict[TransactionHash, bool] = {}
-        tips: list[str] = []
-        if tails and self.dialect == "iri":
-            info = await self.command("getNodeInfo")
-            tips = [info["latestMilestone"]]
-        for batch in _batches(tails, _BATCH_ADDRESSES):
-            reply = await self.command(
-                "getInclusionStates", {"transactions": batch, "tips": tips}
-            )
-            states |= dict(zip(batch, map(bool, reply["states"]), strict=True))
-        return states
-
-    async def tail_health(self, tail: TransactionHash) -> TailHealth:
-        """Say whether a tail wants promotion or reattachment.
-
-        HORNET's checkConsistency is always true: getTipInfo knows (HORNET 0.5.6).
-
-        Returns:
-            What to do about it.
-        """
-        if self.dialect == "hornet":
-            info = await self.command("getTipInfo", {"tailTransaction": tail})
-            return TailHealth(
-                bool(info["shouldPromote"]),
-                bool(info["shouldReattach"] or info["conflicting"]),
-            )
-        reply = await self.command("checkConsistency", {"tails": [tail]})
-        return TailHealth(bool(reply["state"]), not reply["state"])
-
-    async def tips(
-        self, *, depth: int, reference: str | None = None
-    ) -> tuple[TransactionHash, TransactionHash]:
-        """Return trunk and branch for a new attachment."""
-        extra = {"reference": reference} if reference else {}
-        reply = await self.command(
-            "getTransactionsToApprove", {"depth": depth, **extra}
-        )
-        trunk, branch = reply["trunkTransaction"], reply["branchTransaction"]
-        return TransactionHash(trunk), TransactionHash(branch)
-
-    async def attach(
-        self,
-        trytes: Sequence[str],
-        *,
-        trunk: str,
-        branch: str,
-        min_weight_magnitude: int,
-        timeout_s: float,
-    ) -> list[str]:
-        """Let the node do the proof of work; head first in, order of index out."""
-        reply = await self.command(
-            "attachToTangle",
-            {
-                "trunkTransaction": trunk,
-                "branchTransaction": branch,
-                "minWeightMagnitude": min_weight_magnitude,
-                "trytes": list(reversed(trytes)),
-            },
-            timeout_s=timeout_s,
-        )
-        return [str(text) for text in reply["trytes"]]
-
-    async def send(self, trytes: Sequence[str]) -> None:
-        """Store and broadcast attached transactions."""
-        await self.command("storeTransactions", {"trytes": list(trytes)})
-        await self.command("broadcastTransactions", {"trytes": list(trytes)})
-
-
-def _checked(wanted: str, trytes: str) -> list[FoundTransaction]:
-    """Return the transaction if the trytes really hash to what was asked for."""
-    if trytes == _ALL_NINES:
-        return []
-    try:
-        if transaction_hash(trytes) != wanted:
-            return []
-        return [FoundTransaction(TransactionHash(wanted), parse_transaction(trytes))]
-    except TrinaryError:
-        return []
 
 
 class Nodes:
@@ -309,6 +51,7 @@ class Nodes:
         self._timeout_s = timeout_s
         self._clock_ms = clock_ms
         self._session: aiohttp.ClientSession | None = None
+        self._turn = 0
         self.clients: list[NodeClient] = []
 
     async def __aenter__(self) -> Self:
@@ -342,8 +85,11 @@ class Nodes:
             NodeUnavailableError: If too few are solid, or it is stale.
         """
         found = await self._ask_all(lambda node: node.solid_milestone())
-        by_index = sorted(found, key=lambda m: m.index, reverse=True)
-        milestone = by_index[self._quorum - 1]
+        # Each reached by a quorum; a liar's number or time is outvoted alone.
+        milestone = Milestone(
+            sorted((m.index for m in found), reverse=True)[self._quorum - 1],
+            sorted((m.timestamp_s for m in found), reverse=True)[self._quorum - 1],
+        )
         age_s = self._clock_ms() // _MILLISECONDS - milestone.timestamp_s
         if age_s > FRESH_MILESTONE_S:
             raise NodeUnavailableError(
@@ -389,14 +135,41 @@ class Nodes:
         return await self._union(lambda node: node.find(bundles=bundles))
 
     async def tail_health(self, tail: TransactionHash) -> TailHealth:
-        """Ask the first node that answers."""
-        return await self._first(lambda node: node.tail_health(tail))
+        """Return what most nodes that answered say; one that lags says reattach.
+
+        Returns:
+            Reattach if more than half say so, promote if any other does.
+        """
+        answers = await self._ask_all(lambda node: node.tail_health(tail), at_least=1)
+        reattach = 2 * sum(answer.reattach for answer in answers) > len(answers)
+        promote = not reattach and any(answer.promote for answer in answers)
+        return TailHealth(promote=promote, reattach=reattach)
 
     async def tips(
         self, *, depth: int, reference: str | None = None
     ) -> tuple[TransactionHash, TransactionHash]:
-        """Ask the first node that answers."""
-        return await self._first(lambda n: n.tips(depth=depth, reference=reference))
+        """Ask one node, another one each time: one that lies can only delay.
+
+        Args:
+            depth: Milestones to walk back.
+            reference: A tail that both must approve; a node without it is passed.
+
+        Returns:
+            Trunk and branch.
+
+        Raises:
+            NodeUnavailableError: If no node offers any.
+        """
+        self._turn += 1
+        failure = NodeUnavailableError("no node is configured")
+        for offset in range(len(self.clients)):
+            node = self.clients[(self._turn + offset) % len(self.clients)]
+            try:
+                return await node.tips(depth=depth, reference=reference)
+            except NodeUnavailableError as error:
+                _log.warning("node %s", error)
+                failure = error
+        raise failure
 
     async def send(self, trytes: Sequence[str]) -> None:
         """Store and broadcast at every node; one success is enough.
@@ -408,6 +181,9 @@ class Nodes:
             *(node.send(trytes) for node in self.clients), return_exceptions=True
         )
         errors = [r for r in results if isinstance(r, BaseException)]
+        for error in errors:
+            if not isinstance(error, NodeUnavailableError):
+                raise error
         if len(errors) == len(results):
             raise NodeUnavailableError(f"no node stored the bundle: {errors[0]}")
 
@@ -421,16 +197,20 @@ class Nodes:
         return list({t.hash: t for answer in answers for t in answer}.values())
 
     async def _ask_all(
-        self, ask: Callable[[NodeClient], Awaitable[_Item]]
+        self,
+        ask: Callable[[NodeClient], Awaitable[_Item]],
+        *,
+        at_least: int | None = None,
     ) -> list[_Item]:
         """Ask every node at once.
 
         Returns:
-            The answers that came, at least the quorum.
+            The answers that came, at least the quorum (or ``at_least``).
 
         Raises:
-            NodeUnavailableError: If fewer than the quorum answered.
+            NodeUnavailableError: If fewer answered.
         """
+        wanted = self._quorum if at_least is None else at_least
         results = await asyncio.gather(
             *(ask(node) for node in self.clients), return_exceptions=True
         )
@@ -442,22 +222,11 @@ class Nodes:
                 raise result
             else:
                 answers.append(result)
-        if len(answers) < self._quorum:
+        if len(answers) < wanted:
             raise NodeUnavailableError(
-                f"{len(answers)} of {len(self.clients)} nodes answered,"
-                f" {self._quorum} must agree"
+                f"{len(answers)} of {len(self.clients)} nodes answered, {wanted} must"
             )
         return answers
-
-    async def _first(self, ask: Callable[[NodeClient], Awaitable[_Item]]) -> _Item:
-        failure = NodeUnavailableError("no node is configured")
-        for node in self.clients:
-            try:
-                return await ask(node)
-            except NodeUnavailableError as error:
-                _log.warning("node %s", error)
-                failure = error
-        raise failure
 
     def _agreed(
         self, keys: Sequence[_Value], answers: Iterable[Mapping[_Value, int]]
@@ -466,12 +235,7 @@ class Nodes:
         listed = list(answers)
         for key in keys:
             votes = Counter(answer[key] for answer in listed if key in answer)
-            value, count = votes.most_common(1)[0] if votes else (0, 0)
-            if count >= self._quorum:
-                agreed[key] = value
+            values = [v for v, count in votes.items() if count >= self._quorum]
+            if len(values) == 1:
+                agreed[key] = values[0]
         return agreed
-
-
-def _batches(items: Sequence[_Item], size: int) -> Iterable[list[_Item]]:
-    for start in range(0, len(items), size):
-        yield list(items[start : start + size])
