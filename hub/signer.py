@@ -43,6 +43,16 @@ class SeedUuidRefusedError(ApplianceUnavailableError):
     code = "seed-uuid-refused"
 
 
+class RequestRejectedError(ApplianceUnavailableError):
+    """The appliance will not look at this request: beyond its limits, say.
+
+    Nothing was decided, and the same request meets the same answer until somebody
+    has changed the appliance's configuration.
+    """
+
+    code = "request-rejected"
+
+
 @dataclass(frozen=True, slots=True)
 class SignaturesGiven:
     """The bundle is signed.
@@ -226,6 +236,7 @@ class Signer:
 
         Raises:
             ApplianceUnavailableError: If it decided nothing: repeat the same.
+            RequestRejectedError: If it will not even look at this one.
             InvariantError: If it answered about another bundle.
         """
         reply = await self._ask(
@@ -249,6 +260,8 @@ class Signer:
                 return SigningDeferred(reply.code, reply.message, reply.retry_after_s)
             case wire.Refused():
                 return SigningRefused(reply.code, reply.message)
+            case wire.Fault(code="bad-request"):
+                raise RequestRejectedError(_said(reply))
             case _:
                 raise ApplianceUnavailableError(_said(reply))
 
@@ -332,6 +345,8 @@ class Signer:
             self._settings.url + wire.PATH, data=wire.encode(request)
         ) as response:
             reply = wire.decode_reply(await response.read())
+        if reply.request_id not in {request.request_id, ""}:
+            raise InvariantError("the appliance answered another request")
         if reply.head is not None:
             await self._heads.remember(_from_wire(reply.head))
         return reply

@@ -11,6 +11,8 @@ slow (about half a second for twenty transactions) and holds the interpreter, so
 import asyncio
 import json
 import multiprocessing
+import os
+import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -21,6 +23,7 @@ from typing import Final, TypeVar
 from hub.errors import FaultError, InvariantError
 from hub.model import Address, BundleHash, Tag
 from trinary import bundle as kernel
+from trinary.errors import TrinaryError
 from trinary.winternitz import FRAGMENT_TRYTES
 
 with warnings.catch_warnings():
@@ -203,34 +206,44 @@ def finish(draft: Draft, signatures: Mapping[int, Sequence[str]]) -> tuple[str, 
 
     Returns:
         2673 trytes per transaction in order of index, not attached yet.
+
+    Raises:
+        BundleInvalidError: If a fragment is no signature fragment.
     """
     fragments = {
         index + offset: fragment
         for index, parts in signatures.items()
         for offset, fragment in enumerate(parts)
     }
-    last_index = len(draft.transactions) - 1
-    return tuple(
-        kernel.serialise_transaction(
-            kernel.Transaction(
-                signature_message=fragments.get(index, _EMPTY_FRAGMENT),
-                address=entry.address,
-                value_i=entry.value_i,
-                obsolete_tag=entry.obsolete_tag,
-                timestamp_s=entry.timestamp_s,
-                current_index=index,
-                last_index=last_index,
-                bundle=draft.bundle_hash,
-                trunk=NO_HASH,
-                branch=NO_HASH,
-                tag=entry.tag,
-                attachment_timestamp_ms=0,
-                attachment_lower=0,
-                attachment_upper=0,
-                nonce=NO_TAG,
-            )
+    try:
+        return tuple(
+            _serialised(draft, index, fragments.get(index, _EMPTY_FRAGMENT))
+            for index in range(len(draft.transactions))
         )
-        for index, entry in enumerate(draft.transactions)
+    except TrinaryError as error:
+        raise BundleInvalidError(f"the appliance's answer is odd: {error}") from error
+
+
+def _serialised(draft: Draft, index: int, fragment: str) -> str:
+    entry = draft.transactions[index]
+    return kernel.serialise_transaction(
+        kernel.Transaction(
+            signature_message=fragment,
+            address=entry.address,
+            value_i=entry.value_i,
+            obsolete_tag=entry.obsolete_tag,
+            timestamp_s=entry.timestamp_s,
+            current_index=index,
+            last_index=len(draft.transactions) - 1,
+            bundle=draft.bundle_hash,
+            trunk=NO_HASH,
+            branch=NO_HASH,
+            tag=entry.tag,
+            attachment_timestamp_ms=0,
+            attachment_lower=0,
+            attachment_upper=0,
+            nonce=NO_TAG,
+        )
     )
 
 
@@ -253,9 +266,14 @@ def require_valid(trytes: Sequence[str]) -> None:
 
 
 class BundleDesk:
-    """Drafts and checks bundles in a process of its own."""
+    """Drafts and checks bundles in a process of its own.
 
-    def __init__(self) -> None:
+    Args:
+        timeout_s: Deadline of one bundle; then the process is ended.
+    """
+
+    def __init__(self, *, timeout_s: float = 120.0) -> None:
+        self._timeout_s = timeout_s
         self._pool: ProcessPoolExecutor | None = None
 
     async def draft(
@@ -275,19 +293,36 @@ class BundleDesk:
     async def _run(self, work: Callable[..., _Result], *arguments: object) -> _Result:
         if self._pool is None:
             context = multiprocessing.get_context("spawn")
-            self._pool = ProcessPoolExecutor(max_workers=1, mp_context=context)
+            self._pool = ProcessPoolExecutor(
+                max_workers=1, mp_context=context, initializer=_end_with_parent
+            )
         loop = asyncio.get_running_loop()
         try:
-            return await loop.run_in_executor(self._pool, work, *arguments)
-        except BrokenProcessPool as error:
+            async with asyncio.timeout(self._timeout_s):
+                return await loop.run_in_executor(self._pool, work, *arguments)
+        except (BrokenProcessPool, TimeoutError) as error:
             self.close()
             raise BundleDeskError("the bundle process ended; ask again") from error
 
     def close(self) -> None:
-        """End the process."""
+        """End the process, whatever it does."""
         if self._pool is not None:
+            for process in list((self._pool._processes or {}).values()):  # noqa: SLF001
+                process.kill()  # a stuck one would hold up the event loop
             self._pool.shutdown(cancel_futures=True)
             self._pool = None
+
+
+def _end_with_parent() -> None:
+    """Let a killed hub leave no process behind."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+
+        def follow() -> None:
+            parent.join()
+            os._exit(1)
+
+        threading.Thread(target=follow, daemon=True).start()
 
 
 def _draft(
