@@ -3,91 +3,51 @@
 
 Derived from state, never from events: every address of ours whose balance at the
 nodes exceeds the ledger's is looked into, whatever was missed meanwhile. Each
-output of a confirmed bundle is booked once, keyed by its tail. One odd address
-never holds up the others: what no history explains is quarantined by itself.
+output of a confirmed bundle is booked once, keyed by its tail, and never more than
+the quorum shows to be there. One odd address never holds up the others: what no
+history explains is quarantined by itself.
 """
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final
 
 from failpoints import failpoint
+from hub.errors import (
+    InvariantError,
+    NodeUnavailableError,
+    RefusedError,
+    SweepUnknownError,
+)
+from hub.history import SeenBundle, bundles_at
 from hub.model import (
     Address,
     AddressId,
     AddressState,
     BundleHash,
     CreditPolicy,
+    Deposit,
     OwnAddress,
     SeenDeposit,
-    TransactionHash,
+    SweepState,
 )
-from hub.nodes import FoundTransaction, Nodes
-from hub.store import Store
-from hub.store.deposits import Recorded
-from trinary.bundle import Essence, bundle_hash
+from hub.node import FoundTransaction
+from hub.nodes import Nodes
+from hub.store import Store, Transaction
+from hub.store.deposits import NO_TRANSACTION, Recorded
 
 _log = logging.getLogger(__name__)
 
 PAGE_ADDRESSES: Final = 500
 UNEXPLAINED_TICKS: Final = 3
 """How often value must be seen without a history before it is quarantined."""
+_PATIENCE_PAGES: Final = 3
+"""Pages that may fail one after another before the nodes must be away."""
 _EMPTY_MESSAGE: Final = "9" * 2187
 
 
-@dataclass(frozen=True, slots=True)
-class ConfirmedBundle:
-    """A bundle rebuilt from its tail along the trunk.
-
-    Attributes:
-        tail: Its transaction 0.
-        transactions: In order of index, complete.
-    """
-
-    tail: TransactionHash
-    transactions: tuple[FoundTransaction, ...]
-
-
-def rebuild(
-    tail: FoundTransaction, known: Mapping[TransactionHash, FoundTransaction]
-) -> ConfirmedBundle | None:
-    """Follow a tail along its trunk.
-
-    Args:
-        tail: A transaction with index 0.
-        known: Everything found of its bundle, by hash.
-
-    Returns:
-        The bundle; None if a part is missing or its content does not hash to
-        the bundle hash.
-    """
-    chain = [tail]
-    while len(chain) <= tail.content.last_index:
-        following = known.get(TransactionHash(chain[-1].content.trunk))
-        if following is None or following.content.bundle != tail.content.bundle:
-            return None
-        if following.content.current_index != len(chain):
-            return None
-        chain.append(following)
-    essences = [
-        Essence(
-            address=found.content.address,
-            value_i=found.content.value_i,
-            obsolete_tag=found.content.obsolete_tag,
-            timestamp_s=found.content.timestamp_s,
-            current_index=found.content.current_index,
-            last_index=found.content.last_index,
-        )
-        for found in chain
-    ]
-    if bundle_hash(essences) != tail.content.bundle:
-        return None
-    return ConfirmedBundle(tail.hash, tuple(chain))
-
-
 def deposits_in(
-    bundle: ConfirmedBundle, ours: Iterable[Address], *, keep_messages: bool
+    bundle: SeenBundle, ours: Iterable[Address], *, keep_messages: bool
 ) -> list[SeenDeposit]:
     """List the outputs of a bundle that go to us; pure.
 
@@ -114,6 +74,34 @@ def deposits_in(
     ]
 
 
+def new_deposits(
+    seen: Sequence[SeenDeposit], recorded: Collection[Deposit], *, excess_i: int
+) -> list[SeenDeposit]:
+    """Choose which deposits on one address are to be booked; pure.
+
+    Value that had no history when it arrived was booked without one. When nodes
+    find the history again it must not count twice.
+
+    Args:
+        seen: What confirmed bundles sent there; our own remainders left out.
+        recorded: What is booked for the address.
+        excess_i: By how much the quorum's balance exceeds the ledger's, in iota.
+
+    Returns:
+        Those not booked yet, at most ``excess_i`` together; none if they do not
+        fit, since then nodes contradict themselves.
+    """
+    known = {(d.seen.tail_hash, d.seen.transaction_index) for d in recorded}
+    new = [s for s in seen if (s.tail_hash, s.transaction_index) not in known]
+    if sum(s.amount_i for s in new) > excess_i:
+        for deposit in recorded:
+            if deposit.seen.tail_hash == NO_TRANSACTION:
+                amounts_i = [s.amount_i for s in new]
+                if deposit.seen.amount_i in amounts_i:
+                    del new[amounts_i.index(deposit.seen.amount_i)]
+    return new if sum(s.amount_i for s in new) <= excess_i else []
+
+
 class DepositMonitor:
     """Looks at every address of ours once per tick.
 
@@ -137,46 +125,96 @@ class DepositMonitor:
         self._credit = credit
         self._keep_messages = keep_messages
         self._unexplained: dict[AddressId, tuple[int, int]] = {}
+        self._losses_i: dict[AddressId, int] = {}
 
     async def tick(self) -> int:
         """Book what has newly arrived.
 
         Returns:
-            How many deposits were booked. ``NodeUnavailableError`` passes
-            through: nothing was decided.
+            How many deposits were booked.
+
+        Raises:
+            NodeUnavailableError: If nodes failed; what was booked stays booked.
         """
         await self._nodes.require_synced()
-        booked, last_id = 0, AddressId(0)
-        while True:
+        booked, last_id, failures = 0, AddressId(0), 0
+        failure: NodeUnavailableError | None = None
+        while failures < _PATIENCE_PAGES:
             async with self._store.reading() as tx:
                 page = await tx.addresses.after(last_id, limit=PAGE_ADDRESSES)
             if not page:
-                return booked
-            booked += await self._look_at(page)
+                break
             last_id = page[-1].address_id
+            try:
+                booked += await self._look_at(page)
+                failures = 0
+            except NodeUnavailableError as error:
+                failure, failures = error, failures + 1
+        if failure is not None:
+            raise failure
+        return booked
 
     async def _look_at(self, page: Sequence[OwnAddress]) -> int:
+        awaiting = await self._awaiting_remainder()  # before balances: they only grow
         balances = await self._nodes.balances([own.address for own in page])
+        settled = [own for own in page if own.address_id not in awaiting]
+        await self._warn_of_loss(settled, balances)
         risen = [own for own in page if balances.get(own.address, 0) > own.balance_i]
-        self._warn_of_loss(page, balances)
-        for own in page:
-            if own not in risen:
-                self._unexplained.pop(own.address_id, None)
+        for address_id in {own.address_id for own in page if own not in risen}:
+            self._unexplained.pop(address_id, None)
         if not risen:
             return 0
         booked = await self._book_history(risen)
-        await self._hold_unexplained(risen, balances)
+        await self._hold_unexplained([o for o in risen if o in settled], balances)
         return booked
 
+    async def _awaiting_remainder(self) -> set[AddressId | None]:
+        """Return addresses whose ledger is ahead of the nodes: a sweep is on its way.
+
+        Returns:
+            The remainder addresses of signed sweeps that are not confirmed.
+        """
+        async with self._store.reading() as tx:
+            sweeps = await tx.sweeps.in_state(SweepState.SIGNED, SweepState.ATTACHED)
+        return {sweep.plan.remainder_address_id for sweep in sweeps}
+
     async def _book_history(self, risen: Sequence[OwnAddress]) -> int:
-        addresses = [own.address for own in risen]
+        bundles = await bundles_at(self._nodes, [own.address for own in risen])
+        confirmed = [bundle for bundle in bundles if bundle.confirmed]
         booked = 0
-        for bundle in await self._confirmed_bundles(addresses):
-            for seen in deposits_in(
-                bundle, addresses, keep_messages=self._keep_messages
-            ):
-                booked += await self._book(seen)
+        for own in risen:
+            seen = [
+                deposit
+                for bundle in confirmed
+                for deposit in deposits_in(
+                    bundle, [own.address], keep_messages=self._keep_messages
+                )
+            ]
+            try:
+                booked += await self._book_address(own, seen)
+            except (InvariantError, RefusedError):  # concerns this address alone
+                _log.critical("address %s not booked", own.address, exc_info=True)
         return booked
+
+    async def _book_address(self, own: OwnAddress, seen: Sequence[SeenDeposit]) -> int:
+        async with self._store.reading() as tx:
+            current = await tx.addresses.by_id(own.address_id)
+            recorded = await tx.deposits.on([own.address_id])
+            foreign = [s for s in seen if not await _is_remainder(tx, s, own)]
+        if not new_deposits(foreign, recorded, excess_i=_sum_i(foreign)):
+            return 0
+        # Asked after the confirmations, so that it holds at least what they moved.
+        balances = await self._nodes.balances([own.address])
+        excess_i = balances.get(own.address, 0) - current.balance_i
+        new = new_deposits(foreign, recorded, excess_i=excess_i)
+        if not new:
+            _log.error(
+                "deposits not booked address=%s: nodes list more than the %d i that"
+                " they show beyond the ledger",
+                own.address,
+                excess_i,
+            )
+        return sum([await self._book(deposit) for deposit in new])
 
     async def _book(self, seen: SeenDeposit) -> int:
         failpoint("hub.deposit.before-record")
@@ -194,20 +232,6 @@ class DepositMonitor:
             seen.tail_hash,
         )
         return 1
-
-    async def _confirmed_bundles(
-        self, addresses: Sequence[Address]
-    ) -> list[ConfirmedBundle]:
-        touching = await self._nodes.transactions_at(addresses)
-        names = {
-            BundleHash(t.content.bundle) for t in touching if t.content.value_i > 0
-        }
-        parts = await self._nodes.transactions_of(sorted(names))
-        known = {part.hash: part for part in parts}
-        tails = [part for part in parts if part.content.current_index == 0]
-        confirmed = await self._nodes.confirmed([tail.hash for tail in tails])
-        rebuilt = [rebuild(tail, known) for tail in tails if confirmed[tail.hash]]
-        return [bundle for bundle in rebuilt if bundle is not None]
 
     async def _hold_unexplained(
         self, risen: Sequence[OwnAddress], balances: Mapping[Address, int]
@@ -227,30 +251,60 @@ class DepositMonitor:
                 await self._quarantine(own, excess_i)
 
     async def _quarantine(self, own: OwnAddress, excess_i: int) -> None:
-        _log.error(
-            "deposit without history quarantined address=%s amount_i=%d",
-            own.address,
-            excess_i,
-        )
-        await self._store.run(
-            lambda tx: tx.deposits.record_unexplained(own.address_id, amount_i=excess_i)
-        )
+        async def hold(tx: Transaction) -> bool:
+            current = await tx.addresses.by_id(own.address_id, lock=True)
+            if (current.state, current.balance_i) != (own.state, own.balance_i):
+                return False  # a sweep or another hub came first: look again
+            await tx.deposits.record_unexplained(own.address_id, amount_i=excess_i)
+            return True
+
+        failpoint("hub.deposit.before-quarantine")
+        if await self._store.run(hold):
+            _log.error(
+                "deposit without history quarantined address=%s amount_i=%d",
+                own.address,
+                excess_i,
+            )
         self._unexplained.pop(own.address_id, None)
 
-    def _warn_of_loss(
-        self, page: Sequence[OwnAddress], balances: Mapping[Address, int]
+    async def _warn_of_loss(
+        self, addresses: Sequence[OwnAddress], balances: Mapping[Address, int]
     ) -> None:
-        """Say loudly where value left that we did not move."""
-        for own in page:
-            found_i = balances.get(own.address, own.balance_i)
-            if own.state is AddressState.OPEN and 0 < own.balance_i > found_i:
-                # A remainder of a sweep still unconfirmed looks the same for a while.
-                _log.warning(
-                    "balance below the ledger address=%s ledger_i=%d nodes_i=%d",
+        """Say loudly, once, where value left that we did not move.
+
+        From a spent address: somebody replayed its old sweep after a refund.
+        """
+        for before in addresses:
+            found_i = balances.get(before.address, before.balance_i)
+            if before.balance_i <= found_i:
+                self._losses_i.pop(before.address_id, None)
+                continue
+            async with self._store.reading() as tx:
+                own = await tx.addresses.by_id(before.address_id)
+            is_new = self._losses_i.get(own.address_id) != found_i
+            if own.balance_i > found_i and is_new:
+                self._losses_i[own.address_id] = found_i
+                _log.error(
+                    "value is gone that we did not move address=%s state=%s"
+                    " ledger_i=%d nodes_i=%d",
                     own.address,
+                    own.state.value,
                     own.balance_i,
                     found_i,
                 )
+
+
+async def _is_remainder(tx: Transaction, seen: SeenDeposit, own: OwnAddress) -> bool:
+    """Say whether a deposit is what a sweep of ours sent back, booked when signed."""
+    try:
+        sweep = await tx.sweeps.by_bundle_hash(seen.bundle_hash)
+    except SweepUnknownError:
+        return False
+    return sweep.plan.remainder_address_id == own.address_id
+
+
+def _sum_i(deposits: Iterable[SeenDeposit]) -> int:
+    return sum(deposit.amount_i for deposit in deposits)
 
 
 def _message(found: FoundTransaction) -> str:
