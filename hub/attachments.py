@@ -2,22 +2,26 @@
 """Attach, promote and reattach signed sweeps until one attachment confirms.
 
 Once a sweep is confirmed it is never attached again: a bundle whose inputs were
-refunded could pay out a second time. Attachments that third parties made are
-found by bundle hash and count as ours. A failure concerns one sweep and one tick.
+refunded could pay out a second time. For the same reason one is attached only while
+its inputs hold what it takes; where they do not and nodes have lost its tails, it
+was confirmed and pruned. Attachments that third parties made are found by bundle
+hash and count as ours. A failure concerns one sweep and one tick.
 """
 
 import enum
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from failpoints import failpoint
 from hub.clock import Clock
-from hub.errors import HubError
+from hub.errors import FaultError, HubError, NodeUnavailableError
+from hub.history import bundles_named
 from hub.model import Sweep, SweepState, Tail, TransactionHash
-from hub.nodes import Nodes, TailHealth
-from hub.pow import ProofOfWork, tail_hash
+from hub.node import TailHealth
+from hub.nodes import Nodes
+from hub.pow import ProofOfWork, is_attachment_of, tail_hash
 from hub.store import Store
 from trinary import bundle as kernel
 
@@ -117,21 +121,25 @@ class Attacher:
         for sweep in open_sweeps:
             try:
                 await self._tend(sweep)
-            except HubError as error:
+            except FaultError as error:
                 _log.warning(
                     "sweep %s not tended this time: %s", sweep.plan.bundle_hash, error
                 )
+            except HubError:
+                _log.critical("sweep %s", sweep.plan.bundle_hash, exc_info=True)
 
     async def _tend(self, sweep: Sweep) -> None:
-        await self._adopt_found(sweep)
+        visible = await self._adopt_found(sweep)
         async with self._store.reading() as tx:
             tails = await tx.tails.of_sweep(sweep.sweep_id)
         if await self._confirm(sweep, tails):
             return
-        health = await self._health(tails)
+        if not await self._may_confirm(sweep):
+            await self._conclude(sweep, tails, visible)
+            return
         step = next_step(
             tails,
-            health,
+            await self._health(tails, visible),
             now_ms=self._clock(),
             max_promotion_age_ms=self._settings.max_promotion_age_ms,
         )
@@ -140,15 +148,73 @@ class Attacher:
         elif step is NextStep.PROMOTE:
             await self._promote(tails[0].tail_hash)
 
-    async def _adopt_found(self, sweep: Sweep) -> None:
-        """Record attachments the nodes know and we do not."""
-        parts = await self._nodes.transactions_of([sweep.plan.bundle_hash])
-        found = [part.hash for part in parts if part.content.current_index == 0]
+    async def _adopt_found(self, sweep: Sweep) -> set[TransactionHash]:
+        """Record attachments the nodes know and we do not.
+
+        Anybody can store transactions that merely name our bundle, or carry it with
+        other signatures; only those that are ours to the last tryte count.
+
+        Returns:
+            The tails that nodes know.
+        """
+        bundles = await bundles_named(self._nodes, [sweep.plan.bundle_hash])
+        found = {
+            bundle.tail
+            for bundle in bundles
+            if is_attachment_of(
+                sweep.signed_trytes, [part.content for part in bundle.transactions]
+            )
+        }
         async with self._store.reading() as tx:
             known = {t.tail_hash for t in await tx.tails.of_sweep(sweep.sweep_id)}
-        for tail in found:
-            if tail not in known:
-                await self._record(sweep, tail)
+        for tail in sorted(found - known):
+            await self._record(sweep, tail)
+        return found
+
+    async def _may_confirm(self, sweep: Sweep) -> bool:
+        """Say whether the inputs still hold what the bundle takes from them.
+
+        Returns:
+            False if the quorum shows one short, or the remainder arrived already.
+
+        Raises:
+            NodeUnavailableError: If no quorum says how much an input holds.
+        """
+        plan = sweep.plan
+        async with self._store.reading() as tx:
+            taken = [
+                ((await tx.addresses.by_id(spent.address_id)).address, spent.amount_i)
+                for spent in plan.inputs
+            ]
+            rest = None
+            if plan.remainder_address_id is not None:
+                rest = (await tx.addresses.by_id(plan.remainder_address_id)).address
+        addresses = [address for address, _ in taken]
+        balances = await self._nodes.balances([*addresses, rest] if rest else addresses)
+        if any(address not in balances for address in addresses):
+            raise NodeUnavailableError("no quorum agrees on an input's balance")
+        if rest and balances.get(rest, 0) >= plan.remainder_i:
+            return False
+        return all(balances[address] >= amount_i for address, amount_i in taken)
+
+    async def _conclude(
+        self, sweep: Sweep, tails: Sequence[Tail], visible: Collection[TransactionHash]
+    ) -> None:
+        """Take a sweep whose tails are gone and whose value has moved as confirmed."""
+        if tails and not visible:
+            _log.warning(
+                "sweep %s confirmed as its balances show; its history is pruned",
+                sweep.plan.bundle_hash,
+            )
+            await self._store.run(
+                lambda tx: tx.sweeps.confirm(sweep.sweep_id, tails[0].tail_hash)
+            )
+            return
+        _log.error(
+            "sweep %s is not attached: an input no longer holds what it takes, or its"
+            " remainder is there already; if this stays, find out who moved it",
+            sweep.plan.bundle_hash,
+        )
 
     async def _confirm(self, sweep: Sweep, tails: Sequence[Tail]) -> bool:
         states = await self._nodes.confirmed([tail.tail_hash for tail in tails])
@@ -159,8 +225,8 @@ class Attacher:
                 sweep.plan.bundle_hash,
                 len(confirmed),
             )
-        failpoint("hub.attach.before-confirm")
         for tail in confirmed:
+            failpoint("hub.attach.before-confirm")
             await self._store.run(
                 lambda tx, tail=tail: tx.sweeps.confirm(sweep.sweep_id, tail)  # type: ignore[misc]
             )
@@ -168,15 +234,19 @@ class Attacher:
             _log.info("sweep confirmed bundle=%s tail=%s", sweep.plan.bundle_hash, tail)
         return bool(confirmed)
 
-    async def _health(self, tails: Sequence[Tail]) -> TailHealth | None:
+    async def _health(
+        self, tails: Sequence[Tail], visible: Collection[TransactionHash]
+    ) -> TailHealth | None:
         if not tails:
             return None
-        try:
-            return await self._nodes.tail_health(tails[0].tail_hash)
-        except HubError as error:
-            # A node that lost the tail can not tell: attach anew.
-            _log.info("tail %s: %s", tails[0].tail_hash, error)
+        newest = tails[0].tail_hash
+        if newest not in visible:  # never sent, or lost: attach anew
             return TailHealth(promote=False, reattach=True)
+        try:
+            return await self._nodes.tail_health(newest)
+        except NodeUnavailableError as error:
+            _log.info("tail %s: %s", newest, error)
+            return None
 
     async def _attach(self, sweep: Sweep) -> None:
         failpoint("hub.attach.before-attach")

@@ -133,7 +133,11 @@ class RemoteProofOfWork:
                     timeout_s=_REMOTE_TIMEOUT_S,
                 )
                 require_attachment_of(
-                    trytes, attached, min_weight_magnitude=self._min_weight_magnitude
+                    trytes,
+                    attached,
+                    trunk=trunk,
+                    branch=branch,
+                    min_weight_magnitude=self._min_weight_magnitude,
                 )
             except NodeUnavailableError as error:
                 failure = error
@@ -173,31 +177,53 @@ class FallbackProofOfWork:
 
 
 def require_attachment_of(
-    trytes: Sequence[str], attached: Sequence[str], *, min_weight_magnitude: int
+    trytes: Sequence[str],
+    attached: Sequence[str],
+    *,
+    trunk: str,
+    branch: str,
+    min_weight_magnitude: int,
 ) -> None:
-    """Check that somebody else's work is of our bundle and weighs enough.
+    """Check somebody else's work: our bundle, in its place, heavy enough.
 
     Args:
         trytes: What was given, in order of index.
         attached: What came back, in order of index.
+        trunk: What the head was to approve first.
+        branch: What the head was to approve second.
         min_weight_magnitude: Trailing zero trits the network asks for.
 
     Raises:
-        NodeUnavailableError: If anything but the attachment fields changed, or
-            a hash is too light.
+        NodeUnavailableError: If anything but times and nonces is not as it must be.
     """
     try:
-        same = [_essential(text) for text in trytes] == [
-            _essential(text) for text in attached
-        ]
-        heavy = all(
-            weight_magnitude(transaction_hash(text)) >= min_weight_magnitude
-            for text in attached
-        )
+        parsed = [parse_transaction(text) for text in attached]
+        hashes = [transaction_hash(text) for text in attached]
+        heavy = all(weight_magnitude(h) >= min_weight_magnitude for h in hashes)
+        same = is_attachment_of(trytes, parsed)
     except TrinaryError as error:
         raise NodeUnavailableError(f"a node attached no bundle: {error}") from error
-    if not (same and heavy):
+    trunks = [*hashes[1:], trunk]
+    branches = [trunk] * (len(parsed) - 1) + [branch]
+    placed = [(t.trunk, t.branch) for t in parsed] == list(
+        zip(trunks, branches, strict=True)
+    )
+    if not (same and placed and heavy):
         raise NodeUnavailableError("a node attached another bundle, or too light")
+
+
+def is_attachment_of(trytes: Sequence[str], attached: Sequence[Transaction]) -> bool:
+    """Say whether an attachment is of our bundle, signatures and tags included.
+
+    Args:
+        trytes: The signed bundle, in order of index.
+        attached: What somebody attached, in order of index.
+
+    Returns:
+        True if nothing but place, times and nonces differs.
+    """
+    ours = [_essential(parse_transaction(text)) for text in trytes]
+    return ours == [_essential(transaction) for transaction in attached]
 
 
 def tail_hash(attached: Sequence[str]) -> TransactionHash:
@@ -210,13 +236,12 @@ def _tag(transaction: Transaction) -> str:
     return transaction.obsolete_tag if transaction.tag == _NO_TAG else transaction.tag
 
 
-def _essential(text: str) -> Transaction:
-    transaction = parse_transaction(text)
+def _essential(transaction: Transaction) -> Transaction:
     return replace(
         transaction,
         trunk=_NO_TAG * 3,
         branch=_NO_TAG * 3,
-        tag=_NO_TAG,
+        tag=_tag(transaction),
         attachment_timestamp_ms=0,
         attachment_lower=0,
         attachment_upper=0,
