@@ -23,7 +23,7 @@ from hub.errors import HubError
 from hub.service import open_hub, run_hub
 from hub.store import Store
 from hub.store.books import BooksReport
-from hub.sweeps import Choice
+from hub.sweep_plan import Choice
 
 _EXIT_FAILED = 1
 _EXIT_BROKEN = 3
@@ -48,7 +48,7 @@ def cli(context: click.Context, /, path: Path | None, *, as_json: bool) -> None:
       saltkeep-hub --config hub.toml next-sweep
 
     Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the books do not balance.
-    """
+    """  # noqa: D301 - click's mark against wrapping
     context.obj = (path, as_json)
 
 

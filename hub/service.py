@@ -20,7 +20,7 @@ from hub.attachments import Attacher, AttachmentSettings
 from hub.clock import Clock, system_clock_ms
 from hub.config import Config, listen_address
 from hub.deposits import DepositMonitor
-from hub.errors import FaultError, HubError, InvariantError
+from hub.errors import ConfigError, FaultError, HubError, InvariantError
 from hub.model import HeadToken
 from hub.nodes import Nodes
 from hub.pow import (
@@ -31,7 +31,8 @@ from hub.pow import (
 )
 from hub.signer import Signer, SignerSettings
 from hub.store import Store
-from hub.sweeps import Sweeper, SweepLimits
+from hub.sweep_plan import SweepLimits
+from hub.sweeps import Sweeper
 from hub.tangle import BundleDesk
 
 _log = logging.getLogger(__name__)
@@ -137,17 +138,21 @@ async def run_hub(config: Config, *, ready: Callable[[str], None]) -> None:
         config: What the hub is.
         ready: Told the API's URL once it accepts connections.
     """
-    async with open_hub(config) as hub, asyncio.TaskGroup() as loops:
+    async with open_hub(config) as hub:
         runner, url = await _start_legacy_api(hub)
-        loops.create_task(_clean_up_at_end(runner))
-        loops.create_task(_watch_appliance(hub.signer))
-        for name, tick, interval_s in (
-            ("deposits", hub.deposits.tick, config.deposits.interval_s),
-            ("sweeps", hub.sweeps.tick, config.sweeps.interval_s),
-            ("attachments", hub.attachments.tick, config.attachments.interval_s),
-        ):
-            loops.create_task(repeat(name, tick, interval_s=interval_s))
-        ready(url)
+        try:
+            async with asyncio.TaskGroup() as loops:
+                loops.create_task(_watch_appliance(hub.signer))
+                for name, tick, section in (
+                    ("deposits", hub.deposits.tick, config.deposits),
+                    ("sweeps", hub.sweeps.tick, config.sweeps),
+                    ("attachments", hub.attachments.tick, config.attachments),
+                ):
+                    loop = repeat(name, tick, interval_s=section.interval_s)
+                    loops.create_task(loop)
+                ready(url)
+        finally:
+            await runner.cleanup()
 
 
 async def repeat(
@@ -171,22 +176,23 @@ async def repeat(
             _log.critical("%s: a belief is broken, look into it", name, exc_info=True)
         except HubError:
             _log.exception("%s failed; it goes on", name)
-        except Exception:
+        except Exception:  # noqa: BLE001 - a loop that ends is worse than any of them
             _log.exception("%s failed unexpectedly; it goes on", name)
         await asyncio.sleep(interval_s)
 
 
 async def _watch_appliance(signer: Signer) -> None:
-    """Fetch the first head token; it must be stored before anything is issued."""
-    while True:
+    """Ask until the appliance is ready: its first head token is stored that way."""
+    said = ""
+    while said != "ready":
         try:
             report = await signer.status()
-        except HubError as error:
+        except Exception as error:  # noqa: BLE001 - no failure may end the hub
             _log.warning("appliance: %s", error)
         else:
-            _log.info("appliance %s: %s", report.state, report.reason or "can sign")
-            if report.state == "ready":
-                return
+            if report.state != said:
+                _log.info("appliance %s: %s", report.state, report.reason or "can sign")
+            said = report.state
         await asyncio.sleep(_STATUS_RETRY_S)
 
 
@@ -197,16 +203,13 @@ async def _start_legacy_api(hub: Hub) -> tuple[web.AppRunner, str]:
     await runner.setup()
     host, port = listen_address(section.listen)
     context = tls_context(section)
-    await web.TCPSite(runner, host, port, ssl_context=context).start()
+    try:
+        await web.TCPSite(runner, host, port, ssl_context=context).start()
+    except OSError as error:
+        await runner.cleanup()
+        raise ConfigError(f"[api.legacy] listen: {error}") from error
     scheme = "https" if context else "http"
     return runner, f"{scheme}://{host}:{runner.addresses[0][1]}"
-
-
-async def _clean_up_at_end(runner: web.AppRunner) -> None:
-    try:
-        await asyncio.Event().wait()
-    finally:
-        await runner.cleanup()
 
 
 def _signer_settings(config: Config) -> SignerSettings:

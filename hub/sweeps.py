@@ -1,128 +1,66 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sweeps: one bundle that moves deposits to us and pays withdrawals.
 
-``plan_sweep`` is pure: it chooses. ``Sweeper`` does: it stores the whole unsigned
-bundle before the appliance is asked, so that after a crash anywhere the very same
-bundle is asked for again. Only the appliance's final refusal releases what a
-planned sweep reserves; a time-out or a deferral never does.
+``sweep_plan`` chooses, ``Sweeper`` does: it stores the whole unsigned bundle before
+the appliance is asked, so that after a crash anywhere the very same bundle is asked
+for again. Only the appliance's final refusal releases what a planned sweep
+reserves; a time-out or a deferral never does. Meanwhile others may be planned.
 """
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
 from typing import Final, Protocol
 
 from failpoints import failpoint
 from hub.clock import Clock
-from hub.errors import PlanOutdatedError
-from hub.inputs import settled_inputs
+from hub.errors import FaultError, HubError, PlanOutdatedError
+from hub.inputs import InputGate
 from hub.model import (
     AccountId,
     AccountKind,
+    Address,
     AddressId,
+    AddressState,
     IssuedAddress,
     OwnAddress,
     Sweep,
-    SweepInput,
-    SweepPlan,
     SweepState,
     Withdrawal,
-    WithdrawalId,
 )
 from hub.nodes import Nodes
 from hub.signer import (
-    Claim,
+    RequestRejectedError,
     SignaturesGiven,
     Signer,
     SigningDeferred,
     SigningRefused,
 )
 from hub.store import Store, Transaction
-from hub.tangle import BundleDesk, Draft, DraftInput, DraftOutput, finish
+from hub.suspects import Suspects, address_part, parts_of, withdrawal_part
+from hub.sweep_plan import (
+    Choice,
+    SweepLimits,
+    claims_of,
+    draft_inputs,
+    draft_outputs,
+    make_plan,
+    own_outputs,
+    plan_sweep,
+)
+from hub.tangle import BundleDesk, Draft, finish
 
 _log = logging.getLogger(__name__)
 
 _MILLISECONDS: Final = 1000
-_CANDIDATES: Final = 100
-_KEY_CODES: Final = frozenset({"key-spent", "foreign-input", "seed-uuid"})
+_ALL: Final = 10_000
+"""Rows read per tick; what is older or larger comes first."""
+_CHUNK: Final = 100
+_MAX_UNSIGNED: Final = 4
+"""Sweeps that may wait for the appliance's decision at once."""
+_KEY_CODES: Final = frozenset(
+    {"key-spent", "foreign-input", "seed-uuid", "unknown-generation"}
+)
 """Refusals that are about an input's key: planning it again can not help."""
-
-
-@dataclass(frozen=True, slots=True)
-class SweepLimits:
-    """How large one sweep may be.
-
-    Attributes:
-        max_withdrawals: Withdrawals paid by it.
-        max_deposits: Deposit addresses emptied by it.
-        max_hub_inputs: Hub addresses emptied by it.
-    """
-
-    max_withdrawals: int
-    max_deposits: int
-    max_hub_inputs: int
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """What a sweep shall do.
-
-    Attributes:
-        inputs: Emptied whole: deposit addresses, then hub addresses.
-        withdrawals: Paid, the oldest first.
-        rest_i: What comes back to us, in iota.
-    """
-
-    inputs: tuple[OwnAddress, ...]
-    withdrawals: tuple[Withdrawal, ...]
-    rest_i: int
-
-
-def plan_sweep(
-    *,
-    deposits: Sequence[OwnAddress],
-    hub_addresses: Sequence[OwnAddress],
-    withdrawals: Sequence[Withdrawal],
-    limits: SweepLimits,
-) -> Choice | None:
-    """Choose inputs and withdrawals; pure.
-
-    Deposit addresses come first, the oldest ones; hub addresses are added, the
-    smallest first, only as far as withdrawals need them. A withdrawal that can
-    not be paid from what there is waits and does not hold up younger ones. An
-    address that a waiting withdrawal pays into is left alone.
-
-    Args:
-        deposits: Deposit addresses fit to be swept, the oldest first.
-        hub_addresses: Hub addresses fit to be swept, the smallest first.
-        withdrawals: Waiting, the oldest first; each amount positive.
-        limits: How large a sweep may be.
-
-    Returns:
-        The choice; None when there is nothing to do.
-    """
-    receiving = {withdrawal.payout_address for withdrawal in withdrawals}
-    free = [own for own in deposits if own.address not in receiving]
-    taken = free[: limits.max_deposits]
-    free = [own for own in hub_addresses if own.address not in receiving]
-    spare = free[-limits.max_hub_inputs :]
-    reachable_i = sum(own.balance_i for own in [*taken, *spare])
-    paid: list[Withdrawal] = []
-    for withdrawal in withdrawals:
-        if len(paid) == limits.max_withdrawals:
-            break
-        if withdrawal.amount_i <= reachable_i:
-            paid.append(withdrawal)
-            reachable_i -= withdrawal.amount_i
-    owed_i = sum(withdrawal.amount_i for withdrawal in paid)
-    have_i = sum(own.balance_i for own in taken)
-    while have_i < owed_i:
-        smallest = spare.pop(0)
-        taken.append(smallest)
-        have_i += smallest.balance_i
-    if not taken:
-        return None
-    return Choice(tuple(taken), tuple(paid), have_i - owed_i)
 
 
 class Issuer(Protocol):
@@ -133,7 +71,7 @@ class Issuer(Protocol):
 
 
 class Sweeper:
-    """Plans sweeps and gets them signed, one at a time.
+    """Plans sweeps and gets them signed.
 
     Args:
         store: The database.
@@ -141,7 +79,7 @@ class Sweeper:
         signer: The appliance.
         desk: Where bundles are built and checked.
         limits: How large a sweep may be.
-        refused_wait_ms: How long withdrawals of a refused sweep are left out.
+        refused_wait_ms: How long what alone was refused is left out.
         clock: The time.
     """
 
@@ -161,68 +99,137 @@ class Sweeper:
         self._signer = signer
         self._desk = desk
         self._limits = limits
-        self._refused_wait_ms = refused_wait_ms
         self._clock = clock
-        self._left_out_until_ms: dict[WithdrawalId, int] = {}
+        self._gate = InputGate(nodes, clock=clock)
+        self._suspects = Suspects(wait_ms=refused_wait_ms, clock=clock)
 
     async def tick(self) -> None:
-        """Finish planned sweeps; then plan one if there is something to do."""
-        async with self._store.reading() as tx:
-            planned = await tx.sweeps.in_state(SweepState.PLANNED)
-        for sweep in planned:
-            await self._get_signed(sweep)
-        if await self._still_planned():
+        """Finish planned sweeps; then plan what there is to do."""
+        if not await self._finish_planned():
             return
-        fresh = await self._plan()
-        if fresh is not None:
-            failpoint("hub.sweep.after-plan")
-            await self._get_signed(fresh)
+        for choose in (self.preview, self._choose_suspect):
+            if len(await self._unsigned()) >= _MAX_UNSIGNED:
+                return
+            choice = await choose()
+            fresh = None if choice is None else await self._plan(choice)
+            if fresh is not None:
+                failpoint("hub.sweep.after-plan")
+                await self._get_signed(fresh)
 
     async def preview(self) -> Choice | None:
         """Return what the next sweep would do, without doing it."""
         await self._nodes.require_synced()
-        async with self._store.reading() as tx:
-            deposits = await tx.addresses.sweepable(AccountKind.USER, limit=_CANDIDATES)
-            own = await tx.addresses.sweepable(AccountKind.OWNER, limit=_CANDIDATES)
-            waiting = await tx.withdrawals.requested(limit=_CANDIDATES)
-        now_ms = self._clock()
+        waiting = await self._payable_withdrawals()
         return plan_sweep(
-            deposits=await settled_inputs(self._nodes, deposits),
-            hub_addresses=await settled_inputs(self._nodes, own),
+            deposits=await self._deposits(),
+            hub_addresses=await self._hub_addresses(),
             withdrawals=[
                 w
                 for w in waiting
-                if self._left_out_until_ms.get(w.withdrawal_id, 0) <= now_ms
+                if withdrawal_part(w.withdrawal_id) not in self._suspects
             ],
             limits=self._limits,
         )
 
-    async def _still_planned(self) -> bool:
-        async with self._store.reading() as tx:
-            return bool(await tx.sweeps.in_state(SweepState.PLANNED))
+    # --- what may take part ------------------------------------------------------
 
-    async def _plan(self) -> Sweep | None:
-        choice = await self.preview()
-        if choice is None:
-            return None
+    async def _deposits(self) -> list[OwnAddress]:
+        """Return as many settled deposit addresses as a sweep takes, oldest first."""
+        found: list[OwnAddress] = []
+        candidates = await self._candidates(AccountKind.USER)
+        for start in range(0, len(candidates), _CHUNK):
+            found += await self._gate.settled(candidates[start : start + _CHUNK])
+            if len(found) >= self._limits.max_deposits:
+                break
+        return found
+
+    async def _hub_addresses(self) -> list[OwnAddress]:
+        """Return settled hub addresses, smallest first: both ends of a long list."""
+        candidates = await self._candidates(AccountKind.OWNER)
+        if len(candidates) > 2 * _CHUNK:
+            candidates = candidates[:_CHUNK] + candidates[-_CHUNK:]
+        return await self._gate.settled(candidates)
+
+    async def _candidates(self, kind: AccountKind) -> list[OwnAddress]:
+        async with self._store.reading() as tx:
+            found = await tx.addresses.sweepable(kind, limit=_ALL)
+        expecting = await self._expecting()
+        return [
+            own
+            for own in found
+            if own.address not in expecting
+            and address_part(own.address_id) not in self._suspects
+        ]
+
+    async def _expecting(self) -> set[str]:
+        """Return addresses that withdrawals or unconfirmed sweeps of ours pay into."""
+        async with self._store.reading() as tx:
+            waiting = await tx.withdrawals.requested(limit=_ALL)
+            unconfirmed = await tx.sweeps.in_state(
+                SweepState.PLANNED, SweepState.SIGNED, SweepState.ATTACHED
+            )
+        drafts = [
+            Draft.from_text(sweep.plan.bundle_hash, sweep.plan.essence)
+            for sweep in unconfirmed
+        ]
+        outputs = {t.address for d in drafts for t in d.transactions if t.value_i > 0}
+        return outputs | {withdrawal.payout_address for withdrawal in waiting}
+
+    async def _payable_withdrawals(self) -> list[Withdrawal]:
+        """Return waiting withdrawals; one to an address of ours that is spent is not.
+
+        It was unspent when it was requested. Paid now, it would be lost.
+        """
+        async with self._store.reading() as tx:
+            waiting = await tx.withdrawals.requested(limit=_ALL)
+            closed = await _closed_addresses(tx, [w.payout_address for w in waiting])
+        for withdrawal in waiting:
+            if withdrawal.payout_address in closed:
+                _log.error(
+                    "withdrawal %s waits: %s is ours and takes nothing more",
+                    withdrawal.uuid,
+                    withdrawal.payout_address,
+                )
+        return [w for w in waiting if w.payout_address not in closed]
+
+    async def _choose_suspect(self) -> Choice | None:
+        """Return a sweep for one suspect alone, if there is one to be tried."""
+        async with self._store.reading() as tx:
+            addresses = [
+                own
+                for kind in (AccountKind.USER, AccountKind.OWNER)
+                for own in await tx.addresses.sweepable(kind, limit=_ALL)
+                if self._suspects.may_be_tried(address_part(own.address_id))
+            ]
+        expecting = await self._expecting()
+        addresses = [own for own in addresses if own.address not in expecting]
+        for own in await self._gate.settled(addresses[:_CHUNK]):
+            return Choice((own,), (), own.balance_i)
+        for withdrawal in await self._payable_withdrawals():
+            if self._suspects.may_be_tried(withdrawal_part(withdrawal.withdrawal_id)):
+                return await self._pay_alone(withdrawal)
+        return None
+
+    async def _pay_alone(self, withdrawal: Withdrawal) -> Choice | None:
+        choice = plan_sweep(
+            deposits=await self._deposits(),
+            hub_addresses=await self._hub_addresses(),
+            withdrawals=[withdrawal],
+            limits=self._limits,
+        )
+        return choice if choice and choice.withdrawals else None
+
+    # --- planning ----------------------------------------------------------------
+
+    async def _plan(self, choice: Choice) -> Sweep | None:
         rest = await self._remainder_address() if choice.rest_i else None
         failpoint("hub.sweep.after-remainder")
         draft = await self._desk.draft(
-            [_draft_input(own) for own in choice.inputs],
-            _draft_outputs(choice, rest),
+            draft_inputs(choice),
+            draft_outputs(choice, rest),
             timestamp_s=self._clock() // _MILLISECONDS,
         )
-        plan = SweepPlan(
-            bundle_hash=draft.bundle_hash,
-            essence=draft.to_text(),
-            inputs=tuple(
-                SweepInput(address_id=own.address_id, amount_i=own.balance_i)
-                for own in choice.inputs
-            ),
-            withdrawal_ids=tuple(w.withdrawal_id for w in choice.withdrawals),
-            remainder_address_id=rest.address_id if rest else None,
-            remainder_i=choice.rest_i,
-        )
+        plan = make_plan(choice, rest, draft)
         failpoint("hub.sweep.before-plan")
         try:
             sweep_id = await self._store.run(lambda tx: tx.sweeps.plan(plan))
@@ -246,20 +253,45 @@ class Sweeper:
             lambda tx: _add_address(tx, owner.account_id, issued)
         )
 
+    # --- signing -----------------------------------------------------------------
+
+    async def _unsigned(self) -> list[Sweep]:
+        async with self._store.reading() as tx:
+            return await tx.sweeps.in_state(SweepState.PLANNED)
+
+    async def _finish_planned(self) -> bool:
+        """Ask for every planned sweep, none of which holds up another.
+
+        Returns:
+            Whether planning more makes sense: the appliance and nodes answer.
+        """
+        goes_on = True
+        for sweep in await self._unsigned():
+            try:
+                await self._get_signed(sweep)
+            except RequestRejectedError as error:
+                _log.error("sweep %s: %s", sweep.plan.bundle_hash, error)
+            except FaultError as error:
+                goes_on = False
+                _log.warning("sweep %s waits: %s", sweep.plan.bundle_hash, error)
+            except HubError:
+                _log.critical("sweep %s", sweep.plan.bundle_hash, exc_info=True)
+        return goes_on
+
     async def _get_signed(self, sweep: Sweep) -> None:
         """Ask the appliance for exactly this bundle and act on its answer."""
         async with self._store.reading() as tx:
             inputs = [await tx.addresses.by_id(i.address_id) for i in sweep.plan.inputs]
-        if len(await settled_inputs(self._nodes, inputs)) != len(inputs):
-            _log.warning(
-                "sweep waits bundle=%s: an input's balance moved",
-                sweep.plan.bundle_hash,
-            )
+        taken = [
+            (own.address, spent.amount_i)
+            for own, spent in zip(inputs, sweep.plan.inputs, strict=True)
+        ]
+        if not await self._gate.is_ready(sweep.plan.bundle_hash, taken):
             return
         draft = Draft.from_text(sweep.plan.bundle_hash, sweep.plan.essence)
         failpoint("hub.sweep.before-sign")
         outcome = await self._signer.sign(
-            draft, _claims(draft, inputs), own_outputs=_own_outputs(draft, sweep.plan)
+            draft, claims_of(draft, inputs), own_outputs=own_outputs(draft, sweep.plan)
         )
         failpoint("hub.sweep.after-sign")
         match outcome:
@@ -269,6 +301,7 @@ class Sweeper:
                 failpoint("hub.sweep.before-store-signed")
                 await self._store.run(lambda tx: tx.sweeps.sign(sweep.sweep_id, trytes))
                 failpoint("hub.sweep.after-store-signed")
+                self._suspects.cleared(parts_of(sweep))
                 _log.info("sweep signed bundle=%s", sweep.plan.bundle_hash)
             case SigningDeferred(code, message, _):
                 _log.info("sweep deferred %s: %s", code, message)
@@ -276,22 +309,27 @@ class Sweeper:
                 await self._release(sweep, outcome)
 
     async def _release(self, sweep: Sweep, refusal: SigningRefused) -> None:
+        """Give back what a refused sweep reserved; find out which part it is about."""
+        guilty = self._suspects.refused(sweep)
         _log.error(
-            "sweep refused bundle=%s code=%s: %s",
+            "sweep refused bundle=%s code=%s guilty=%s: %s",
             sweep.plan.bundle_hash,
             refusal.code,
+            guilty or "to be found out",
             refusal.message,
         )
-        spent = refusal.code in _KEY_CODES
-        barred = [i.address_id for i in sweep.plan.inputs] if spent else []
+        barred = [
+            spent.address_id
+            for spent in sweep.plan.inputs
+            if refusal.code in _KEY_CODES and address_part(spent.address_id) == guilty
+        ]
+        failpoint("hub.sweep.before-release")
         await self._store.run(
             lambda tx: tx.sweeps.refuse(
                 sweep.sweep_id, code=refusal.code, quarantine=barred
             )
         )
-        until_ms = self._clock() + self._refused_wait_ms
-        for withdrawal_id in sweep.plan.withdrawal_ids:
-            self._left_out_until_ms[withdrawal_id] = until_ms
+        failpoint("hub.sweep.after-release")
 
 
 async def _add_address(
@@ -301,34 +339,13 @@ async def _add_address(
     return await tx.addresses.by_id(address_id)
 
 
-def _draft_input(own: OwnAddress) -> DraftInput:
-    return DraftInput(own.address, own.balance_i, own.issued.security_level)
-
-
-def _draft_outputs(choice: Choice, rest: OwnAddress | None) -> list[DraftOutput]:
-    outputs = [
-        DraftOutput(w.payout_address, w.amount_i, w.tag) for w in choice.withdrawals
-    ]
-    if rest is not None:
-        outputs.append(DraftOutput(rest.address, choice.rest_i))
-    return outputs
-
-
-def _claims(draft: Draft, inputs: Sequence[OwnAddress]) -> list[Claim]:
-    by_address = {own.address: own.issued for own in inputs}
-    return [
-        Claim(
-            index,
-            by_address[entry.address].seed_uuid,  # type: ignore[index]
-            by_address[entry.address].generation,  # type: ignore[index]
-        )
-        for index, entry in enumerate(draft.transactions)
-        if entry.value_i < 0
-    ]
-
-
-def _own_outputs(draft: Draft, plan: SweepPlan) -> list[int]:
-    """Return the index of the remainder: the last output, if there is one."""
-    if plan.remainder_address_id is None:
-        return []
-    return [len(draft.transactions) - 1]
+async def _closed_addresses(
+    tx: Transaction, payouts: Collection[Address]
+) -> set[Address]:
+    """Return those payout addresses that are ours and no longer open."""
+    closed: set[Address] = set()
+    ordered: Sequence[Address] = sorted(set(payouts))
+    for start in range(0, len(ordered), _CHUNK):
+        ours = await tx.addresses.find_many(ordered[start : start + _CHUNK])
+        closed |= {own.address for own in ours if own.state is not AddressState.OPEN}
+    return closed
