@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A whole appliance inside the test process, asked without the network."""
+
+from pathlib import Path
+from typing import TypeVar
+
+from appliance.config import Client, load_config
+from appliance.service import Appliance, wall_clock_ms
+from appliance.wire import (
+    GetStatus,
+    HeadToken,
+    IssueAddress,
+    Issued,
+    JournalRow,
+    JournalRows,
+    Refused,
+    Reply,
+    Request,
+    StatusReport,
+    TailJournal,
+)
+from tests.appliance.bundles import Coin, new_uuid
+
+_ReplyType = TypeVar("_ReplyType", bound=Reply)
+
+
+class Clock:
+    """The wall clock, moved by hand."""
+
+    def __init__(self) -> None:
+        self.offset_ms = 0
+
+    def __call__(self) -> int:
+        return wall_clock_ms() + self.offset_ms
+
+
+class Box:
+    """An appliance and its clients."""
+
+    def __init__(self, folder: Path, clock: Clock | None = None) -> None:
+        self.folder = folder
+        self.clock = clock or Clock()
+        self.config = load_config(folder / "appliance.toml")
+        self.appliance = Appliance(self.config, "none", self.clock)
+        self.clients = {client.name: client for client in self.config.clients}
+        self.head: HeadToken | None = None
+
+    async def ask(self, request: Request, *, name: str = "hub") -> Reply:
+        reply = await self.appliance.handle(request, self.clients[name])
+        if reply.head is not None:
+            self.head = reply.head
+        return reply
+
+    async def expect(
+        self, request: Request, kind: type[_ReplyType], *, name: str = "hub"
+    ) -> _ReplyType:
+        reply = await self.ask(request, name=name)
+        assert isinstance(reply, kind), reply
+        return reply
+
+    async def refused(self, request: Request) -> Refused:
+        return await self.expect(request, Refused)
+
+    async def coin(self, amount_i: int = 100) -> Coin:
+        """Have an address issued, as if a deposit had come to it."""
+        uuid = new_uuid()
+        issued = await self.expect(
+            IssueAddress(request_id="issue", seed_uuid=uuid), Issued
+        )
+        return Coin(uuid, issued.address, amount_i)
+
+    async def status(self) -> StatusReport:
+        return await self.expect(GetStatus(request_id="s"), StatusReport)
+
+    async def rows(self, kind: str = "") -> list[JournalRow]:
+        request = TailJournal(request_id="r", limit=1000)
+        rows = (await self.expect(request, JournalRows, name="auditor")).rows
+        return [row for row in rows if kind in {"", row.kind}]
+
+    def operator(self, number: int) -> Client:
+        return self.clients[f"operator-{number}"]
+
+    async def close(self) -> None:
+        await self.appliance.close()
