@@ -254,6 +254,14 @@ class Hsm:
             for position, byte in enumerate(other.view):
                 target[position] ^= byte
 
+    def disconnect(self) -> None:
+        """End the worker; the next call starts one and logs in again.
+
+        Some modules never find their keys again once the token was away.
+        """
+        with self._lock:
+            self._stop()
+
     def close(self) -> None:
         """End the worker and wipe the PIN."""
         with self._lock:

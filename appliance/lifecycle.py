@@ -21,6 +21,7 @@ from appliance.errors import (
     ApplianceError,
     BrokenInvariantError,
     FaultError,
+    HsmError,
     JournalError,
     SealedError,
 )
@@ -165,6 +166,8 @@ class Lifecycle:
                 self.unready = f"{code}: {error}"
                 _log.warning("unready %s", self.unready)
                 await self._take_down()
+                if isinstance(error, HsmError):
+                    await self._hsm_thread(self._hsm.disconnect)
             else:
                 self.unready = ""
             return not self.unready
