@@ -115,7 +115,7 @@ async def initialise(
         failpoint("init.after-keys")
         if imported_salt is None:
             hsm.random_into(salt.view)
-        generation = await _with_canary(first, salt, allow_unlocked=allow_unlocked)
+        generation = await with_canary(1, first, salt, allow_unlocked=allow_unlocked)
         content = _seal_all(hsm, salt, generation, journal_id, labels)
     failpoint("init.after-seal-of-salt")
     SealLatch.create(paths.latch)
@@ -194,9 +194,20 @@ def _make_keys(hsm: Hsm, journal_id: str) -> _Labels:
     return labels
 
 
-async def _with_canary(
-    first: FirstGeneration, salt: LockedBuffer, *, allow_unlocked: bool
+async def with_canary(
+    number: int, first: FirstGeneration, salt: LockedBuffer, *, allow_unlocked: bool
 ) -> Generation:
+    """Describe a salt generation and derive its canary.
+
+    Args:
+        number: Its id.
+        first: Network, level and Argon2 parameters.
+        salt: Its salt; stays open.
+        allow_unlocked: Go on where memory can not be locked.
+
+    Returns:
+        The generation; its canary's seed UUID must never be issued.
+    """
     canary_uuid = base64.b64encode(secrets.token_bytes(_UUID_BYTES)).decode()
     derivation = Derivation(
         workers=1,
@@ -220,7 +231,7 @@ async def _with_canary(
     finally:
         derivation.close()
     return Generation(
-        id=1,
+        id=number,
         argon2=first.argon2,
         security_level=first.security_level,
         network=first.network,

@@ -242,6 +242,10 @@ class Hsm:
         """Return the identity key's uncompressed EC point (65 bytes)."""
         return self._call({"op": "public-key", "label": label})[1]
 
+    def destroy_key(self, *, label: str) -> None:
+        """Destroy a secret key for ever; exactly one must carry the label."""
+        self._call({"op": "destroy", "label": label})
+
     def random_into(self, target: memoryview) -> None:
         """Fill ``target`` with the token's random bytes XOR the system's."""
         self._call({"op": "random", "bytes": len(target)}, into=target)

@@ -162,6 +162,11 @@ class Worker:
         point = bytes(key[Attribute.EC_POINT])
         return {}, point[-65:]
 
+    def destroy(self, header: _Header, _: bytes) -> tuple[_Header, bytes]:
+        """Destroy a secret key for ever."""
+        self._secret(header["label"]).destroy()
+        return {}, b""
+
     def random(self, header: _Header, _: bytes) -> tuple[_Header, bytes]:
         """Random bytes of the token."""
         return {}, bytes(self._session.generate_random(header["bytes"] * 8))
@@ -243,6 +248,7 @@ def main() -> None:
         "mac": worker.mac,
         "sign": worker.sign,
         "public-key": worker.public_key,
+        "destroy": worker.destroy,
         "random": worker.random,
     }
     while True:

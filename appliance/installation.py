@@ -43,6 +43,11 @@ class Paths:
         return self.folder / "seal.latch"
 
     @property
+    def rotation(self) -> Path:
+        """Present while a rotation of an HSM key is under way."""
+        return self.folder / "rotation.json"
+
+    @property
     def pin_latch(self) -> Path:
         """Present while the token has refused the PIN."""
         return self.folder / "pin.latch"

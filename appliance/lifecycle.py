@@ -64,6 +64,7 @@ class Lifecycle:
         clock_ms: The time in milliseconds since 1970.
         latch: The seal latch.
         journal_thread: Owns the journal.
+        hsm: The token, shared by vault and ceremonies.
         running: The running parts; None unless every check has passed.
         unready: Why there are none; empty when there are.
     """
@@ -74,7 +75,7 @@ class Lifecycle:
     journal_thread: OwnerThread = field(init=False)
     running: Running | None = None
     unready: str = "starting"
-    _hsm: Hsm = field(init=False)
+    hsm: Hsm = field(init=False)
     _hsm_thread: OwnerThread = field(init=False)
     _last_head: Head | None = None
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -82,13 +83,14 @@ class Lifecycle:
 
     def __post_init__(self) -> None:
         approvals = self.config.policy.unseal_approvals
-        self.latch = SealLatch(self._paths.latch, approvals_needed=approvals)
-        self._hsm = open_hsm(self.config)
+        self.latch = SealLatch(self.paths.latch, approvals_needed=approvals)
+        self.hsm = open_hsm(self.config)
         self._hsm_thread = OwnerThread("hsm")
         self.journal_thread = OwnerThread("journal")
 
     @property
-    def _paths(self) -> Paths:
+    def paths(self) -> Paths:
+        """The files of the state folder."""
         return Paths(Path(self.config.state_dir))
 
     @property
@@ -182,7 +184,7 @@ class Lifecycle:
     async def _check_journal(self, journal: Journal) -> None:
         journal.now_ms()
         try:
-            free = os.statvfs(self._paths.folder).f_bavail
+            free = os.statvfs(self.paths.folder).f_bavail
         except OSError as error:
             raise JournalError(f"the state folder: {error.strerror}") from error
         if free == 0:
@@ -193,7 +195,7 @@ class Lifecycle:
         """Run every check of a start, in this order; any failure undoes it."""
         undo = contextlib.ExitStack()
         try:
-            vault = await self._hsm_thread(self._open_vault)
+            vault = await self._hsm_thread(self.open_vault)
             await self._hsm_thread(vault.check_health)
             failpoint("appliance.start.vault-open")
             journal = await self.journal_thread(self._open_journal, vault)
@@ -229,17 +231,18 @@ class Lifecycle:
         )
         return Running(vault, journal, heads, derivation, issuing, signing)
 
-    def _open_vault(self) -> Vault:
+    def open_vault(self) -> Vault:
+        """Open and authenticate the vault file anew; blocks on the HSM."""
         return Vault(
-            self._paths.vault,
-            hsm=self._hsm,
+            self.paths.vault,
+            hsm=self.hsm,
             allow_unlocked=self.config.derivation.allow_unlocked,
         )
 
     def _open_journal(self, vault: Vault) -> Journal:
         """Open the journal; it must still hold the head this process knew."""
         journal = Journal(
-            self._paths.journal,
+            self.paths.journal,
             journal_id=vault.content.journal_id,
             clock_ms=self.clock_ms,
         )
@@ -303,10 +306,23 @@ class Lifecycle:
             reason: Why.
         """
         async with self._lock:
-            if failed is not None and self.running is failed:
+            journal = self.running.journal if self.running else None
+            if failed is not None and journal is failed.journal:
                 self.unready = reason
                 await self._take_down()
                 self._wake.set()
+
+    async def adopt(self, vault: Vault) -> None:
+        """Let requests from now on use another vault.
+
+        Those under way keep the one they began with: its keys are still in the HSM.
+
+        Args:
+            vault: Opened and checked, of the same journal.
+        """
+        async with self._lock:
+            now = self.require_running()
+            self.running = self._assemble(vault, now.journal, now.derivation, now.heads)
 
     def check_soon(self) -> None:
         """Have the next check made now."""
@@ -318,7 +334,7 @@ class Lifecycle:
             self.unready = "stopped"
             await self._take_down()
         await asyncio.to_thread(self.journal_thread.close)
-        await asyncio.to_thread(self._hsm.close)
+        await asyncio.to_thread(self.hsm.close)
         await asyncio.to_thread(self._hsm_thread.close)
 
     async def _seal(self, error: BrokenInvariantError) -> Seal:

@@ -16,6 +16,7 @@ import msgspec
 
 from appliance import __version__
 from appliance.config import Client, Config
+from appliance.custody import Custody
 from appliance.errors import (
     ApplianceError,
     BadRequestError,
@@ -35,6 +36,7 @@ from appliance.steps import Steps
 from appliance.wire import (
     AcceptHead,
     ApproveUnseal,
+    CeremonyReport,
     Deferred,
     Done,
     Fault,
@@ -47,6 +49,7 @@ from appliance.wire import (
     Refused,
     Reply,
     Request,
+    RunCeremony,
     SealNow,
     Signed,
     SignTransfer,
@@ -66,6 +69,7 @@ ROLES: Final[dict[type, frozenset[str]]] = {
     SealNow: frozenset({"operator"}),
     ApproveUnseal: frozenset({"operator"}),
     AcceptHead: frozenset({"operator"}),
+    RunCeremony: frozenset({"operator"}),
 }
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 _MAX_JOURNAL_ROWS = 1000
@@ -93,11 +97,13 @@ class Appliance:
     memory_locked: MemoryLocked
     clock_ms: Callable[[], int] = wall_clock_ms
     life: Lifecycle = field(init=False)
+    _custody: Custody = field(init=False)
     _refusals: Refusals = field(init=False)
     _in_flight: int = 0
 
     def __post_init__(self) -> None:
         self.life = Lifecycle(self.config, self.clock_ms)
+        self._custody = Custody(self.life)
         self._refusals = Refusals(self.config.limits.refusals_per_minute)
 
     async def run(self) -> None:
@@ -214,6 +220,7 @@ class Appliance:
             SealNow: self._seal_now,
             ApproveUnseal: self._approve_unseal,
             AcceptHead: self._accept_head,
+            RunCeremony: self._run_ceremony,
         }
         return await handlers[type(request)](request, client, steps)
 
@@ -318,6 +325,14 @@ class Appliance:
         heads.anchored = True
         return Done(request_id=request.request_id, message="the head is confirmed")
 
+    async def _run_ceremony(
+        self, request: RunCeremony, client: Client, _: Steps
+    ) -> Reply:
+        steps = await self._custody.run(request, client=client.name)
+        return CeremonyReport(
+            request_id=request.request_id, done=not request.dry_run, steps=steps
+        )
+
     async def _journal_ceremony(
         self, client: Client, payload: dict[str, object]
     ) -> None:
@@ -339,6 +354,8 @@ class Appliance:
             epoch=0,
             sequence=-1,
             generation=0,
+            generations=[],
+            rotation="",
             security_level=0,
             network="",
             identity_key="",
@@ -346,7 +363,13 @@ class Appliance:
             version=__version__,
         )
         running = self.life.running
-        return report if running is None else _with_running(report, running)
+        if running is None:
+            return report
+        rotation = self._custody.rotations.under_way
+        named = msgspec.structs.replace(
+            report, rotation=rotation.kind if rotation else ""
+        )
+        return _with_running(named, running)
 
 
 def _with_running(report: StatusReport, running: Running) -> StatusReport:
@@ -360,6 +383,12 @@ def _with_running(report: StatusReport, running: Running) -> StatusReport:
         epoch=journal.epoch,
         sequence=journal.head.sequence if anchored else -1,
         generation=issuing.id,
+        generations=[
+            f"{number} (retired)"
+            if number in running.vault.content.retired
+            else str(number)
+            for number in sorted(running.vault.generations)
+        ],
         security_level=issuing.security_level,
         network=issuing.network,
         identity_key=public_key_pem(running.vault.identity_point),

@@ -100,7 +100,8 @@ class VaultContent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         head_key: Envelope of the key that authenticates head tokens.
         key_check: Envelope of random bytes: the health check's canary.
         key_check_sha256: Their digest.
-        generations: In rising order; the last one issues.
+        generations: In rising order; the last one not retired issues.
+        retired: Ids of generations that issue no more; their salts stay.
     """
 
     format: str
@@ -112,6 +113,7 @@ class VaultContent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     key_check: Envelope
     key_check_sha256: str
     generations: list[Sealed]
+    retired: list[int] = []
 
 
 class _VaultFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -261,7 +263,11 @@ class Vault:
     @property
     def issuing(self) -> Generation:
         """The generation that issues new addresses."""
-        return self.content.generations[-1].generation
+        return [
+            entry.generation
+            for entry in self.content.generations
+            if entry.generation.id not in self.content.retired
+        ][-1]
 
     def open_salt(self, generation_id: int) -> LockedBuffer:
         """Unwrap one salt into locked memory (blocks on the HSM).
@@ -283,13 +289,18 @@ class Vault:
         if not entries:
             raise VaultError(f"the vault holds no generation {generation_id}")
         generation = entries[0].generation
-        aad = self._aad("salt", generation)
+        aad = self.associated_data("salt", generation)
         return self._open(entries[0].envelope, aad, generation.salt_bytes)
 
     def open_head_key(self) -> LockedBuffer:
         """Unwrap the key of head tokens; the caller closes it."""
-        aad = self._aad("head-key", None)
+        aad = self.associated_data("head-key", None)
         return self._open(self.content.head_key, aad, HEAD_KEY_BYTES)
+
+    def open_key_check(self) -> LockedBuffer:
+        """Unwrap the health check's canary; the caller closes it."""
+        aad = self.associated_data("key-check", None)
+        return self._open(self.content.key_check, aad, DATA_KEY_BYTES)
 
     def check_health(self) -> None:
         """Open the canary envelope: the HSM's KEK works and is the right one.
@@ -298,8 +309,7 @@ class Vault:
             HsmError: If it does not.
             VaultError: If the envelope fails its tag.
         """
-        aad = self._aad("key-check", None)
-        with self._open(self.content.key_check, aad, DATA_KEY_BYTES) as opened:
+        with self.open_key_check() as opened:
             digest = hashlib.sha256(opened.view).hexdigest()
         if not hmac.compare_digest(digest, self.content.key_check_sha256):
             raise HsmError("the HSM opened the canary to something else")
@@ -313,7 +323,8 @@ class Vault:
         """The identity key's public point (65 bytes)."""
         return bytes.fromhex(self.content.identity_point)
 
-    def _aad(self, purpose: str, generation: Generation | None) -> bytes:
+    def associated_data(self, purpose: str, generation: Generation | None) -> bytes:
+        """Return the header one of this vault's envelopes is bound to."""
         return associated_data(
             purpose=purpose,
             journal_id=self.content.journal_id,

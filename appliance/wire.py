@@ -201,6 +201,23 @@ class AcceptHead(_Request, frozen=True, kw_only=True, tag="accept-head"):
     hash: str
 
 
+class RunCeremony(_Request, frozen=True, kw_only=True, tag="run-ceremony"):
+    """Change what the vault rests on, without stopping (role operator).
+
+    Attributes:
+        ceremony: ``rotate-kek``, ``rotate-mac``, ``rotate-salt``, ``retire``,
+            ``destroy-key`` or ``abandon``.
+        subject: ``retire``: the generation's number; ``destroy-key``: the label.
+        security_level: ``rotate-salt``: of the new generation; 0: as before.
+        dry_run: Say what would be done and do nothing.
+    """
+
+    ceremony: str
+    subject: str = ""
+    security_level: int = 0
+    dry_run: bool = False
+
+
 Request: TypeAlias = (
     GetStatus
     | IssueAddress
@@ -210,6 +227,7 @@ Request: TypeAlias = (
     | SealNow
     | ApproveUnseal
     | AcceptHead
+    | RunCeremony
 )
 
 
@@ -331,6 +349,8 @@ class StatusReport(_Reply, frozen=True, kw_only=True, tag="status-report"):
         epoch: The journal's epoch.
         sequence: Number of its last row; -1 while not anchored.
         generation: The salt generation that issues.
+        generations: Every generation, as ``1`` or ``1 (retired)``.
+        rotation: The rotation under way, if one was cut short.
         security_level: Of addresses issued now.
         network: The network name of that generation.
         identity_key: PEM of the identity key; pin it from `init`, not from here.
@@ -346,6 +366,8 @@ class StatusReport(_Reply, frozen=True, kw_only=True, tag="status-report"):
     epoch: int
     sequence: int
     generation: int
+    generations: list[str]
+    rotation: str
     security_level: int
     network: str
     identity_key: str
@@ -377,6 +399,18 @@ class Done(_Reply, frozen=True, kw_only=True, tag="done"):
     message: str
 
 
+class CeremonyReport(_Reply, frozen=True, kw_only=True, tag="ceremony-report"):
+    """What a ceremony did, or would do.
+
+    Attributes:
+        done: False for a dry run.
+        steps: Numbered, in words.
+    """
+
+    done: bool
+    steps: list[str]
+
+
 Reply: TypeAlias = (
     Issued
     | Signed
@@ -387,6 +421,7 @@ Reply: TypeAlias = (
     | StatusReport
     | JournalRows
     | Done
+    | CeremonyReport
 )
 
 _request_decoder: msgspec.json.Decoder[Request] = msgspec.json.Decoder(Request)

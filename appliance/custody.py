@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ceremonies on a running appliance: what its vault rests on, changed under load.
+
+``rotate-kek`` and ``rotate-mac`` replace HSM keys (``rotation``); ``rotate-salt``
+adds a salt generation for new addresses; ``retire`` stops one from issuing, and no
+salt is ever destroyed; ``destroy-key`` ends a key that nothing needs any more;
+``abandon`` takes back a rotation that was cut short. Each is asked by an operator,
+can be tried as a dry run, and stands in the journal.
+"""
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Final
+
+import msgspec
+
+from appliance.ceremony import RANDOM_SALT_BYTES, FirstGeneration, with_canary
+from appliance.errors import BadRequestError, BrokenInvariantError
+from appliance.intent import commit
+from appliance.lifecycle import Lifecycle
+from appliance.rotation import Rotations
+from appliance.vault import Sealed, Vault, VaultContent, seal, write_vault
+from appliance.wire import RunCeremony
+from failpoints import failpoint
+from trinary.memory import LockedBuffer
+
+_LEVELS: Final = (2, 3)
+
+
+@dataclass(slots=True)
+class Custody:
+    """Runs one ceremony at a time.
+
+    Attributes:
+        life: The appliance's parts.
+    """
+
+    life: Lifecycle
+    _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    @property
+    def rotations(self) -> Rotations:
+        """Rotations of the vault in force."""
+        paths = self.life.paths
+        return Rotations(
+            paths.vault,
+            paths.rotation,
+            hsm=self.life.hsm,
+            open_vault=self.life.open_vault,
+        )
+
+    async def run(self, request: RunCeremony, *, client: str) -> list[str]:
+        """Do a ceremony, or say what it would do.
+
+        Args:
+            request: Which.
+            client: The operator who asks.
+
+        Returns:
+            Its steps, in words.
+
+        Raises:
+            BadRequestError: If there is no such ceremony.
+        """
+        ceremonies = {
+            "rotate-kek": self._rotate_key,
+            "rotate-mac": self._rotate_key,
+            "rotate-salt": self._rotate_salt,
+            "retire": self._retire,
+            "destroy-key": self._destroy_key,
+            "abandon": self._abandon,
+        }
+        ceremony = ceremonies.get(request.ceremony)
+        if ceremony is None:
+            raise BadRequestError(
+                f"no ceremony {request.ceremony!r}; there are {sorted(ceremonies)}"
+            )
+        self.life.require_ready()
+        async with self._lock:
+            return await ceremony(request, client)
+
+    async def _rotate_key(self, request: RunCeremony, client: str) -> list[str]:
+        rotations = self.rotations
+        record = await asyncio.to_thread(rotations.plan, request.ceremony)
+        if request.dry_run:
+            return record.steps()
+        record, vault = await asyncio.to_thread(rotations.run, request.ceremony)
+        await self.life.adopt(vault)
+        await self._journal(client, request.ceremony, old=record.old, new=record.new)
+        await asyncio.to_thread(rotations.finish)
+        return record.steps()
+
+    async def _rotate_salt(self, request: RunCeremony, client: str) -> list[str]:
+        vault = self.life.require_running().vault
+        level = request.security_level or max(vault.issuing.security_level, _LEVELS[0])
+        if level not in _LEVELS:
+            raise BadRequestError("a new salt generation has security level 2 or 3")
+        number = max(vault.generations) + 1
+        steps = [
+            f"1. draw {RANDOM_SALT_BYTES} random bytes: salt {number}, level {level}",
+            "2. derive its canary; journal that seed UUID as never to be issued",
+            f"3. write the vault: generation {number} issues, older ones only sign",
+        ]
+        if not request.dry_run:
+            await self._add_generation(vault, number, level, client)
+        return steps
+
+    async def _add_generation(
+        self, vault: Vault, number: int, level: int, client: str
+    ) -> None:
+        allow_unlocked = self.life.config.derivation.allow_unlocked
+        before = vault.issuing
+        first = FirstGeneration(before.network, level, before.argon2)
+        with LockedBuffer(RANDOM_SALT_BYTES, allow_unlocked=allow_unlocked) as salt:
+            await asyncio.to_thread(self.life.hsm.random_into, salt.view)
+            generation = await with_canary(
+                number, first, salt, allow_unlocked=allow_unlocked
+            )
+            envelope = await asyncio.to_thread(
+                seal,
+                salt.view,
+                purpose="salt",
+                aad=vault.associated_data("salt", generation),
+                hsm=self.life.hsm,
+                kek_label=vault.content.head_key.kek_label,
+            )
+        failpoint("rotate-salt.sealed")
+        await self._journal(
+            client,
+            "rotate-salt",
+            generation=number,
+            never_issue=[commit(generation.canary_uuid)],
+        )
+        failpoint("rotate-salt.journalled")
+        generations = [*vault.content.generations, Sealed(generation, envelope)]
+        await self._switch(vault, generations=generations)
+        failpoint("rotate-salt.switched")
+
+    async def _retire(self, request: RunCeremony, client: str) -> list[str]:
+        vault = self.life.require_running().vault
+        active = sorted(set(vault.generations) - set(vault.content.retired))
+        if request.subject not in map(str, active):
+            raise BadRequestError(
+                f"generation {request.subject!r} does not issue; {active} do"
+            )
+        if active == [int(request.subject)]:
+            raise BadRequestError(
+                "it is the only one that issues: rotate the salt first"
+            )
+        steps = [
+            f"1. journal that generation {request.subject} issues no more",
+            "2. write the vault; its salt stays, its addresses can still be swept",
+        ]
+        if not request.dry_run:
+            await self._journal(client, "retire", generation=int(request.subject))
+            failpoint("retire.journalled")
+            retired = [*vault.content.retired, int(request.subject)]
+            await self._switch(vault, retired=retired)
+        return steps
+
+    async def _destroy_key(self, request: RunCeremony, client: str) -> list[str]:
+        steps = [f"1. destroy {request.subject} in the HSM, for ever"]
+        if not request.dry_run:
+            await asyncio.to_thread(self.rotations.destroy_key, request.subject)
+            await self._journal(client, "destroy-key", label=request.subject)
+        return steps
+
+    async def _abandon(self, request: RunCeremony, client: str) -> list[str]:
+        rotations = self.rotations
+        record = rotations.under_way
+        if record is None:
+            raise BadRequestError("no rotation is under way")
+        steps = [f"1. destroy {record.new} in the HSM and forget {record.kind}"]
+        if not request.dry_run:
+            await asyncio.to_thread(rotations.abandon)
+            await self._journal(client, "abandon", kind=record.kind, new=record.new)
+        return steps
+
+    async def _switch(self, vault: Vault, **changes: object) -> None:
+        """Write the vault with changes, open it anew and let requests use it."""
+        content: VaultContent = msgspec.structs.replace(vault.content, **changes)
+        await asyncio.to_thread(
+            write_vault, self.life.paths.vault, content, hsm=self.life.hsm
+        )
+        switched = await asyncio.to_thread(self.life.open_vault)
+        if switched.content != content:
+            raise BrokenInvariantError("the vault does not hold what was written")
+        await self.life.adopt(switched)
+
+    async def _journal(self, client: str, step: str, **payload: object) -> None:
+        await self.life.journal_thread(
+            self.life.require_running().journal.commit_ceremony,
+            client=client,
+            payload={"step": step, **payload},
+        )
