@@ -169,7 +169,7 @@ class Lifecycle:
                 _log.warning("unready %s", self.unready)
                 await self._take_down()
                 if isinstance(error, HsmError):
-                    await self._hsm_thread(self._hsm.disconnect)
+                    await self._hsm_thread(self.hsm.disconnect)
             else:
                 self.unready = ""
             return not self.unready
