@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A whole appliance inside the test process, asked without the network."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,6 +24,20 @@ from appliance.wire import (
 from tests.appliance.bundles import Coin, new_uuid
 
 _ReplyType = TypeVar("_ReplyType", bound=Reply)
+
+
+def command(
+    folder: Path, *arguments: str, answer: str = ""
+) -> subprocess.CompletedProcess[str]:
+    """Run ``saltkeep-appliance`` on a folder."""
+    config = folder / "appliance.toml"
+    return subprocess.run(
+        [sys.executable, "-m", "appliance", "--config", config, *arguments],
+        input=answer,
+        text=True,
+        capture_output=True,
+        check=False,
+    )
 
 
 class Clock:

@@ -1,0 +1,410 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The channel, with real TLS clients: who is refused, and how."""
+
+import asyncio
+import contextlib
+import datetime as dt
+import io
+import json
+import socket
+import ssl
+import typing
+from collections.abc import AsyncGenerator
+from pathlib import Path
+
+import aiohttp
+import msgspec
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+
+from appliance import wire
+from appliance.certificates import (
+    KeyPair,
+    make_authority,
+    make_certificate,
+    spki_sha256,
+)
+from appliance.client import ApplianceClient, Endpoint, endpoint_of
+from appliance.errors import FaultError
+from appliance.server import Server
+from appliance.service import ROLES
+from appliance.wire import (
+    AcceptHead,
+    ApproveUnseal,
+    Done,
+    Fault,
+    FetchBundle,
+    GetStatus,
+    IssueAddress,
+    Issued,
+    SealNow,
+    SignTransfer,
+    StatusReport,
+    TailJournal,
+)
+from channel import ChannelError, ChannelFiles, client_context
+from tests.appliance.box import Box
+from tests.appliance.bundles import Coin, bundle, new_address, new_uuid
+
+NOW = dt.datetime.now(dt.UTC)  # noqa: TID251 - certificates of the real time
+STATUS = wire.encode(GetStatus(request_id="s"))
+
+
+class Listening:
+    """A listening appliance in this process."""
+
+    def __init__(self, box: Box, port: int, server: Server) -> None:
+        self.box, self.port, self.server = box, port, server
+        self.url = f"https://127.0.0.1:{port}"
+        self.tls = box.folder / "tls"
+
+    def client(self, name: str) -> ApplianceClient:
+        path = self.box.folder / "appliance.toml"
+        return ApplianceClient(endpoint_of(path, name=name, port=self.port))
+
+    def pin(self) -> str:
+        endpoint = endpoint_of(self.box.folder / "appliance.toml", name="hub")
+        return endpoint.files.server_spki_sha256
+
+    def authority(self) -> KeyPair:
+        key = serialization.load_pem_private_key(
+            (self.tls / "ca.key").read_bytes(), None
+        )
+        pem = (self.tls / "ca.pem").read_bytes()
+        return KeyPair(x509.load_pem_x509_certificate(pem), key)
+
+    def context(self, pair: KeyPair | None) -> ssl.SSLContext:
+        """Return a stranger's context: trusts the server, shows this pair."""
+        context = ssl.create_default_context(cafile=str(self.tls / "ca.pem"))
+        if pair is not None:
+            pair.write(self.tls, "stranger")
+            files = (self.tls / "stranger.pem", self.tls / "stranger.key")
+            context.load_cert_chain(*files)
+        return context
+
+    async def post(
+        self, context: ssl.SSLContext | None, body: bytes, url: str = ""
+    ) -> tuple[int, bytes]:
+        connector = aiohttp.TCPConnector(ssl=context or True)
+        async with (
+            aiohttp.ClientSession(connector=connector) as session,
+            session.post(
+                (url or self.url) + wire.PATH, data=io.BytesIO(body)
+            ) as response,
+        ):
+            return response.status, await response.read()
+
+
+@pytest.fixture
+async def listening(box: Box) -> AsyncGenerator[Listening]:
+    config = msgspec.structs.replace(
+        box.config, listen=msgspec.structs.replace(box.config.listen, port=0)
+    )
+    server = Server(config, box.appliance)
+    runner, port = await server.start()
+    yield Listening(box, port, server)
+    await runner.cleanup()
+    await server.drain()
+
+
+async def handshake_fails(listening: Listening, context: ssl.SSLContext) -> None:
+    with pytest.raises((aiohttp.ClientError, ssl.SSLError, ConnectionError)):
+        await listening.post(context, STATUS)
+
+
+async def is_forbidden(listening: Listening, context: ssl.SSLContext) -> None:
+    before = listening.server.strangers_count
+    status, body = await listening.post(context, STATUS)
+    assert status == 403
+    reply = wire.decode_reply(body)
+    assert isinstance(reply, Fault)
+    assert reply.head is None  # a stranger learns nothing
+    assert listening.server.strangers_count == before + 1
+
+
+# --- strangers -----------------------------------------------------------------------
+
+
+async def test_a_hub_is_answered(listening: Listening) -> None:
+    async with listening.client("hub") as client:
+        report = await client.expect(GetStatus(request_id="s"), StatusReport)
+        assert report.state == "ready"
+        issue = IssueAddress(request_id="i", seed_uuid=new_uuid())
+        await client.expect(issue, Issued)
+        assert client.head
+        assert client.head.sequence == 2
+
+
+async def test_a_certificate_of_another_authority_is_refused(
+    listening: Listening,
+) -> None:
+    other = make_authority("Saltkeep private CA", now=NOW)
+    pair = make_certificate(other, "hub", server=False, now=NOW)
+    await handshake_fails(listening, listening.context(pair))
+
+
+async def test_an_expired_certificate_is_refused(listening: Listening) -> None:
+    authority = listening.authority()
+    pair = make_certificate(authority, "hub", server=False, now=NOW, days=-1)
+    await handshake_fails(listening, listening.context(pair))
+
+
+async def test_a_certificate_that_expires_during_a_connection_is_refused(
+    listening: Listening,
+) -> None:
+    """Not only at the handshake: the same connection is refused a year later."""
+    async with listening.client("hub") as client:
+        await client.expect(GetStatus(request_id="s"), StatusReport)
+        listening.box.clock.offset_ms = 400 * 86_400_000
+        reply = await client.ask(GetStatus(request_id="s"))
+        assert isinstance(reply, Fault)
+        assert reply.code == "forbidden"
+
+
+async def test_an_unknown_key_of_our_authority_is_forbidden(
+    listening: Listening,
+) -> None:
+    """The name does not help: only the pinned key is known."""
+    pair = make_certificate(listening.authority(), "hub", server=False, now=NOW)
+    await is_forbidden(listening, listening.context(pair))
+
+
+async def test_the_server_s_certificate_is_no_client_s(listening: Listening) -> None:
+    context = listening.context(None)
+    context.load_cert_chain(
+        listening.tls / "appliance.pem", listening.tls / "appliance.key"
+    )
+    await handshake_fails(listening, context)
+
+
+async def test_a_pinned_key_in_a_server_certificate_is_refused(
+    listening: Listening,
+) -> None:
+    pair = make_certificate(listening.authority(), "hub", server=True, now=NOW)
+    listening.server._clients[spki_sha256(pair.certificate)] = listening.box.clients[
+        "hub"
+    ]
+    await handshake_fails(listening, listening.context(pair))
+
+
+async def test_no_certificate_is_refused(listening: Listening) -> None:
+    await handshake_fails(listening, listening.context(None))
+
+
+async def test_tls_1_2_is_refused(listening: Listening) -> None:
+    context = listening.context(None)
+    context.load_cert_chain(listening.tls / "hub.pem", listening.tls / "hub.key")
+    assert (await listening.post(context, STATUS))[0] == 200
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    await handshake_fails(listening, context)
+
+
+async def test_plaintext_is_refused(listening: Listening) -> None:
+    with pytest.raises(aiohttp.ClientError):
+        await listening.post(None, STATUS, url=f"http://127.0.0.1:{listening.port}")
+
+
+async def test_no_session_is_resumed(listening: Listening) -> None:
+    def connect(context: ssl.SSLContext, session: ssl.SSLSession | None) -> object:
+        with (
+            socket.create_connection(("127.0.0.1", listening.port), 5) as plain,
+            context.wrap_socket(
+                plain, server_hostname="localhost", session=session
+            ) as tls,
+        ):
+            length = f"content-length: {len(STATUS)}\r\n\r\n".encode()
+            tls.sendall(b"POST /v1/request HTTP/1.1\r\nhost: a\r\n" + length + STATUS)
+            assert b"200 OK" in tls.recv(4096)
+            assert tls.version() == "TLSv1.3"
+            assert not tls.session_reused
+            return tls.session
+
+    context = listening.context(None)
+    context.load_cert_chain(listening.tls / "hub.pem", listening.tls / "hub.key")
+    session = await asyncio.to_thread(connect, context, None)
+    assert session is None or not session.has_ticket
+
+
+# --- our client ----------------------------------------------------------------------
+
+
+async def test_our_client_refuses_a_server_with_another_key(
+    listening: Listening,
+) -> None:
+    """A certificate of our own authority for the same host is not enough."""
+    files = endpoint_of(listening.box.folder / "appliance.toml", name="hub").files
+    wrong = ChannelFiles(files.ca, files.certificate, files.key, "0" * 64)
+    endpoint = Endpoint(listening.url, wrong)
+    async with ApplianceClient(endpoint) as client:
+        with pytest.raises(FaultError) as error:
+            await client.ask(GetStatus(request_id="s"))
+    assert error.value.code == "unreachable"
+    assert "pinned" in str(error.value)
+
+
+def test_missing_files_are_said_plainly(tmp_path: Path) -> None:
+    absent = tmp_path / "none.pem"
+    with pytest.raises(ChannelError, match="none"):
+        client_context(ChannelFiles(absent, absent, absent, "0" * 64))
+
+
+# --- roles ---------------------------------------------------------------------------
+
+SAMPLES = {
+    GetStatus: GetStatus(request_id="r"),
+    IssueAddress: IssueAddress(request_id="r", seed_uuid=new_uuid()),
+    SignTransfer: bundle([Coin(new_uuid(), new_address())]),
+    FetchBundle: FetchBundle(request_id="r", bundle_hash=new_address()),
+    TailJournal: TailJournal(request_id="r"),
+    SealNow: SealNow(request_id="r", reason="x"),
+    ApproveUnseal: ApproveUnseal(request_id="r", latch_id="x"),
+    AcceptHead: AcceptHead(request_id="r", sequence=1, hash="x"),
+}
+
+
+def test_the_table_of_roles_knows_every_request() -> None:
+    assert set(ROLES) == set(SAMPLES) == set(typing.get_args(wire.Request))
+
+
+async def test_a_wrong_role_is_forbidden_for_every_request(
+    listening: Listening,
+) -> None:
+    roles = {"hub": "hub", "operator": "operator-1", "auditor": "auditor"}
+    for role, name in roles.items():
+        async with listening.client(name) as client:
+            for kind, request in SAMPLES.items():
+                if role in ROLES[kind]:
+                    continue
+                reply = await client.ask(request)
+                assert isinstance(reply, Fault), (role, kind)
+                assert reply.code == "forbidden", (role, kind)
+                assert not reply.retry
+    assert (await listening.box.status()).state == "ready"
+
+
+def test_no_request_can_carry_a_bare_hash_to_a_signature() -> None:
+    """Only ``SignTransfer`` leads to one, and it needs every transaction."""
+    for kind in typing.get_args(wire.Request):
+        fields = {field.name: field for field in msgspec.structs.fields(kind)}
+        if "bundle_hash" not in fields:
+            continue
+        if kind is FetchBundle:  # gives only what was signed before
+            assert set(fields) == {"request_id", "head", "bundle_hash"}
+            continue
+        assert kind is SignTransfer
+        assert fields["transactions"].required
+        assert fields["transactions"].type == list[wire.ShownTransaction]
+    essence = {field.name for field in msgspec.structs.fields(wire.ShownTransaction)}
+    assert essence == {"address", "value_i", "obsolete_tag", "timestamp_s"}
+
+
+# --- bodies --------------------------------------------------------------------------
+
+BODIES: dict[str, tuple[bytes, int]] = {
+    "no JSON": (b"{", 400),
+    "empty": (b"", 400),
+    "not UTF-8": (b'{"kind":"\xff"}', 400),
+    "no kind": (b'{"request_id":"x"}', 400),
+    "unknown kind": (b'{"kind":"sign-hash","request_id":"x"}', 400),
+    "a list": (b"[]", 400),
+    "unknown field": (b'{"kind":"status","request_id":"x","more":1}', 400),
+    "missing field": (b'{"kind":"status"}', 400),
+    "wrong type": (b'{"kind":"status","request_id":5}', 400),
+    "a float": (
+        b'{"kind":"tail-journal","request_id":"x","limit":1.5}',
+        400,
+    ),
+    "unknown field inside": (
+        b'{"kind":"status","request_id":"x","head":{"a":1}}',
+        400,
+    ),
+    "very deep": (b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}", 400),
+    "too large": (b" " * (wire.MAX_BODY_BYTES + 1), 413),
+    "lone surrogate": (b'{"kind":"status","request_id":"\\ud800"}', 400),
+}
+
+
+async def test_a_body_that_is_no_request_is_answered_with_a_status(
+    listening: Listening,
+) -> None:
+    context = listening.context(None)
+    context.load_cert_chain(listening.tls / "hub.pem", listening.tls / "hub.key")
+    for name, (body, expected) in BODIES.items():
+        status, answer = await listening.post(context, body)
+        assert status == expected, (name, answer)
+        reply = wire.decode_reply(answer)
+        assert isinstance(reply, Fault), name
+        assert not reply.retry, name
+    assert (await listening.post(context, STATUS))[0] == 200
+
+
+async def test_a_slow_body_does_not_hold_a_connection_for_ever(
+    listening: Listening, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("appliance.server._BODY_TIMEOUT_S", 0.2)
+
+    async def slow() -> AsyncGenerator[bytes]:
+        yield b"{"
+        await asyncio.sleep(1)
+        yield b"}"
+
+    context = listening.context(None)
+    context.load_cert_chain(listening.tls / "hub.pem", listening.tls / "hub.key")
+    connector = aiohttp.TCPConnector(ssl=context)
+    async with aiohttp.ClientSession(connector=connector) as session:
+        with contextlib.suppress(aiohttp.ClientError):
+            async with session.post(listening.url + wire.PATH, data=slow()) as response:
+                assert response.status == 408
+
+
+# --- time ----------------------------------------------------------------------------
+
+
+async def test_a_request_past_its_deadline_is_a_fault_and_its_work_goes_on(
+    listening: Listening,
+) -> None:
+    limits = msgspec.structs.replace(
+        listening.server.config.limits, request_timeout_s=0.001
+    )
+    listening.server.config = msgspec.structs.replace(
+        listening.server.config, limits=limits
+    )
+    uuid = new_uuid()
+    async with listening.client("hub") as client:
+        reply = await client.ask(IssueAddress(request_id="i", seed_uuid=uuid))
+        assert isinstance(reply, Fault)
+        assert reply.code == "timeout"
+        assert reply.retry
+        await listening.server.drain()
+        assert len(await listening.box.rows("issued")) == 1
+
+
+async def test_a_client_that_goes_away_does_not_undo_a_commit(
+    listening: Listening,
+) -> None:
+    async with listening.client("hub") as client:
+        request = IssueAddress(request_id="i", seed_uuid=new_uuid())
+        task = asyncio.create_task(client.ask(request))
+        await asyncio.sleep(0.02)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+    await asyncio.sleep(0.05)
+    await listening.server.drain()
+    async with listening.client("hub") as client:
+        await client.expect(request, Issued)
+    assert len(await listening.box.rows("issued")) == 1
+
+
+async def test_the_fixture_gives_a_ready_appliance(saltkeep_appliance: object) -> None:
+    async with saltkeep_appliance.client("hub") as client:
+        report = await client.expect(GetStatus(request_id="s"), StatusReport)
+        assert report.state == "ready"
+    async with saltkeep_appliance.client("operator-1") as client:
+        await client.expect(SealNow(request_id="s", reason="drill"), Done)
+    assert json.loads((saltkeep_appliance.folder / "state/seal.latch").read_text())[
+        "seal"
+    ]
+    assert saltkeep_appliance.config_path.is_file()
+    assert saltkeep_appliance.url.startswith("https://127.0.0.1:")
