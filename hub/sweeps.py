@@ -47,7 +47,7 @@ from hub.sweep_plan import (
     own_outputs,
     plan_sweep,
 )
-from hub.tangle import BundleDesk, Draft, finish
+from hub.tangle import BundleDesk, BundleInvalidError, Draft, finish, hash_of
 
 _log = logging.getLogger(__name__)
 
@@ -279,7 +279,11 @@ class Sweeper:
         return goes_on
 
     async def _get_signed(self, sweep: Sweep) -> None:
-        """Ask the appliance for exactly this bundle and act on its answer."""
+        """Ask the appliance for exactly this bundle and act on its answer.
+
+        Raises:
+            BundleInvalidError: If the stored bundle is not what was planned.
+        """
         async with self._store.reading() as tx:
             inputs = [await tx.addresses.by_id(i.address_id) for i in sweep.plan.inputs]
         taken = [
@@ -289,6 +293,9 @@ class Sweeper:
         if not await self._gate.is_ready(sweep.plan.bundle_hash, taken):
             return
         draft = Draft.from_text(sweep.plan.bundle_hash, sweep.plan.essence)
+        if hash_of(draft) != draft.bundle_hash:
+            # A refusal of what is not our bundle must not release our inputs.
+            raise BundleInvalidError(f"{draft.bundle_hash} is not what was planned")
         failpoint("hub.sweep.before-sign")
         outcome = await self._signer.sign(
             draft, claims_of(draft, inputs), own_outputs=own_outputs(draft, sweep.plan)

@@ -180,7 +180,18 @@ def draft_bundle(
 
 
 def hash_of(draft: Draft) -> str:
-    """Return the draft's bundle hash as the kernel computes it."""
+    """Return the draft's bundle hash as the kernel computes it.
+
+    Raises:
+        BundleInvalidError: If a field is out of its range.
+    """
+    try:
+        return _kernel_hash(draft)
+    except TrinaryError as error:
+        raise BundleInvalidError(f"this is no bundle: {error}") from error
+
+
+def _kernel_hash(draft: Draft) -> str:
     last_index = len(draft.transactions) - 1
     return kernel.bundle_hash(
         [

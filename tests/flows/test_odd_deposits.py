@@ -1,12 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """What arrives late, twice, without a history or never: each alone, none blocking."""
 
+from pathlib import Path
+
 import pytest
 
 from hub.deposits import UNEXPLAINED_TICKS
 from hub.devnet.config import Dialect
 from hub.inputs import MAX_HOLD_MS
-from hub.model import AddressState, CreditPolicy, DepositState, SweepState
+from hub.model import (
+    AddressState,
+    CreditPolicy,
+    DepositState,
+    SweepState,
+    Tag,
+    WithdrawalUuid,
+)
 from tests.flows.world import Appliance, World, outside_address, running_world
 
 
@@ -42,7 +51,7 @@ async def test_w15_a_refund_after_a_sweep_never_makes_the_hub_replay_it(
     # two spends of the first sweep (value and rest of signature), then the refund
     assert len(world.devnet.node.tangle.by_address.get(address)) == tails + 1
     assert (await world.account("alice")).quarantined_i == 1_000
-    world.devnet.faults.set("second-confirmation", True)
+    world.trouble("second-confirmation")
     for _ in range(3):
         await world.settle()
     assert await world.on_tangle(address) == 0  # drained by its old signature
@@ -58,7 +67,7 @@ async def test_w13_value_without_history_is_quarantined_and_not_credited_when_it
     address = await world.deposit_address("alice")
     await world.devnet.deposit(address, 500)
     await world.devnet.tick()
-    world.devnet.faults.set("pruned-history", True)
+    world.trouble("pruned-history")
     for _ in range(UNEXPLAINED_TICKS):
         await world.hub.deposits.tick()
     alice = await world.account("alice")
@@ -124,7 +133,7 @@ async def test_w9_a_spend_of_a_deposit_address_is_an_alarm_and_ends_nothing(
 
 async def test_w16_a_sweep_waits_while_more_is_on_its_way(world: World) -> None:
     address = await world.funded_user("alice", 1_000)
-    world.devnet.faults.set("stalled-confirmation", True)
+    world.trouble("stalled-confirmation")
     await world.devnet.deposit(address, 5)  # unconfirmed
     await world.hub.sweeps.tick()
     assert await world.sweeps() == []
@@ -140,7 +149,7 @@ async def test_an_incoming_bundle_that_never_confirms_holds_an_address_for_a_tim
 ) -> None:
     world = iri_world
     address = await world.funded_user("alice", 1_000)
-    world.devnet.faults.set("stalled-confirmation", True)
+    world.trouble("stalled-confirmation")
     await world.devnet.deposit(address, 5)
     await world.hub.sweeps.tick()
     assert await world.sweeps() == []
@@ -164,11 +173,8 @@ async def test_a_balance_that_differs_from_the_ledger_is_not_swept(
 
 
 async def test_a_deposit_is_credited_at_once_where_the_policy_says_so(
-    shared_appliance: Appliance, dialect: Dialect, tmp_path: object
+    shared_appliance: Appliance, dialect: Dialect, tmp_path: Path
 ) -> None:
-    from pathlib import Path
-
-    assert isinstance(tmp_path, Path)
     policy: dict[str, object] = {"credit": CreditPolicy.CONFIRMATION.value}
     async with running_world(
         shared_appliance, tmp_path, dialect=dialect, deposits=policy
@@ -211,10 +217,8 @@ async def test_a_withdrawal_to_an_address_of_ours_that_was_spent_meanwhile_waits
     await world.sweep()
     spent = await world.own(address)
     assert spent.state is AddressState.SPENT
-    world.devnet.faults.set("spent-set-lost", True)
+    world.trouble("spent-set-lost")
     async with world.hub.store.transaction() as tx:  # requested before the sweep
-        from hub.model import Tag, WithdrawalUuid
-
         bob = await world.account("bob")
         await tx.withdrawals.request(
             WithdrawalUuid("0" * 36),

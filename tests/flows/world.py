@@ -26,6 +26,7 @@ from hub.addresses import new_address
 from hub.config import parse
 from hub.devnet.config import DevnetConfig, Dialect
 from hub.devnet.embedded import RunningDevnet, running_devnet
+from hub.devnet.faults import FaultValue
 from hub.model import (
     Account,
     Address,
@@ -137,7 +138,8 @@ class Appliance:
 
 async def make_appliance(folder: Path) -> Appliance:
     options = SoftHsmOptions(FirstGeneration(NETWORK, 2, CHEAP), port=0, workers=2)
-    await make_softhsm_appliance(folder, options, now=dt.datetime.now(dt.UTC))
+    now = dt.datetime.fromtimestamp(time.time_ns() / 1e9, dt.UTC)
+    await make_softhsm_appliance(folder, options, now=now)
     return Appliance(folder)
 
 
@@ -204,6 +206,10 @@ class World:
     devnet: RunningDevnet
     appliance: Appliance
     clock: Clock
+
+    def trouble(self, name: str, *, value: FaultValue = True) -> None:
+        """Throw one of the devnet's fault switches."""
+        self.devnet.faults.set(name, value)
 
     async def user(self, name: str) -> Account:
         await self.hub.store.run(lambda tx: tx.accounts.create(UserId(name)))
