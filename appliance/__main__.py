@@ -276,7 +276,9 @@ def _print_status(report: StatusReport) -> None:
         "memory_locked",
         "version",
     ):
-        table.add_row(name.replace("_", " "), str(getattr(report, name)))
+        value = getattr(report, name)
+        shown = ", ".join(value) if isinstance(value, list) else str(value)
+        table.add_row(name.replace("_", " "), shown)
     Console().print(table)
 
 

@@ -20,6 +20,7 @@ The steps, numbered as in docs/ceremonies/rotate.md:
 
 import json
 import os
+import re
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -46,6 +47,7 @@ ROLES: Final = {"rotate-kek": "kek", "rotate-mac": "mac"}
 """What each rotation replaces."""
 _SECRET_KEY: Final = 4  # CKO_SECRET_KEY
 _KEY_ID_BYTES: Final = 8
+_OWN_LABEL: Final = "saltkeep-(kek|mac)-[0-9]{{4}}-{}"
 _MODE: Final = 0o600
 _STEPS: Final = (
     "write the record: {new} replaces {old}",
@@ -256,12 +258,16 @@ class Rotations:
             label: Its label.
 
         Raises:
-            BadRequestError: If the vault needs it, or a rotation is under way.
+            BadRequestError: If the vault needs it, it is not of this appliance, or
+                a rotation is under way.
         """
         if self.under_way is not None:
             raise BadRequestError("a rotation is under way: finish or abandon it first")
-        if label in labels_in_use(self._open_vault().content):
+        content = self._open_vault().content
+        if label in labels_in_use(content):
             raise BadRequestError(f"{label} is in force: nothing opens without it")
+        if not re.fullmatch(_OWN_LABEL.format(content.journal_id[:8]), label):
+            raise BadRequestError(f"{label!r} is no retired key of this appliance")
         self._hsm.destroy_key(label=label)
 
     def _write_record(self, record: Record) -> None:

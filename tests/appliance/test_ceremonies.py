@@ -110,6 +110,7 @@ async def test_the_old_key_is_destroyed_only_by_its_own_command(box: Box) -> Non
     await run(box, "rotate-kek")
     await run(box, "destroy-key", old)
     assert "found 0" in await fault(box, "destroy-key", old)
+    assert "no retired key" in await fault(box, "destroy-key", "somebody-elses-key")
     await box.expect(bundle([await box.coin()]), Signed)
 
 
