@@ -38,6 +38,7 @@ from appliance.wire import (
     GetStatus,
     IssueAddress,
     Issued,
+    RunCeremony,
     SealNow,
     SignTransfer,
     StatusReport,
@@ -260,6 +261,7 @@ SAMPLES = {
     SealNow: SealNow(request_id="r", reason="x"),
     ApproveUnseal: ApproveUnseal(request_id="r", latch_id="x"),
     AcceptHead: AcceptHead(request_id="r", sequence=1, hash="x"),
+    RunCeremony: RunCeremony(request_id="r", ceremony="rotate-kek", dry_run=True),
 }
 
 

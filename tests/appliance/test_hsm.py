@@ -125,7 +125,7 @@ def test_a_pin_that_is_no_text_is_refused_without_showing_it(folder: Path) -> No
 
 
 async def test_a_killed_worker_is_replaced_and_the_request_succeeds(box: Box) -> None:
-    hsm = box.appliance.life._hsm
+    hsm = box.appliance.life.hsm
     coin = await box.coin()
     for _ in range(3):
         worker = hsm.worker_pid
@@ -139,7 +139,7 @@ async def test_a_killed_worker_is_replaced_and_the_request_succeeds(box: Box) ->
 
 
 async def test_a_worker_killed_in_the_middle_of_use_does_no_harm(box: Box) -> None:
-    hsm = box.appliance.life._hsm
+    hsm = box.appliance.life.hsm
     work = [asyncio.create_task(box.coin()) for _ in range(12)]
     for _ in range(4):
         await asyncio.sleep(0.02)
@@ -154,13 +154,13 @@ async def test_a_hung_worker_is_replaced_at_its_deadline(
     configure("hsm", "call_timeout_s = 0.5")
     box = Box(folder)
     await box.appliance.check()
-    worker = box.appliance.life._hsm.worker_pid
+    worker = box.appliance.life.hsm.worker_pid
     assert worker
     os.kill(worker, signal.SIGSTOP)
     start_s = time.monotonic()
     await box.coin()
     assert 0.4 < time.monotonic() - start_s < 5
-    assert box.appliance.life._hsm.worker_pid != worker
+    assert box.appliance.life.hsm.worker_pid != worker
     await box.close()
 
 
@@ -179,7 +179,7 @@ async def test_hanging_for_good_is_a_fault_and_mends_itself(
         os.kill(worker.pid, signal.SIGSTOP)
         return worker
 
-    os.kill(box.appliance.life._hsm.worker_pid or 0, signal.SIGSTOP)
+    os.kill(box.appliance.life.hsm.worker_pid or 0, signal.SIGSTOP)
     with monkeypatch.context() as patch:
         patch.setattr(Hsm, "_start", start_and_hang)
         request = IssueAddress(request_id="i", seed_uuid=new_uuid())
