@@ -18,6 +18,7 @@ from appliance.ceremony import RANDOM_SALT_BYTES, FirstGeneration, with_canary
 from appliance.errors import BadRequestError, BrokenInvariantError
 from appliance.intent import commit
 from appliance.lifecycle import Lifecycle
+from appliance.receipt import CHECKPOINT_TYPE, make_statement
 from appliance.rotation import Rotations
 from appliance.vault import Sealed, Vault, VaultContent, seal, write_vault
 from appliance.wire import RunCeremony
@@ -78,6 +79,35 @@ class Custody:
         self.life.require_ready()
         async with self._lock:
             return await ceremony(request, client)
+
+    async def checkpoint(self, *, client: str) -> str:
+        """Have the identity key sign where the journal ends, and journal that.
+
+        Args:
+            client: Who asks.
+
+        Returns:
+            The statement.
+        """
+        running = self.life.require_ready()
+        journal, vault = running.journal, running.vault
+        head = journal.head
+        claims = {
+            "journal_id": journal.journal_id,
+            "epoch": journal.epoch,
+            "sequence": head.sequence,
+            "hash": head.hash,
+            "issued_at": journal.now_ms() // 1000,
+        }
+        statement = await asyncio.to_thread(
+            make_statement,
+            CHECKPOINT_TYPE,
+            claims,
+            point=vault.identity_point,
+            sign_digest=vault.sign_digest,
+        )
+        await self._journal(client, "checkpoint", statement=statement)
+        return statement
 
     async def _rotate_key(self, request: RunCeremony, client: str) -> list[str]:
         rotations = self.rotations

@@ -9,7 +9,7 @@ from appliance.errors import BadRequestError, BrokenInvariantError, RefusedError
 from appliance.intent import Commitment, commit
 from appliance.journal import Journal
 from appliance.journal_records import IssuedRecord, require_same_issue
-from appliance.receipt import make_receipt
+from appliance.receipt import RECEIPT_TYPE, make_statement
 from appliance.steps import Steps
 from appliance.threads import OwnerThread
 from appliance.vault import Generation, Vault
@@ -111,7 +111,8 @@ class Issuing:
             "issued_at": self.journal.now_ms() // 1000,
         }
         receipt = await self.hsm_thread(
-            make_receipt,
+            make_statement,
+            RECEIPT_TYPE,
             claims,
             point=self.vault.identity_point,
             sign_digest=self.vault.sign_digest,

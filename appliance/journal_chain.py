@@ -6,13 +6,14 @@
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import msgspec
 
 from appliance.journal_schema import broken
+from appliance.receipt import CHECKPOINT_TYPE, read_statement
 from appliance.wire import JournalRow
 
 GENESIS_HASH: Final = "0" * 64
@@ -117,3 +118,32 @@ def _hash_or_broken(row: JournalRow) -> str:
         return row_hash(row)
     except TypeError:  # a column holds what no row can, such as bytes
         broken(f"row {row.sequence} was altered")
+
+
+def require_rows(rows: Sequence[JournalRow]) -> Head:
+    """Check the chain of a whole journal, which holds at least one row."""
+    head = verify_chain(rows)
+    if head is None:
+        broken("it holds no row")
+    return head
+
+
+def require_checkpoint(
+    rows: Sequence[JournalRow], statement: str, *, identity_pem: bytes
+) -> None:
+    """Check that a verified journal still holds what a checkpoint says.
+
+    Args:
+        rows: Verified, from the first one.
+        statement: A checkpoint that was kept elsewhere.
+        identity_pem: The pinned identity key; ``RefusedError`` if it did not sign.
+    """
+    claims = read_statement(statement, kind=CHECKPOINT_TYPE, identity_pem=identity_pem)
+    sequence, digest = claims.get("sequence"), claims.get("hash")
+    if not isinstance(sequence, int) or not 1 <= sequence <= len(rows):
+        broken(f"a checkpoint names row {sequence}, the journal ends at {len(rows)}")
+    if rows[sequence - 1].hash != digest:
+        broken(f"row {sequence} is not the row that was signed")
+    journal_id = json.loads(rows[0].payload).get("journal_id")
+    if claims.get("journal_id") != journal_id:
+        broken(f"the checkpoint is of journal {claims.get('journal_id')}")

@@ -1,23 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Deposit-address receipts: a compact JWS that a front end checks by itself.
+"""What the identity key signs: address receipts and journal checkpoints, as JWS.
 
-The identity key in the HSM signs, so a taken-over hub can not show a user an
-address of its own. The key is pinned from the print-out of ``init``.
+A receipt lets a front end check an address by itself: a taken-over hub can not show
+a user an address of its own. A checkpoint says where the journal ended, so that a
+truncated export is found out. The key is pinned from the print-out of ``init``.
 
 Source: RFC 7515 (JWS compact serialisation), RFC 7518 section 3.4 (ES256: r, s),
 RFC 7638 (key id: JWK thumbprint).
 """
 
 import base64
+import binascii
 import hashlib
 import json
 from collections.abc import Callable
 from typing import Any, Final
 
-from cryptography.hazmat.primitives import serialization
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+
+from appliance.errors import RefusedError
 
 RECEIPT_TYPE: Final = "saltkeep-address+jws"
+CHECKPOINT_TYPE: Final = "saltkeep-checkpoint+jws"
 _COORDINATE_BYTES: Final = 32
 
 
@@ -36,24 +43,72 @@ def key_id(point: bytes) -> str:
     return _encode(hashlib.sha256(_canonical(jwk)).digest())
 
 
-def make_receipt(
-    claims: dict[str, Any], *, point: bytes, sign_digest: Callable[[bytes], bytes]
+def make_statement(
+    kind: str,
+    claims: dict[str, Any],
+    *,
+    point: bytes,
+    sign_digest: Callable[[bytes], bytes],
 ) -> str:
-    """Return the receipt for these claims.
+    """Return a signed statement.
 
     Args:
-        claims: network, address, generation, security_level, commitment,
-            user_commitment, issued_at.
+        kind: ``RECEIPT_TYPE`` (claims network, address, generation,
+            security_level, commitment, user_commitment, issued_at) or
+            ``CHECKPOINT_TYPE`` (journal_id, epoch, sequence, hash, issued_at).
+        claims: What it says.
         point: The identity key, for the key id.
         sign_digest: ECDSA P-256 in the HSM: 32-byte digest to r, s (64 bytes).
 
     Returns:
         header.payload.signature, each base64url without padding.
     """
-    header = {"alg": "ES256", "kid": key_id(point), "typ": RECEIPT_TYPE}
+    header = {"alg": "ES256", "kid": key_id(point), "typ": kind}
     signed = f"{_encode(_canonical(header))}.{_encode(_canonical(claims))}"
     digest = hashlib.sha256(signed.encode("ascii")).digest()
     return f"{signed}.{_encode(sign_digest(digest))}"
+
+
+def read_statement(text: str, *, kind: str, identity_pem: bytes) -> dict[str, Any]:
+    """Check a statement's signature and type, and return what it says.
+
+    Args:
+        text: The compact JWS.
+        kind: The type it must have.
+        identity_pem: The pinned identity key.
+
+    Returns:
+        Its claims.
+
+    Raises:
+        RefusedError: ``statement`` if it is malformed, of another type, or not of
+            this key.
+    """
+    try:
+        signed, _, signature = text.strip().rpartition(".")
+        header, payload = (json.loads(_decode(part)) for part in signed.split("."))
+        raw = _decode(signature)
+        key = serialization.load_pem_public_key(identity_pem)
+    except (ValueError, binascii.Error) as error:
+        raise RefusedError("statement", f"no signed statement: {error}") from error
+    if header.get("alg") != "ES256" or header.get("typ") != kind:
+        raise RefusedError("statement", f"not an ES256 statement of type {kind}")
+    if not isinstance(key, ec.EllipticCurvePublicKey):
+        raise RefusedError("statement", "the identity key is no P-256 public key")
+    r, s = raw[:_COORDINATE_BYTES], raw[_COORDINATE_BYTES:]
+    der = encode_dss_signature(int.from_bytes(r), int.from_bytes(s))
+    try:
+        key.verify(der, signed.encode("ascii"), ec.ECDSA(hashes.SHA256()))
+    except InvalidSignature:
+        raise RefusedError("statement", "not signed by this identity key") from None
+    claims: dict[str, Any] = payload
+    return claims
+
+
+def _decode(text: str) -> bytes:
+    return base64.b64decode(
+        text + "=" * (-len(text) % 4), altchars=b"-_", validate=True
+    )
 
 
 def _encode(data: bytes) -> str:

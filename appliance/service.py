@@ -37,6 +37,7 @@ from appliance.wire import (
     AcceptHead,
     ApproveUnseal,
     CeremonyReport,
+    Checkpoint,
     Deferred,
     Done,
     Fault,
@@ -46,6 +47,7 @@ from appliance.wire import (
     IssueAddress,
     Issued,
     JournalRows,
+    MakeCheckpoint,
     Refused,
     Reply,
     Request,
@@ -70,6 +72,7 @@ ROLES: Final[dict[type, frozenset[str]]] = {
     ApproveUnseal: frozenset({"operator"}),
     AcceptHead: frozenset({"operator"}),
     RunCeremony: frozenset({"operator"}),
+    MakeCheckpoint: frozenset({"operator", "auditor"}),
 }
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 _MAX_JOURNAL_ROWS = 1000
@@ -221,6 +224,7 @@ class Appliance:
             ApproveUnseal: self._approve_unseal,
             AcceptHead: self._accept_head,
             RunCeremony: self._run_ceremony,
+            MakeCheckpoint: self._make_checkpoint,
         }
         return await handlers[type(request)](request, client, steps)
 
@@ -332,6 +336,12 @@ class Appliance:
         return CeremonyReport(
             request_id=request.request_id, done=not request.dry_run, steps=steps
         )
+
+    async def _make_checkpoint(
+        self, request: MakeCheckpoint, client: Client, _: Steps
+    ) -> Reply:
+        statement = await self._custody.checkpoint(client=client.name)
+        return Checkpoint(request_id=request.request_id, statement=statement)
 
     async def _journal_ceremony(
         self, client: Client, payload: dict[str, object]

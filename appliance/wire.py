@@ -182,6 +182,10 @@ class TailJournal(_Request, frozen=True, kw_only=True, tag="tail-journal"):
     limit: int = 100
 
 
+class MakeCheckpoint(_Request, frozen=True, kw_only=True, tag="make-checkpoint"):
+    """Have the journal's head signed (roles auditor and operator)."""
+
+
 class SealNow(_Request, frozen=True, kw_only=True, tag="seal"):
     """Stop all signing at once and latch it (role operator)."""
 
@@ -228,6 +232,7 @@ Request: TypeAlias = (
     | ApproveUnseal
     | AcceptHead
     | RunCeremony
+    | MakeCheckpoint
 )
 
 
@@ -399,6 +404,17 @@ class Done(_Reply, frozen=True, kw_only=True, tag="done"):
     message: str
 
 
+class Checkpoint(_Reply, frozen=True, kw_only=True, tag="checkpoint"):
+    """A statement by the identity key of where the journal ends.
+
+    Attributes:
+        statement: Compact JWS (ES256) over journal_id, epoch, sequence, hash and
+            issued_at. Keep it where the appliance can not reach.
+    """
+
+    statement: str
+
+
 class CeremonyReport(_Reply, frozen=True, kw_only=True, tag="ceremony-report"):
     """What a ceremony did, or would do.
 
@@ -422,6 +438,7 @@ Reply: TypeAlias = (
     | JournalRows
     | Done
     | CeremonyReport
+    | Checkpoint
 )
 
 _request_decoder: msgspec.json.Decoder[Request] = msgspec.json.Decoder(Request)

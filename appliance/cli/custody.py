@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ceremonies on a running appliance."""
+
+import click
+import msgspec
+
+from appliance.cli.options import Options, run
+from appliance.client import new_request_id
+from appliance.wire import CeremonyReport, RunCeremony
+
+
+@click.command()
+@click.argument(
+    "name",
+    type=click.Choice(
+        ["rotate-kek", "rotate-mac", "rotate-salt", "retire", "destroy-key", "abandon"]
+    ),
+)
+@click.argument("subject", default="")
+@click.option("--level", default=0, help="rotate-salt: security level, 2 or 3.")
+@click.option("--dry-run", is_flag=True, help="Say what would be done.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.pass_obj
+def ceremony(
+    options: Options, *, name: str, subject: str, level: int, dry_run: bool, yes: bool
+) -> None:
+    r"""Change what the vault rests on, while the appliance signs (role operator).
+
+    \b
+      rotate-kek          another key-encryption key; every secret sealed again
+      rotate-mac          another key that authenticates the vault file
+      rotate-salt         a new salt generation issues from now on
+      retire NUMBER       a generation issues no more; its salt stays
+      destroy-key LABEL   end an HSM key that nothing needs any more
+      abandon             take back a rotation that was cut short
+
+    A rotation that was cut short goes on when it is asked for again.
+    """
+    request = RunCeremony(
+        request_id=new_request_id(),
+        ceremony=name,
+        subject=subject,
+        security_level=level,
+        dry_run=True,
+    )
+    report = run(_ceremony(options, request))
+    if not dry_run:
+        if not (yes or options.as_json):
+            click.echo("\n".join(report.steps))
+            click.confirm("Do this?", abort=True)
+        again = msgspec.structs.replace(
+            request, request_id=new_request_id(), dry_run=False
+        )
+        report = run(_ceremony(options, again))
+    if options.as_json:
+        click.echo(msgspec.json.encode(report))
+    else:
+        click.echo("\n".join(report.steps))
+        click.echo("done" if report.done else "nothing was done: a dry run")
+
+
+async def _ceremony(options: Options, request: RunCeremony) -> CeremonyReport:
+    async with options.connect("operator-1") as client:
+        return await client.expect(request, CeremonyReport)

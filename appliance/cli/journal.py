@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What auditors ask: the journal's rows, their chain, checkpoints, receipts."""
+
+import datetime as dt
+import json
+from pathlib import Path
+from typing import Final
+
+import click
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from appliance.cli.options import EXIT_BROKEN, Options, fail, run
+from appliance.client import new_request_id
+from appliance.errors import BrokenInvariantError, RefusedError
+from appliance.journal_chain import require_checkpoint, require_rows
+from appliance.receipt import RECEIPT_TYPE, read_statement
+from appliance.wire import Checkpoint, JournalRow, MakeCheckpoint
+
+_TIME_FORMAT: Final = "%Y-%m-%d %H:%M:%S"
+
+
+@click.group()
+def journal() -> None:
+    """Read and verify the journal (role auditor)."""
+
+
+@journal.command("tail")
+@click.option("-n", "count", default=20, show_default=True, help="How many rows.")
+@click.pass_obj
+def journal_tail(options: Options, *, count: int) -> None:
+    """Show the last rows."""
+    rows = run(_journal_rows(options))[-count:]
+    if options.as_json:
+        for row in rows:
+            click.echo(msgspec.json.encode(row))
+        return
+    table = Table("row", "time (UTC)", "client", "kind", "what", "hash")
+    for row in rows:
+        when = dt.datetime.fromtimestamp(row.time_ms / 1000, dt.UTC)
+        table.add_row(
+            str(row.sequence),
+            when.strftime(_TIME_FORMAT),
+            row.client,
+            row.kind,
+            _summary(row),
+            row.hash[:12],
+        )
+    Console().print(table)
+
+
+@journal.command("export")
+@click.argument("path", type=click.Path(path_type=Path, dir_okay=False))
+@click.pass_obj
+def journal_export(options: Options, *, path: Path) -> None:
+    """Write every row to PATH, one JSON object a line."""
+    rows = run(_journal_rows(options))
+    path.write_bytes(b"".join(msgspec.json.encode(row) + b"\n" for row in rows))
+    click.echo(f"{len(rows)} rows written to {path}")
+
+
+@journal.command("verify")
+@click.option(
+    "--export",
+    "path",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Verify an export, without an appliance.",
+)
+@click.option(
+    "--checkpoint",
+    "checkpoints",
+    multiple=True,
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="A checkpoint kept elsewhere; finds a truncated end. Repeatable.",
+)
+@click.option(
+    "--identity",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="PEM of the identity key printed by `init`; with --checkpoint.",
+)
+@click.pass_obj
+def journal_verify(
+    options: Options,
+    *,
+    path: Path | None,
+    checkpoints: tuple[Path, ...],
+    identity: Path | None,
+) -> None:
+    """Check that no row was altered, dropped or reordered; exit 3 if one was."""
+    if checkpoints and identity is None:
+        raise click.UsageError("--checkpoint needs --identity")
+    rows = run(_journal_rows(options)) if path is None else _exported(path)
+    try:
+        head = require_rows(rows)
+        if identity is not None:
+            pem = identity.read_bytes()
+            for file in checkpoints:
+                require_checkpoint(rows, file.read_text(), identity_pem=pem)
+    except (BrokenInvariantError, RefusedError) as error:
+        fail(error, code=EXIT_BROKEN)
+    if options.as_json:
+        click.echo(json.dumps({"rows": len(rows), "head": head.hash}))
+    else:
+        click.echo(f"{len(rows)} rows verified; head {head.hash}")
+
+
+@journal.command("checkpoint")
+@click.argument("path", type=click.Path(path_type=Path, dir_okay=False))
+@click.pass_obj
+def journal_checkpoint(options: Options, *, path: Path) -> None:
+    """Have the HSM sign where the journal ends, and write that to PATH.
+
+    Keep it where neither the appliance nor the hub can reach it.
+    """
+
+    async def ask() -> Checkpoint:
+        async with options.connect("auditor") as client:
+            request = MakeCheckpoint(request_id=new_request_id())
+            return await client.expect(request, Checkpoint)
+
+    path.write_text(run(ask()).statement + "\n")
+    click.echo(f"checkpoint written to {path}")
+
+
+@click.command("verify-receipt")
+@click.argument("receipt")
+@click.option(
+    "--identity",
+    required=True,
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="PEM of the identity key printed by `init`.",
+)
+@click.option("--address", default="", help="81 trytes it must be for.")
+@click.pass_obj
+def verify_receipt(
+    options: Options, *, receipt: str, identity: Path, address: str
+) -> None:
+    """Check a deposit address RECEIPT and show what it says; needs no appliance."""
+    try:
+        claims = read_statement(
+            receipt, kind=RECEIPT_TYPE, identity_pem=identity.read_bytes()
+        )
+    except RefusedError as error:
+        fail(error, code=EXIT_BROKEN)
+    if address and claims.get("address") != address:
+        other = RefusedError("statement", f"it is for {claims.get('address')}")
+        fail(other, code=EXIT_BROKEN)
+    if options.as_json:
+        click.echo(json.dumps(claims))
+        return
+    for name, value in claims.items():
+        click.echo(f"{name:16} {value}")
+
+
+def _exported(path: Path) -> list[JournalRow]:
+    try:
+        return [
+            msgspec.json.decode(line, type=JournalRow)
+            for line in path.read_bytes().splitlines()
+        ]
+    except msgspec.DecodeError as error:
+        broken = BrokenInvariantError(f"{path} is no export of a journal: {error}")
+        fail(broken, code=EXIT_BROKEN)
+
+
+async def _journal_rows(options: Options) -> list[JournalRow]:
+    async with options.connect("auditor") as client:
+        return await client.journal()
+
+
+def _summary(row: JournalRow) -> str:
+    payload = json.loads(row.payload)
+    match row.kind:
+        case "issued":
+            return f"{payload['address'][:12]}… generation {payload['generation']}"
+        case "signed":
+            count = len(payload["inputs"])
+            return (
+                f"{payload['bundle_hash'][:12]}… {count} keys,"
+                f" {payload['outside_i']} i leave"
+            )
+        case "refused":
+            return f"{payload['code']}: {payload['message'][:60]}"
+        case _:
+            return str(payload.get("step", ""))
