@@ -38,6 +38,7 @@ from appliance.wire import (
     GetStatus,
     IssueAddress,
     Issued,
+    MakeCheckpoint,
     RunCeremony,
     SealNow,
     SignTransfer,
@@ -262,6 +263,7 @@ SAMPLES = {
     ApproveUnseal: ApproveUnseal(request_id="r", latch_id="x"),
     AcceptHead: AcceptHead(request_id="r", sequence=1, hash="x"),
     RunCeremony: RunCeremony(request_id="r", ceremony="rotate-kek", dry_run=True),
+    MakeCheckpoint: MakeCheckpoint(request_id="r"),
 }
 
 
