@@ -87,13 +87,15 @@ class Hub:
 
 @contextlib.asynccontextmanager
 async def open_hub(
-    config: Config, *, clock: Clock = system_clock_ms
+    config: Config, *, clock: Clock = system_clock_ms, desk: BundleDesk | None = None
 ) -> AsyncIterator[Hub]:
     """Build a hub and open its connections; runs no loop.
 
     Args:
         config: What it is.
         clock: The time.
+        desk: One that several hubs of one program share and the caller closes; by
+            default the hub has its own.
 
     Yields:
         The hub; everything is closed when the block ends.
@@ -113,8 +115,9 @@ async def open_hub(
                 clock_ms=clock,
             )
         )
-        desk = BundleDesk()
-        stack.callback(desk.close)
+        if desk is None:
+            desk = BundleDesk()
+            stack.callback(desk.close)
         yield Hub(
             config,
             store,

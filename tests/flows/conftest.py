@@ -9,12 +9,19 @@ import pytest
 
 from hub.devnet.config import Dialect
 from tests.flows.world import (
+    DESK,
     Appliance,
     World,
     copy_appliance,
     make_appliance,
     running_world,
 )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _bundle_process() -> Generator[None]:
+    yield
+    DESK.close()
 
 
 @pytest.fixture(scope="session")

@@ -38,6 +38,7 @@ from hub.model import (
     WithdrawalUuid,
 )
 from hub.service import Hub, open_hub
+from hub.tangle import BundleDesk
 from hub.withdrawals import WithdrawalWish, request_withdrawal
 from trinary.winternitz import address as derive
 
@@ -45,6 +46,8 @@ NETWORK = "devnet"
 MIN_WEIGHT_MAGNITUDE = 1
 CHEAP = Argon2Parameters(memory_kib=256, time_cost=1)
 _READY_S = 30.0
+DESK = BundleDesk()
+"""Shared: starting its process costs more than most stories."""
 
 
 class Clock:
@@ -164,6 +167,7 @@ def hub_table(
     appliance: Appliance,
     nodes: Sequence[tuple[str, str]],
     folder: Path,
+    /,
     **sections: dict[str, object],
 ) -> dict[str, Any]:
     """Return a hub's configuration as ``tomllib`` would read it."""
@@ -294,6 +298,7 @@ def outside_address() -> str:
 async def running_world(
     appliance: Appliance,
     folder: Path,
+    /,
     *,
     dialect: Dialect = Dialect.IRI,
     **sections: dict[str, object],
@@ -306,7 +311,7 @@ async def running_world(
         nodes = [(devnet.url, dialect.value)]
         table = hub_table(appliance, nodes, folder, **sections)
         hub = await stack.enter_async_context(
-            open_hub(parse(table, folder=folder), clock=clock)
+            open_hub(parse(table, folder=folder), clock=clock, desk=DESK)
         )
         await hub.signer.status()
         world = World(hub, devnet, appliance, clock)
