@@ -247,12 +247,12 @@ class Derivation:
         # The threads read the salt and write the seeds whatever becomes of us:
         # nothing is wiped before the last of them is done.
         runs = asyncio.gather(*jobs, return_exceptions=True)
-        runs.add_done_callback(lambda _: salt.close())
         try:
             outcomes = await asyncio.shield(runs)
         except asyncio.CancelledError:
-            runs.add_done_callback(lambda _: seeds.close())
+            runs.add_done_callback(lambda _: (salt.close(), seeds.close()))
             raise
+        salt.close()
         failed += [error for error in outcomes if isinstance(error, BaseException)]
         if failed:
             seeds.close()
