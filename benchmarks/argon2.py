@@ -23,6 +23,9 @@ def measure(*, rounds: int) -> Iterator[Figure]:
 
     Yields:
         One figure.
+
+    Raises:
+        ValueError: If the two give different seeds.
     """
     parameters = Argon2Parameters()
     uuid = base64.b64encode(os.urandom(48)).decode()

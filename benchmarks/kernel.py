@@ -32,6 +32,9 @@ def measure(*, rounds: int) -> Iterator[Figure]:
 
     Yields:
         One figure per comparison.
+
+    Raises:
+        ValueError: If the two derive different addresses.
     """
     seed = os.urandom(48)
     text = trytes_from_bytes(seed)
