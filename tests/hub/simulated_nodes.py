@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Nodes that say what a test wants, over real HTTP; one handler each."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from hub.nodes import Nodes
+from tests.hub.bookkeeping import ManualClock
+
+
+class SimulatedNode:
+    """Answers each command from a table; ``status`` and ``raw`` override all."""
+
+    def __init__(self, **answers: object) -> None:
+        self.answers = answers
+        self.status = 200
+        self.delay_s = 0.0
+        self.raw: bytes | None = None
+        self.asked: list[dict[str, Any]] = []
+
+    async def serve(self, request: web.Request) -> web.Response:
+        command: dict[str, Any] = await request.json()
+        self.asked.append(command)
+        await asyncio.sleep(self.delay_s)
+        if self.raw is not None:
+            return web.Response(status=self.status, body=self.raw)
+        answer = self.answers.get(command["command"], {"error": "unknown"})
+        if callable(answer):
+            answer = answer(command)
+        return web.json_response(answer, status=self.status)
+
+
+@asynccontextmanager
+async def quorum_of(
+    *nodes: SimulatedNode,
+    quorum: int,
+    timeout_s: float = 1.0,
+    dialect: str = "hornet",
+) -> AsyncGenerator[Nodes]:
+    async with AsyncExitStack() as stack:
+        urls = []
+        for node in nodes:
+            app = web.Application()
+            app.router.add_post("/", node.serve)
+            server = await stack.enter_async_context(TestServer(app))
+            urls.append(str(server.make_url("/")))
+        yield await stack.enter_async_context(
+            Nodes(
+                [(url, dialect) for url in urls],  # type: ignore[misc]
+                quorum=quorum,
+                timeout_s=timeout_s,
+                clock_ms=ManualClock(),
+            )
+        )
