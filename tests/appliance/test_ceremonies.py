@@ -228,7 +228,7 @@ async def kill_during(
     async with process.client("operator-1") as operator:
         request = asyncio.create_task(operator.ask(ask(ceremony)))
         deadline_s = time.monotonic() + 20
-        while not marker.exists():  # noqa: ASYNC240 - a poll
+        while not marker.exists():
             assert time.monotonic() < deadline_s, f"{failpoint} was never reached"
             await asyncio.sleep(0.02)
         process.kill()
