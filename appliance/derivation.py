@@ -250,7 +250,8 @@ class Derivation:
         try:
             outcomes = await asyncio.shield(runs)
         except asyncio.CancelledError:
-            runs.add_done_callback(lambda _: (salt.close(), seeds.close()))
+            runs.add_done_callback(lambda _: salt.close())
+            runs.add_done_callback(lambda _: seeds.close())
             raise
         salt.close()
         failed += [error for error in outcomes if isinstance(error, BaseException)]

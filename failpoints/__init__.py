@@ -12,6 +12,7 @@ process: it fails closed.
 
 import os
 import signal
+import time
 from pathlib import Path
 
 _NAME, _, _NTH = os.environ.get("SALTKEEP_FAILPOINT", "").partition(":")
@@ -31,3 +32,5 @@ def failpoint(name: str) -> None:
     if _visits_left == 0:
         Path(os.environ["SALTKEEP_FAILPOINT_FILE"]).write_text(str(os.getpid()))
         os.kill(os.getpid(), signal.SIGSTOP)
+        while True:  # the stop reaches this thread a little after kill() returns
+            time.sleep(1)

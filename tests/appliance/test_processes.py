@@ -272,7 +272,7 @@ async def test_killed_while_signing(process: ApplianceProcess, failpoint: str) -
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("failpoint", SIGNING[3:])
+@pytest.mark.parametrize("failpoint", SIGNING[4:8])
 async def test_killed_while_signing_and_asked_for_another_bundle(
     process: ApplianceProcess, failpoint: str
 ) -> None:
