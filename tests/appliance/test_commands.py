@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``saltkeep-appliance``: what people type, and the exit codes they script on."""
+
+import json
+from pathlib import Path
+from subprocess import CompletedProcess
+
+from appliance.config import load_config
+from appliance.config_reference import reference
+from appliance.pytest_plugin import ApplianceProcess
+from tests.appliance.box import command
+
+
+def run(appliance: ApplianceProcess, *arguments: str) -> CompletedProcess[str]:
+    port = appliance.url.rsplit(":", 1)[1]
+    return command(appliance.folder, "--port", port, *arguments)
+
+
+def test_the_life_of_an_appliance_by_its_commands(
+    saltkeep_appliance: ApplianceProcess, tmp_path: Path
+) -> None:
+    box = saltkeep_appliance
+    status = run(box, "--json", "status")
+    assert status.returncode == 0
+    assert json.loads(status.stdout)["state"] == "ready"
+    sealed = run(box, "--as", "operator-1", "seal", "--reason", "drill")
+    assert "drill" in sealed.stdout
+    status = run(box, "status")
+    assert status.returncode == 1
+    assert "sealed" in status.stdout
+    latch_id = json.loads(run(box, "--json", "status").stdout)["latch_id"]
+    assert "1 more" in run(box, "--as", "operator-1", "unseal", latch_id).stdout
+    assert "unsealed" in run(box, "--as", "operator-2", "unseal", latch_id).stdout
+    tail = run(box, "--json", "journal", "tail", "-n", "1")
+    assert json.loads(tail.stdout)["kind"] == "ceremony"
+    assert "2 rows verified" in run(box, "journal", "verify").stdout
+    refused = run(box, "--as", "auditor", "seal", "--reason", "no")
+    assert refused.returncode == 1
+    assert "forbidden" in refused.stderr
+    export = tmp_path / "export"
+    assert run(box, "journal", "export", str(export)).returncode == 0
+    verify = ("journal", "verify", "--export", str(export))
+    assert run(box, *verify).returncode == 0
+    export.write_text(export.read_text().replace("drill", "dr1ll").replace("1", "2", 1))
+    broken = run(box, *verify)
+    assert broken.returncode == 3
+    assert "journal-broken" in broken.stderr
+    export.write_text("")
+    assert run(box, *verify).returncode == 3
+
+
+def test_wrong_usage_and_wrong_files_are_told_apart(folder: Path) -> None:
+    assert command(folder, "no-such-command").returncode == 2
+    text = (folder / "appliance.toml").read_text()
+    (folder / "appliance.toml").write_text("unknown = 1\n" + text)
+    done = command(folder, "serve")
+    assert done.returncode == 1
+    assert "unknown" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_nobody_there_is_said_plainly(folder: Path) -> None:
+    done = command(folder, "--port", "1", "status")
+    assert done.returncode == 1
+    assert done.stderr.startswith("unreachable: no reply from https://127.0.0.1:1")
+
+
+def test_every_field_of_the_configuration_is_described(folder: Path) -> None:
+    text = reference()
+    assert "| `token_label` |" in text
+    assert not [line for line in text.splitlines() if line.endswith("|  |")]
+    assert load_config(folder / "appliance.toml").hsm.profile == "softhsm2"
