@@ -31,7 +31,9 @@ PAYOUT_I = 400_000
 _PATIENCE_S = 120.0
 _POLL_S = 0.5
 
-console = Console(highlight=False)
+_PIPED_WIDTH = 120
+
+console = Console(highlight=False, width=None if sys.stdout.isatty() else _PIPED_WIDTH)
 
 
 class Story:
@@ -197,9 +199,10 @@ class Story:
             "The appliance's journal",
             "each one-time key written down as spent, synced to disk, before it signed",
         )
-        console.print(self._processes.appliance_command("journal", "tail"), end="")
+        rows = self._processes.appliance_command("journal", "tail", width=console.width)
+        console.print(rows, end="", soft_wrap=True)
         verdict = self._processes.appliance_command("journal", "verify").strip()
-        console.print(f"    [green]✓[/] {verdict}")
+        console.print(f"    [green]✓[/] {verdict}", soft_wrap=True)
 
     # --- questions ----------------------------------------------------------------
 
@@ -250,17 +253,19 @@ def _show_way_on(processes: Processes) -> None:
     console.print(f"    devnet     {processes.node_url}   {NETWORK}")
     appliance_url = f"https://127.0.0.1:{processes.ports.appliance}"
     console.print(f"    appliance  {appliance_url}   mutual TLS only")
+    console.print(f"    files      {processes.folder}", soft_wrap=True)
     console.print("\nTry:")
     tls = processes.folder / "appliance" / "tls"
-    post = "curl -s -X POST"
-    for command in (
-        f"""{post} {processes.hub_url} -d '{{"command": "GetBalance", "userId": "bob"}}'""",
-        f"""{post} {processes.hub_url} -d '{{"command": "BalanceSubscription"}}'""",
-        f"{post} --cacert {tls}/ca.pem --cert {tls}/auditor.pem --key"
-        f" {tls}/auditor.key {appliance_url}/v1/request -d"
-        """ '{"kind": "status", "request_id": "1"}'""",
+    status = (
+        f"--cacert {tls}/ca.pem --cert {tls}/auditor.pem --key {tls}/auditor.key"
+        f""" {appliance_url}/v1/request -d '{{"kind": "status", "request_id": "1"}}'"""
+    )
+    for rest in (
+        f"""{processes.hub_url} -d '{{"command": "GetBalance", "userId": "bob"}}'""",
+        f"""{processes.hub_url} -d '{{"command": "BalanceSubscription"}}'""",
+        status,
     ):
-        console.print(f"    {command}", soft_wrap=True)
+        console.print(f"    curl -s -X POST {rest}", soft_wrap=True, markup=False)
 
 
 def main() -> int:
@@ -275,22 +280,27 @@ def main() -> int:
         "--folder", type=Path, default=Path("demo-state"), help="where files go"
     )
     options = parser.parse_args()
-    processes = Processes(options.folder.resolve())
+    try:
+        processes = Processes(options.folder.resolve())
+    except DemoError as error:
+        console.print(f"[red]✗ {error}[/]")
+        return 1
+    keep = False
     try:
         Story(processes).play()
-    except (DemoError, HubError) as error:
-        console.print(f"\n[red]✗ {error}[/]")
-        processes.stop()
+        keep = not options.once
+    except (DemoError, HubError, OSError) as error:
+        console.print(f"\n[red]✗ {error}[/]\n  logs and files: {processes.folder}")
         return 1
     except KeyboardInterrupt:
-        processes.stop()
         return 130
-    if options.once:
-        processes.stop()
+    finally:
+        if not keep:
+            processes.stop()
+    if keep:
+        _show_way_on(processes)
+    else:
         console.print("\n[green]✓ every balance is right; all three stopped[/]")
-        return 0
-    processes.remember()
-    _show_way_on(processes)
     return 0
 
 

@@ -10,12 +10,14 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 _READY_TIMEOUT_S = 60.0
 _STOP_TIMEOUT_S = 15.0
 _POLL_S = 0.1
+_MARK = ".saltkeep-demo"
 NETWORK = "devnet"
 MIN_WEIGHT_MAGNITUDE = 9
 
@@ -48,8 +50,7 @@ class Processes:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         stop_earlier(folder)
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(mode=0o700)
+        _empty(folder)
         self.ports = Ports.choose()
         self._running: dict[str, subprocess.Popen[str]] = {}
 
@@ -74,7 +75,14 @@ class Processes:
         return f"http://127.0.0.1:{self.ports.hub}"
 
     def make_appliance(self) -> dict[str, str]:
-        """Run the appliance's ceremony; return what it prints."""
+        """Run the appliance's ceremony.
+
+        Returns:
+            What it prints.
+
+        Raises:
+            DemoError: If it fails.
+        """
         done = subprocess.run(
             [
                 *_python("appliance"),
@@ -87,10 +95,12 @@ class Processes:
                 "--listen-port",
                 str(self.ports.appliance),
             ],
-            check=True,
+            check=False,
             capture_output=True,
             text=True,
         )
+        if done.returncode:
+            raise DemoError(f"init failed: {done.stdout}{done.stderr}")
         made: dict[str, str] = json.loads(done.stdout)
         return made
 
@@ -117,10 +127,21 @@ class Processes:
         self._start("hub", [*_python("hub"), "--config", config, "serve"])
         self._wait("hub", lambda: _answers(self.ports.hub))
 
-    def appliance_command(self, *arguments: str) -> str:
-        """Run one command of the appliance's command line; return its output."""
+    def appliance_command(self, *arguments: str, width: int = 110) -> str:
+        """Run one command of the appliance's command line.
+
+        Args:
+            *arguments: The command and its arguments.
+            width: Columns its tables may fill.
+
+        Returns:
+            Its output.
+
+        Raises:
+            DemoError: If it fails.
+        """
         command = [*_python("appliance"), "--config", str(self.appliance_config)]
-        environment = os.environ | {"COLUMNS": "110"}
+        environment = os.environ | {"COLUMNS": str(width)}
         done = subprocess.run(
             [*command, *arguments],
             check=False,
@@ -132,7 +153,7 @@ class Processes:
             raise DemoError(f"{' '.join(arguments)}: {done.stdout}{done.stderr}")
         return done.stdout
 
-    def remember(self) -> None:
+    def _remember(self) -> None:
         """Leave the process ids for the next demonstration to stop."""
         pids = [process.pid for process in self._running.values()]
         (self.folder / "pids.json").write_text(json.dumps(pids))
@@ -148,6 +169,7 @@ class Processes:
                 except subprocess.TimeoutExpired:
                     process.kill()
                     process.wait()
+        self._remember()
 
     def _start(self, name: str, command: list[str]) -> None:
         with (self.folder / f"{name}.log").open("w") as log:
@@ -159,8 +181,9 @@ class Processes:
                 text=True,
                 start_new_session=True,
             )
+        self._remember()
 
-    def _wait(self, name: str, ready) -> None:  # type: ignore[no-untyped-def] # noqa: ANN001
+    def _wait(self, name: str, ready: Callable[[], bool]) -> None:
         log = self.folder / f"{name}.log"
         deadline_s = time.monotonic() + _READY_TIMEOUT_S
         while time.monotonic() < deadline_s:
@@ -222,6 +245,21 @@ interval_s = 1.0
 interval_s = 1.0
 min_weight_magnitude = {MIN_WEIGHT_MAGNITUDE}
 """
+
+
+def _empty(folder: Path) -> None:
+    """Make the folder anew, if it is an earlier demonstration's or none.
+
+    Raises:
+        DemoError: If something else lies there.
+    """
+    mark = folder / _MARK
+    if folder.exists() and any(folder.iterdir()):
+        if not mark.exists() and not (folder / "hub.toml").exists():
+            raise DemoError(f"{folder} holds something that is not of a demonstration")
+        shutil.rmtree(folder)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    mark.write_text("made by `make demo`, emptied by the next one\n")
 
 
 def stop_earlier(folder: Path) -> None:

@@ -19,7 +19,7 @@ from rich.table import Table
 from hub.clock import system_clock_ms
 from hub.config import Config, load
 from hub.config_reference import reference
-from hub.errors import HubError
+from hub.errors import DatabaseUnavailableError, HubError
 from hub.service import open_hub, run_hub
 from hub.store import Store
 from hub.store.books import BooksReport
@@ -121,6 +121,9 @@ async def _audit(config: Config) -> BooksReport:
     try:
         async with store.reading() as tx:
             return await tx.books.verify()
+    except Exception as error:  # SQLAlchemy's types stay in the store
+        what = str(error).splitlines()[0]
+        raise DatabaseUnavailableError(f"{what}; is it migrated?") from error
     finally:
         await store.close()
 

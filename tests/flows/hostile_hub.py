@@ -16,7 +16,6 @@ from typing import Final, Self
 import aiohttp
 import msgspec
 
-from appliance.client import ApplianceClient
 from appliance.wire import (
     PATH,
     Fault,
@@ -98,7 +97,7 @@ class HostileHub:
 
     def __init__(self, appliance: Appliance) -> None:
         self.appliance = appliance
-        self.client: ApplianceClient = appliance.client("hub")
+        self.client = appliance.client("hub")
 
     async def __aenter__(self) -> Self:
         await self.client.__aenter__()

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,12 @@ import aiohttp
 
 _PATIENCE_S = 30.0
 _POLL_S = 0.02
+
+
+async def wait_until(done: Callable[[], bool]) -> None:
+    """Look again and again; other processes send no events."""
+    while not done():
+        await asyncio.sleep(_POLL_S)
 
 
 class LegacyError(Exception):

@@ -1,17 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The appliance away, sealed, slow, deferring or refusing: the hub waits or releases."""
+"""The appliance away, sealed, slow, deferring, refusing: the hub waits or releases."""
 
 import asyncio
 import signal
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from appliance.wire import ApproveUnseal, Done, GetStatus, SealNow, Signed, StatusReport
 from hub.errors import ApplianceUnavailableError, FaultError
-from hub.model import AddressState, SweepState, WithdrawalState
+from hub.model import Address, AddressId, AddressState, SweepState, WithdrawalState
 from hub.withdrawals import cancel_withdrawal
 from tests.flows.hostile_hub import Coin, HostileHub, pay
 from tests.flows.world import (
@@ -25,7 +26,11 @@ from tests.flows.world import (
 
 @asynccontextmanager
 async def world_with(
-    template: Path, folder: Path, /, *policy: str, **sections: dict[str, object]
+    template: Path,
+    folder: Path,
+    /,
+    *policy: str,
+    **sections: Any,  # noqa: ANN401 - as running_world takes them
 ) -> AsyncGenerator[World]:
     """A world of its own whose appliance has limits."""
     appliance = copy_appliance(template, folder / "box")
@@ -220,7 +225,7 @@ async def _restart(world: World, *, failpoint: str = "") -> None:
         appliance.start()
 
 
-async def _first_address(world: World) -> str:
+async def _first_address(world: World) -> Address:
     async with world.hub.store.reading() as tx:
-        (own, *_) = await tx.addresses.after(0, limit=1)  # type: ignore[arg-type]
+        (own, *_) = await tx.addresses.after(AddressId(0), limit=1)
     return own.address

@@ -17,6 +17,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -24,7 +25,7 @@ import pytest
 from appliance.wire import JournalRow
 from hub.devnet.config import DevnetConfig, Dialect
 from hub.devnet.embedded import RunningDevnet, running_devnet
-from tests.flows.hub_process import HubProcess
+from tests.flows.hub_process import HubProcess, wait_until
 from tests.flows.world import (
     MIN_WEIGHT_MAGNITUDE,
     Appliance,
@@ -106,14 +107,15 @@ class Story:
         await self.hub.ask(
             "UserWithdraw", userId=user, amount=amount, payoutAddress=payout
         )
-        while self.devnet.node.balances.get(payout, 0) != PAID_OUT_I:
-            await asyncio.sleep(0.05)
+        balances = self.devnet.node.balances
+        await wait_until(lambda: balances.get(payout, 0) == PAID_OUT_I)
         return user
 
     async def until(self, user: str, amount_i: int) -> None:
-        while int((await self.hub.ask("GetBalance", userId=user))["available"]) < (
-            amount_i
-        ):
+        while True:
+            reply = await self.hub.ask("GetBalance", userId=user)
+            if int(reply["available"]) >= amount_i:
+                return
             await asyncio.sleep(0.05)
 
     async def crash_at(self, failpoint: str) -> None:
@@ -133,11 +135,10 @@ class Story:
         self.hub.start()
         async with asyncio.timeout(_PATIENCE_S):
             await self.act()
-            while self.unfinished():
-                await asyncio.sleep(0.1)
+            await wait_until(lambda: not self.unfinished())
         assert self.hub.stop() == 0
 
-    def query(self, sql: str) -> list[tuple[object, ...]]:
+    def query(self, sql: str) -> list[Any]:
         path = self.hub.folder / "hub.db"
         with contextlib.closing(sqlite3.connect(path)) as connection:
             return connection.execute(sql).fetchall()
@@ -154,7 +155,7 @@ class Story:
         """Compare every balance with what was paid in and out."""
         audit = self.hub.audit()
         assert audit.returncode == 0, audit.stdout + audit.stderr
-        paid = dict(
+        paid: dict[object, object] = dict(
             self.query(
                 "SELECT payout_address, sum(amount_i) FROM withdrawal"
                 " WHERE state = 'paid' GROUP BY 1"
@@ -237,8 +238,7 @@ async def test_a_refused_withdrawal_survives_sigkill_and_can_be_cancelled(
         rows = story.query("SELECT uuid, payout_address FROM withdrawal")
         async with asyncio.timeout(_PATIENCE_S):
             for uuid, _ in rows:
-                while not await _cancelled(story.hub, str(uuid)):
-                    await asyncio.sleep(0.2)
+                await _cancel(story.hub, str(uuid))
         assert story.hub.stop() == 0
         assert rows
         users = "SELECT sum(available_i) FROM account WHERE kind = 'user'"
@@ -247,10 +247,13 @@ async def test_a_refused_withdrawal_survives_sigkill_and_can_be_cancelled(
         require_single_use(await appliance.journal())
 
 
-async def _cancelled(hub: HubProcess, uuid: str) -> bool:
-    """Try to cancel; not possible while a plan holds the withdrawal."""
-    reply = await hub.ask("UserWithdrawCancel", uuid=uuid)
-    return str(reply["success"]) == "true"
+async def _cancel(hub: HubProcess, uuid: str) -> None:
+    """Cancel; not possible while a plan holds the withdrawal."""
+    while True:
+        reply = await hub.ask("UserWithdrawCancel", uuid=uuid)
+        if str(reply["success"]) == "true":
+            return
+        await asyncio.sleep(0.2)
 
 
 @pytest.mark.slow
@@ -262,8 +265,7 @@ async def test_unexplained_value_is_quarantined_once_after_sigkill(
         await story.crash_at(*UNEXPLAINED)
         story.hub.start()
         async with asyncio.timeout(_PATIENCE_S):
-            while not story.query("SELECT id FROM deposit"):
-                await asyncio.sleep(0.1)
+            await wait_until(lambda: bool(story.query("SELECT id FROM deposit")))
         await asyncio.sleep(1)
         assert story.hub.stop() == 0
         deposits = story.query("SELECT state, amount_i FROM deposit")

@@ -59,7 +59,7 @@ async def test_w15_a_refund_after_a_sweep_never_makes_the_hub_replay_it(
     assert (await world.account("alice")).available_i == 700  # nothing credited twice
 
 
-async def test_w13_value_without_history_is_quarantined_and_not_credited_when_it_returns(
+async def test_w13_value_without_history_is_quarantined_and_never_counted_twice(
     iri_world: World,
 ) -> None:
     world = iri_world

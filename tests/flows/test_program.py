@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``saltkeep-hub`` as its operator meets it."""
+
+import asyncio
+import contextlib
+import socket
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hub.devnet.config import DevnetConfig
+from hub.devnet.embedded import running_devnet
+from tests.flows.hub_process import HubProcess
+from tests.flows.world import Appliance, hub_table
+
+NOWHERE = "http://127.0.0.1:9"
+
+
+def program(tmp_path: Path, appliance: Appliance, node: str = NOWHERE) -> HubProcess:
+    return HubProcess(hub_table(appliance, [(node, "iri")], tmp_path), tmp_path)
+
+
+def run(hub: HubProcess, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "hub", "--config", str(hub.configuration)]
+    return subprocess.run(
+        [*command, *arguments], capture_output=True, text=True, check=False
+    )
+
+
+async def test_a_port_that_is_taken_is_one_line_and_exit_1(
+    shared_appliance: Appliance, tmp_path: Path
+) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        table: dict[str, Any] = hub_table(
+            shared_appliance, [(NOWHERE, "iri")], tmp_path
+        )
+        port = taken.getsockname()[1]
+        table["api"]["legacy"]["listen"] = f"127.0.0.1:{port}"
+        done = run(HubProcess(table, tmp_path), "serve")
+    assert done.returncode == 1
+    assert "config-invalid: [api.legacy] listen" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+async def test_the_hub_serves_while_node_and_appliance_are_away_and_stops_cleanly(
+    template: Path, tmp_path: Path
+) -> None:
+    """W10: nothing that is away keeps it from starting, answering and stopping."""
+    hub = program(tmp_path, Appliance(template, port=9))
+    hub.start()
+    try:
+        await hub.ask("CreateUser", userId="alice")
+        reply = await hub.ask("GetBalance", userId="alice")
+        assert reply["available"] == "0"
+    finally:
+        assert hub.stop() == 0
+    assert "Traceback" not in hub.log()
+
+
+async def test_audit_finds_a_balance_that_no_entry_explains(
+    shared_appliance: Appliance, tmp_path: Path
+) -> None:
+    hub = program(tmp_path, shared_appliance)
+    assert run(hub, "migrate").returncode == 0
+    sound = run(hub, "audit")
+    assert (sound.returncode, sound.stderr) == (0, "")
+    with contextlib.closing(sqlite3.connect(tmp_path / "hub.db")) as books:
+        books.execute("UPDATE account SET available_i = 5")
+        books.commit()
+    broken = run(hub, "audit")
+    assert broken.returncode == 3
+    assert "stored 5" in broken.stdout
+
+
+async def test_the_next_sweep_is_shown_and_not_done(
+    shared_appliance: Appliance, tmp_path: Path
+) -> None:
+    async with running_devnet(DevnetConfig(min_weight_magnitude=1)) as devnet:
+        hub = program(tmp_path, shared_appliance, devnet.url)
+        done = await asyncio.to_thread(run, hub, "next-sweep")
+    assert (done.returncode, done.stdout) == (0, "nothing to sweep\n")
+
+
+@pytest.mark.parametrize("command", ["audit", "next-sweep"])
+def test_a_database_without_tables_is_one_line(
+    command: str, template: Path, tmp_path: Path
+) -> None:
+    done = run(program(tmp_path, Appliance(template, port=9)), command)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr

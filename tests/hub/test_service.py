@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The composition root: loops never end, and a bad start says why."""
+
+import asyncio
+import logging
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hub.errors import HubError, InvariantError, NodeUnavailableError
+from hub.service import repeat
+
+FAILURES: list[Exception] = [
+    NodeUnavailableError("away"),
+    InvariantError("odd"),
+    HubError("hub"),
+    KeyError("a defect"),
+    RecursionError(),
+    OSError("disk"),
+]
+
+
+async def test_w10_no_failure_of_a_tick_ends_its_loop(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    left = list(FAILURES)
+    done = asyncio.Event()
+
+    async def tick() -> None:
+        if left:
+            raise left.pop()
+        done.set()
+
+    loop = asyncio.create_task(repeat("flow", tick, interval_s=0.001))
+    await asyncio.wait_for(done.wait(), 5)
+    loop.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await loop
+    assert len(caplog.records) == len(FAILURES)
+    levels = {record.levelno for record in caplog.records}
+    assert levels == {logging.WARNING, logging.ERROR, logging.CRITICAL}
+
+
+def hub(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "hub", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_without_a_configuration_the_program_says_what_it_needs() -> None:
+    done = hub("serve")
+    assert done.returncode == 2
+    assert "--config" in done.stderr
+
+
+def test_a_bad_configuration_is_one_line_and_exit_1(tmp_path: Path) -> None:
+    path = tmp_path / "hub.toml"
+    path.write_text("[hub]\nunknown = 1\n")
+    done = hub("--config", str(path), "serve")
+    assert done.returncode == 1
+    assert done.stderr.startswith("config-invalid: ")
+    assert "Traceback" not in done.stderr
+
+
+def test_the_reference_lists_every_section() -> None:
+    done = hub("config-reference")
+    assert done.returncode == 0
+    for section in ("hub", "appliance", "nodes", "deposits", "sweeps", "attachments"):
+        assert f"`[{section}]`" in done.stdout
