@@ -16,6 +16,7 @@ in tests/vectors; the arena is handed over through ``argon2.low_level.core``.
 import asyncio
 import os
 import queue
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, Literal, TypeVar
@@ -31,6 +32,7 @@ from trinary.memory import HugeArena, LockedBuffer
 
 SEED_BYTES: Final = 48
 _KIB: Final = 1024
+_NICENESS: Final = 5
 _ARGON2_VERSION: Final = 0x13  # RFC 9106
 _MEMORY_ALLOCATION_ERROR: Final = -22  # ARGON2_MEMORY_ALLOCATION_ERROR
 _VARIANTS: Final = {
@@ -62,7 +64,7 @@ class DerivationError(FaultError):
     code = "derivation"
 
 
-class _Arena:
+class Arena:
     """Argon2's working memory, mapped once and used by one run at a time."""
 
     def __init__(self, size_bytes: int, *, allow_unlocked: bool) -> None:
@@ -84,7 +86,7 @@ def regenerate_seed(
     salt: LockedBuffer,
     parameters: Argon2Parameters,
     *,
-    arena: _Arena,
+    arena: Arena,
     into: LockedBuffer,
 ) -> None:
     """Run Argon2 from locked memory to locked memory.
@@ -205,10 +207,12 @@ class Derivation:
             )
         self.workers = min(workers or len(os.sched_getaffinity(0)), affordable)
         self._allow_unlocked = allow_unlocked
-        self._arenas: queue.SimpleQueue[_Arena] = queue.SimpleQueue()
+        self._arenas: queue.SimpleQueue[Arena] = queue.SimpleQueue()
         for _ in range(self.workers):
-            self._arenas.put(_Arena(memory_kib * _KIB, allow_unlocked=allow_unlocked))
-        self._threads = ThreadPoolExecutor(self.workers, thread_name_prefix="argon2")
+            self._arenas.put(Arena(memory_kib * _KIB, allow_unlocked=allow_unlocked))
+        self._threads = ThreadPoolExecutor(
+            self.workers, thread_name_prefix="argon2", initializer=_yield_to_the_loop
+        )
 
     async def seeds(
         self,
@@ -302,3 +306,11 @@ class Derivation:
         self._threads.shutdown()
         while not self._arenas.empty():
             self._arenas.get().memory.close()
+
+
+def _yield_to_the_loop() -> None:
+    """Let the event loop run first where threads and cores are equally many.
+
+    Linux keeps a niceness for each thread; lowering one's own needs no privilege.
+    """
+    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)

@@ -7,8 +7,12 @@ from collections.abc import Iterator
 
 from argon2.low_level import Type, hash_secret_raw
 
-from appliance import derivation
-from appliance.derivation import SEED_BYTES, Argon2Parameters, regenerate_seed
+from appliance.derivation import (
+    SEED_BYTES,
+    Arena,
+    Argon2Parameters,
+    regenerate_seed,
+)
 from benchmarks.rounds import Figure, at_least, medians_ms
 from trinary.memory import LockedBuffer
 
@@ -30,9 +34,7 @@ def measure(*, rounds: int) -> Iterator[Figure]:
     parameters = Argon2Parameters()
     uuid = base64.b64encode(os.urandom(48)).decode()
     secret = os.urandom(32)
-    arena = derivation._Arena(  # noqa: SLF001 - what is measured
-        parameters.memory_kib * _KIB, allow_unlocked=True
-    )
+    arena = Arena(parameters.memory_kib * _KIB, allow_unlocked=True)
     with (
         LockedBuffer(len(secret), allow_unlocked=True) as salt,
         LockedBuffer(SEED_BYTES, allow_unlocked=True) as seed,
