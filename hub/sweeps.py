@@ -105,6 +105,7 @@ class Sweeper:
 
     async def tick(self) -> None:
         """Finish planned sweeps; then plan what there is to do."""
+        await self._nodes.require_synced()  # a stale balance must not sign either
         if not await self._finish_planned():
             return
         for choose in (self.preview, self._choose_suspect):

@@ -2,6 +2,7 @@
 """The appliance away, sealed, slow, deferring, refusing: the hub waits or releases."""
 
 import asyncio
+import shutil
 import signal
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -208,6 +209,32 @@ async def test_a_deposit_that_comes_after_the_plan_does_not_stop_the_sweep(
         assert (bob.available_i, bob.quarantined_i) == (500, 7)
         (_, last) = await world.sweeps(SweepState.CONFIRMED)
         assert last.plan.bundle_hash == planned.plan.bundle_hash
+
+
+async def test_a_rolled_back_appliance_is_found_out_by_the_hub_s_head(
+    own_world: World,
+) -> None:
+    """It seals itself at the hub's first request; nothing is signed."""
+    world = own_world
+    state = world.appliance.folder / "state"
+    await world.funded_user("alice", 1_000)
+    world.appliance.stop()
+    shutil.copytree(state, world.appliance.folder / "older")
+    await _restart(world)
+    await world.sweep()
+    await world.funded_user("bob", 500)
+    world.appliance.stop()
+    shutil.rmtree(state)
+    (world.appliance.folder / "older").rename(state)
+    await _restart(world)
+    with pytest.raises(FaultError, match=r"head-regression|sealed"):
+        await world.hub.sweeps.tick()
+    assert (await world.account("bob")).available_i == 0
+    assert len(await world.sweeps()) == 1
+    async with world.appliance.client("auditor") as auditor:
+        report = await auditor.ask(GetStatus(request_id="x"))
+        assert isinstance(report, StatusReport)
+        assert report.state == "sealed"
 
 
 async def _restart(world: World, *, failpoint: str = "") -> None:

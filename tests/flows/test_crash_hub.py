@@ -239,10 +239,11 @@ async def test_a_refused_withdrawal_survives_sigkill_and_can_be_cancelled(
         async with asyncio.timeout(_PATIENCE_S):
             for uuid, _ in rows:
                 await _cancel(story.hub, str(uuid))
+            users = "SELECT sum(available_i) FROM account WHERE kind = 'user'"
+            whole_i = len(story.paid_in) * PAID_IN_I
+            await wait_until(lambda: story.query(users) == [(whole_i,)])
         assert story.hub.stop() == 0
         assert rows
-        users = "SELECT sum(available_i) FROM account WHERE kind = 'user'"
-        assert story.query(users) == [(len(story.paid_in) * PAID_IN_I,)]
         assert story.hub.audit().returncode == 0
         require_single_use(await appliance.journal())
 
