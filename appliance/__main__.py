@@ -17,7 +17,7 @@ from rich.table import Table
 
 from appliance import __version__
 from appliance.ceremony import FirstGeneration, Initialised, initialise
-from appliance.cli.custody import ceremony
+from appliance.cli.custody import ceremony, trust_successor
 from appliance.cli.journal import journal, verify_receipt
 from appliance.cli.options import EXIT_FAILED, Options, run
 from appliance.client import (
@@ -303,7 +303,7 @@ def clear_pin(options: Options) -> None:
     click.echo("cleared; the next start logs in once")
 
 
-for _command in (journal, verify_receipt, ceremony):
+for _command in (journal, verify_receipt, ceremony, trust_successor):
     cli.add_command(_command)
 
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Ceremonies on a running appliance: what its vault rests on, changed under load.
 
-``rotate-kek`` and ``rotate-mac`` replace HSM keys (``rotation``); ``rotate-salt``
-adds a salt generation for new addresses; ``retire`` stops one from issuing, and no
-salt is ever destroyed; ``destroy-key`` ends a key that nothing needs any more;
+``rotate-kek``, ``rotate-mac`` and ``rotate-identity`` replace HSM keys (``rotation``);
+``rotate-salt`` adds a salt generation for new addresses; ``retire`` stops one from
+issuing, and no salt is ever destroyed; ``destroy-key`` ends a key that nothing needs;
 ``abandon`` takes back a rotation that was cut short. Each is asked by an operator,
 can be tried as a dry run, and stands in the journal.
 """
@@ -66,6 +66,7 @@ class Custody:
         ceremonies = {
             "rotate-kek": self._rotate_key,
             "rotate-mac": self._rotate_key,
+            "rotate-identity": self._rotate_key,
             "rotate-salt": self._rotate_salt,
             "retire": self._retire,
             "destroy-key": self._destroy_key,

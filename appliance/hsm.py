@@ -242,9 +242,14 @@ class Hsm:
         """Return the identity key's uncompressed EC point (65 bytes)."""
         return self._call({"op": "public-key", "label": label})[1]
 
-    def destroy_key(self, *, label: str) -> None:
-        """Destroy a secret key for ever; exactly one must carry the label."""
-        self._call({"op": "destroy", "label": label})
+    def destroy_key(self, *, label: str, classes: tuple[int, ...]) -> None:
+        """Destroy a key for ever.
+
+        Args:
+            label: Which; exactly one of each class must carry it.
+            classes: CKO numbers: 4 secret key; 3 and 2 private and public key.
+        """
+        self._call({"op": "destroy", "label": label, "classes": list(classes)})
 
     def random_into(self, target: memoryview) -> None:
         """Fill ``target`` with the token's random bytes XOR the system's."""

@@ -163,8 +163,13 @@ class Worker:
         return {}, point[-65:]
 
     def destroy(self, header: _Header, _: bytes) -> tuple[_Header, bytes]:
-        """Destroy a secret key for ever."""
-        self._secret(header["label"]).destroy()
+        """Destroy a key for ever, both halves of a pair."""
+        keys = [
+            self._key(header["label"], ObjectClass(number))
+            for number in header["classes"]
+        ]
+        for key in keys:
+            key.destroy()
         return {}, b""
 
     def random(self, header: _Header, _: bytes) -> tuple[_Header, bytes]:

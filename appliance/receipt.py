@@ -13,7 +13,7 @@ import base64
 import binascii
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from cryptography.exceptions import InvalidSignature
@@ -25,6 +25,8 @@ from appliance.errors import RefusedError
 
 RECEIPT_TYPE: Final = "saltkeep-address+jws"
 CHECKPOINT_TYPE: Final = "saltkeep-checkpoint+jws"
+SUCCESSION_TYPE: Final = "saltkeep-succession+jws"
+_PEM_END: Final = b"-----END PUBLIC KEY-----"
 _COORDINATE_BYTES: Final = 32
 
 
@@ -54,8 +56,9 @@ def make_statement(
 
     Args:
         kind: ``RECEIPT_TYPE`` (claims network, address, generation,
-            security_level, commitment, user_commitment, issued_at) or
-            ``CHECKPOINT_TYPE`` (journal_id, epoch, sequence, hash, issued_at).
+            security_level, commitment, user_commitment, issued_at),
+            ``CHECKPOINT_TYPE`` (journal_id, epoch, sequence, hash, issued_at) or
+            ``SUCCESSION_TYPE`` (journal_id, previous, key).
         claims: What it says.
         point: The identity key, for the key id.
         sign_digest: ECDSA P-256 in the HSM: 32-byte digest to r, s (64 bytes).
@@ -75,7 +78,7 @@ def read_statement(text: str, *, kind: str, identity_pem: bytes) -> dict[str, An
     Args:
         text: The compact JWS.
         kind: The type it must have.
-        identity_pem: The pinned identity key.
+        identity_pem: The pinned identity key, or several one after another.
 
     Returns:
         Its claims.
@@ -88,21 +91,77 @@ def read_statement(text: str, *, kind: str, identity_pem: bytes) -> dict[str, An
         signed, _, signature = text.strip().rpartition(".")
         header, payload = (json.loads(_decode(part)) for part in signed.split("."))
         raw = _decode(signature)
-        key = serialization.load_pem_public_key(identity_pem)
+        keys = _load_keys(identity_pem)
     except (ValueError, binascii.Error) as error:
         raise RefusedError("statement", f"no signed statement: {error}") from error
     if header.get("alg") != "ES256" or header.get("typ") != kind:
         raise RefusedError("statement", f"not an ES256 statement of type {kind}")
-    if not isinstance(key, ec.EllipticCurvePublicKey):
-        raise RefusedError("statement", "the identity key is no P-256 public key")
     r, s = raw[:_COORDINATE_BYTES], raw[_COORDINATE_BYTES:]
     der = encode_dss_signature(int.from_bytes(r), int.from_bytes(s))
+    if not any(_verifies(key, der, signed) for key in keys):
+        raise RefusedError("statement", "not signed by this identity key")
+    claims: dict[str, Any] = payload
+    return claims
+
+
+def successors(statements: Sequence[str], *, identity_pem: bytes) -> list[str]:
+    """Follow how identity keys named each other, from one that is trusted.
+
+    Args:
+        statements: Of succession, the oldest first.
+        identity_pem: The pinned key, or several.
+
+    Returns:
+        PEM of each key they lead to; statements of before the pinned key are
+        passed over. ``RefusedError`` if one does not follow.
+    """
+    trusted = identity_pem
+    found: list[str] = []
+    pinned = {_thumbprint(key) for key in _load_keys(identity_pem)}
+    for statement in statements:
+        if not found and _previous_of(statement) not in pinned:
+            continue
+        claims = read_statement(statement, kind=SUCCESSION_TYPE, identity_pem=trusted)
+        trusted = str(claims["key"]).encode()
+        found.append(str(claims["key"]))
+    return found
+
+
+def _previous_of(statement: str) -> str:
+    try:
+        return str(json.loads(_decode(statement.split(".")[1]))["previous"])
+    except (ValueError, IndexError, KeyError) as error:
+        raise RefusedError("statement", "no statement of succession") from error
+
+
+def _load_keys(pem: bytes) -> list[ec.EllipticCurvePublicKey]:
+    """Load one or several public keys written one after another."""
+    keys = []
+    for block in pem.split(_PEM_END)[:-1]:
+        key = serialization.load_pem_public_key(block.strip() + b"\n" + _PEM_END)
+        if not isinstance(key, ec.EllipticCurvePublicKey):
+            raise RefusedError("statement", "an identity key is a P-256 public key")
+        keys.append(key)
+    if not keys:
+        raise RefusedError("statement", "there is no identity key in PEM")
+    return keys
+
+
+def _thumbprint(key: ec.EllipticCurvePublicKey) -> str:
+    return key_id(
+        key.public_bytes(
+            serialization.Encoding.X962,
+            serialization.PublicFormat.UncompressedPoint,
+        )
+    )
+
+
+def _verifies(key: ec.EllipticCurvePublicKey, der: bytes, signed: str) -> bool:
     try:
         key.verify(der, signed.encode("ascii"), ec.ECDSA(hashes.SHA256()))
     except InvalidSignature:
-        raise RefusedError("statement", "not signed by this identity key") from None
-    claims: dict[str, Any] = payload
-    return claims
+        return False
+    return True
 
 
 def _decode(text: str) -> bytes:

@@ -31,6 +31,13 @@ import msgspec
 
 from appliance.errors import BadRequestError, HsmError
 from appliance.hsm import Hsm
+from appliance.receipt import (
+    SUCCESSION_TYPE,
+    key_id,
+    make_statement,
+    public_key_pem,
+    successors,
+)
 from appliance.vault import (
     Envelope,
     Generation,
@@ -43,16 +50,21 @@ from appliance.vault import (
 from failpoints import failpoint
 from trinary.memory import LockedBuffer
 
-ROLES: Final = {"rotate-kek": "kek", "rotate-mac": "mac"}
+ROLES: Final = {
+    "rotate-kek": "kek",
+    "rotate-mac": "mac",
+    "rotate-identity": "identity",
+}
 """What each rotation replaces."""
 _SECRET_KEY: Final = 4  # CKO_SECRET_KEY
+_PRIVATE_KEY, _PUBLIC_KEY = 3, 2  # CKO_PRIVATE_KEY, CKO_PUBLIC_KEY
 _KEY_ID_BYTES: Final = 8
-_OWN_LABEL: Final = "saltkeep-(kek|mac)-[0-9]{{4}}-{}"
+_OWN_LABEL: Final = "saltkeep-(kek|mac|identity)-[0-9]{{4}}-{}"
 _MODE: Final = 0o600
 _STEPS: Final = (
     "write the record: {new} replaces {old}",
     "make {new} in the HSM, not extractable",
-    "prepare the vault under {new}, each secret opened and compared",
+    "prepare the vault with {new}; what is sealed or signed anew is checked",
     "write the vault: temporary file, synced, renamed, synced",
     "open it anew and check its canary",
     "journal it; {old} stays in the HSM until `destroy-key {old}`",
@@ -64,7 +76,7 @@ class Record:
     """A rotation under way, as written beside the vault.
 
     Attributes:
-        kind: ``rotate-kek`` or ``rotate-mac``.
+        kind: Of ``ROLES``.
         old: Label of the key that is replaced.
         new: Label of the key that replaces it.
     """
@@ -143,6 +155,37 @@ def rewrapped(vault: Vault, *, hsm: Hsm, kek_label: str) -> VaultContent:
     )
 
 
+def with_successor(vault: Vault, label: str, point: bytes) -> VaultContent:
+    """Let the identity key in force name the next one.
+
+    Args:
+        vault: What is in force.
+        label: Of the new identity key.
+        point: Its public point.
+
+    Returns:
+        The content with the new key and the statement; not written yet.
+    """
+    claims = {
+        "journal_id": vault.content.journal_id,
+        "previous": key_id(vault.identity_point),
+        "key": public_key_pem(point),
+    }
+    statement = make_statement(
+        SUCCESSION_TYPE,
+        claims,
+        point=vault.identity_point,
+        sign_digest=vault.sign_digest,
+    )
+    successors([statement], identity_pem=public_key_pem(vault.identity_point).encode())
+    return msgspec.structs.replace(
+        vault.content,
+        identity_label=label,
+        identity_point=point.hex(),
+        successions=[*vault.content.successions, statement],
+    )
+
+
 class Rotations:
     """Runs rotations on one vault; blocks on the HSM.
 
@@ -177,7 +220,7 @@ class Rotations:
         """Return what a rotation would do, or what is left to do of it.
 
         Args:
-            kind: ``rotate-kek`` or ``rotate-mac``.
+            kind: Of ``ROLES``.
 
         Returns:
             The record; its ``steps`` say the rest.
@@ -195,15 +238,18 @@ class Rotations:
         if under_way is not None:
             return under_way
         content = self._open_vault().content
-        kek = content.head_key.kek_label
-        old = kek if kind == "rotate-kek" else content.mac_key_label
+        old = {
+            "rotate-kek": content.head_key.kek_label,
+            "rotate-mac": content.mac_key_label,
+            "rotate-identity": content.identity_label,
+        }[kind]
         return Record(kind, old, next_label(old))
 
     def run(self, kind: str) -> tuple[Record, Vault]:
         """Do steps 1 to 5, or go on with them after a crash.
 
         Args:
-            kind: ``rotate-kek`` or ``rotate-mac``.
+            kind: Of ``ROLES``.
 
         Returns:
             What was done, and the vault in force. Journal it, then call ``finish``.
@@ -247,7 +293,7 @@ class Rotations:
                 f"{record.new} is in force: run {record.kind} again to finish it"
             )
         with suppress(HsmError):  # it may not have been made yet
-            self._hsm.destroy_key(label=record.new)
+            self._hsm.destroy_key(label=record.new, classes=_classes(record.new))
         self.finish()
         return record
 
@@ -268,7 +314,7 @@ class Rotations:
             raise BadRequestError(f"{label} is in force: nothing opens without it")
         if not re.fullmatch(_OWN_LABEL.format(content.journal_id[:8]), label):
             raise BadRequestError(f"{label!r} is no retired key of this appliance")
-        self._hsm.destroy_key(label=label)
+        self._hsm.destroy_key(label=label, classes=_classes(label))
 
     def _write_record(self, record: Record) -> None:
         descriptor = os.open(
@@ -282,7 +328,9 @@ class Rotations:
 
     def _make_key(self, record: Record) -> None:
         with suppress(HsmError):
-            self._hsm.require_safe_key(label=record.new, object_class=_SECRET_KEY)
+            self._hsm.require_safe_key(
+                label=record.new, object_class=_classes(record.new)[0]
+            )
             return  # made before a crash
         self._hsm.generate_key(
             role=ROLES[record.kind],
@@ -293,7 +341,15 @@ class Rotations:
     def _prepared(self, record: Record, vault: Vault) -> VaultContent:
         if record.kind == "rotate-kek":
             return rewrapped(vault, hsm=self._hsm, kek_label=record.new)
-        return msgspec.structs.replace(vault.content, mac_key_label=record.new)
+        if record.kind == "rotate-mac":
+            return msgspec.structs.replace(vault.content, mac_key_label=record.new)
+        point = self._hsm.public_point(label=record.new)
+        return with_successor(vault, record.new, point)
+
+
+def _classes(label: str) -> tuple[int, ...]:
+    """Return the classes of the objects a label names."""
+    return (_PRIVATE_KEY, _PUBLIC_KEY) if "-identity-" in label else (_SECRET_KEY,)
 
 
 def _sync_folder(folder: Path) -> None:

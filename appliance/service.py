@@ -369,6 +369,7 @@ class Appliance:
             security_level=0,
             network="",
             identity_key="",
+            successions=[],
             memory_locked=self.memory_locked,
             version=__version__,
         )
@@ -402,6 +403,7 @@ def _with_running(report: StatusReport, running: Running) -> StatusReport:
         security_level=issuing.security_level,
         network=issuing.network,
         identity_key=public_key_pem(running.vault.identity_point),
+        successions=running.vault.content.successions,
     )
 
 

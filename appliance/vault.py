@@ -102,6 +102,7 @@ class VaultContent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         key_check_sha256: Their digest.
         generations: In rising order; the last one not retired issues.
         retired: Ids of generations that issue no more; their salts stay.
+        successions: Statements by which each identity key named the next one.
     """
 
     format: str
@@ -114,6 +115,7 @@ class VaultContent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     key_check_sha256: str
     generations: list[Sealed]
     retired: list[int] = []
+    successions: list[str] = []
 
 
 class _VaultFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

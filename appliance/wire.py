@@ -209,8 +209,8 @@ class RunCeremony(_Request, frozen=True, kw_only=True, tag="run-ceremony"):
     """Change what the vault rests on, without stopping (role operator).
 
     Attributes:
-        ceremony: ``rotate-kek``, ``rotate-mac``, ``rotate-salt``, ``retire``,
-            ``destroy-key`` or ``abandon``.
+        ceremony: ``rotate-kek``, ``rotate-mac``, ``rotate-identity``,
+            ``rotate-salt``, ``retire``, ``destroy-key`` or ``abandon``.
         subject: ``retire``: the generation's number; ``destroy-key``: the label.
         security_level: ``rotate-salt``: of the new generation; 0: as before.
         dry_run: Say what would be done and do nothing.
@@ -359,6 +359,8 @@ class StatusReport(_Reply, frozen=True, kw_only=True, tag="status-report"):
         security_level: Of addresses issued now.
         network: The network name of that generation.
         identity_key: PEM of the identity key; pin it from `init`, not from here.
+        successions: Statements by which each identity key named the next one:
+            who pinned an older one follows them from there.
         memory_locked: ``all``, ``buffers`` or ``none``.
         version: Of the software.
     """
@@ -376,6 +378,7 @@ class StatusReport(_Reply, frozen=True, kw_only=True, tag="status-report"):
     security_level: int
     network: str
     identity_key: str
+    successions: list[str]
     memory_locked: str
     version: str
 

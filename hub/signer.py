@@ -8,6 +8,7 @@ an anchored one can be told. A time-out decides nothing; the same request follow
 
 import asyncio
 import base64
+import contextlib
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from hub.model import Address, BundleHash, HeadToken, IssuedAddress, SeedUuid
 from hub.tangle import Draft
 
 RECEIPT_TYPE: Final = "saltkeep-address+jws"
+_PEM_END: Final = "-----END PUBLIC KEY-----"
 _SEED_UUID_BYTES: Final = 48
 _ATTEMPTS: Final = 3
 _RETRY_S: Final = 0.5
@@ -116,7 +118,8 @@ class SignerSettings:
     Attributes:
         url: ``https://host:port``.
         files: Certificates and the server's pin.
-        identity_key: PEM path of the identity key from the ``init`` print-out.
+        identity_key: PEM path of the identity key from the ``init`` print-out,
+            with its successors after it.
         network: The network every receipt must name.
         timeout_s: Deadline of one request.
     """
@@ -293,9 +296,7 @@ class Signer:
             "user_commitment": user_commitment,
         }
         try:
-            token = jwt.decode_complete(
-                reply.receipt, self._identity_key, algorithms=["ES256"]
-            )
+            token = _decode_receipt(reply.receipt, self._identity_key)
         except jwt.InvalidTokenError as error:
             raise ReceiptInvalidError(
                 f"the receipt of {reply.address} is not of the pinned key: {error}"
@@ -350,6 +351,15 @@ class Signer:
         if reply.head is not None:
             await self._heads.remember(_from_wire(reply.head))
         return reply
+
+
+def _decode_receipt(receipt: str, identity_pem: str) -> dict[str, Any]:
+    """Decode a receipt with the first pinned key that signed it."""
+    *keys, last = identity_pem.strip().removesuffix(_PEM_END).split(_PEM_END)
+    for key in keys:
+        with contextlib.suppress(jwt.InvalidSignatureError):
+            return jwt.decode_complete(receipt, key + _PEM_END, algorithms=["ES256"])
+    return jwt.decode_complete(receipt, last + _PEM_END, algorithms=["ES256"])
 
 
 def _shown(draft: Draft) -> list[wire.ShownTransaction]:

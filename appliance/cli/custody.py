@@ -1,19 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
 """Ceremonies on a running appliance."""
 
+from pathlib import Path
+
 import click
 import msgspec
 
-from appliance.cli.options import Options, run
+from appliance.cli.options import EXIT_BROKEN, Options, fail, run
 from appliance.client import new_request_id
-from appliance.wire import CeremonyReport, RunCeremony
+from appliance.errors import RefusedError
+from appliance.receipt import successors
+from appliance.wire import CeremonyReport, GetStatus, RunCeremony, StatusReport
 
 
 @click.command()
 @click.argument(
     "name",
     type=click.Choice(
-        ["rotate-kek", "rotate-mac", "rotate-salt", "retire", "destroy-key", "abandon"]
+        [
+            "rotate-kek",
+            "rotate-mac",
+            "rotate-identity",
+            "rotate-salt",
+            "retire",
+            "destroy-key",
+            "abandon",
+        ]
     ),
 )
 @click.argument("subject", default="")
@@ -29,6 +41,7 @@ def ceremony(
     \b
       rotate-kek          another key-encryption key; every secret sealed again
       rotate-mac          another key that authenticates the vault file
+      rotate-identity     another key that signs receipts; the old one names it
       rotate-salt         a new salt generation issues from now on
       retire NUMBER       a generation issues no more; its salt stays
       destroy-key LABEL   end an HSM key that nothing needs any more
@@ -62,3 +75,29 @@ def ceremony(
 async def _ceremony(options: Options, request: RunCeremony) -> CeremonyReport:
     async with options.connect("operator-1") as client:
         return await client.expect(request, CeremonyReport)
+
+
+@click.command("trust-successor")
+@click.argument("identity", type=click.Path(path_type=Path, dir_okay=False))
+@click.pass_obj
+def trust_successor(options: Options, *, identity: Path) -> None:
+    """Add to the file IDENTITY the keys that its key named as successors.
+
+    After `rotate-identity`, for hubs and front ends: nothing is believed that the
+    pinned key did not sign. Old receipts still verify with the old key.
+    """
+
+    async def ask() -> StatusReport:
+        async with options.connect("auditor") as client:
+            return await client.expect(
+                GetStatus(request_id=new_request_id()), StatusReport
+            )
+
+    pinned = identity.read_bytes()
+    try:
+        found = successors(run(ask()).successions, identity_pem=pinned)
+    except RefusedError as error:
+        fail(error, code=EXIT_BROKEN)
+    new = [pem for pem in found if pem.encode() not in pinned]
+    identity.write_bytes(pinned + "".join(new).encode())
+    click.echo(f"{len(new)} successors added to {identity}")

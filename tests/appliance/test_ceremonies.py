@@ -28,7 +28,7 @@ from appliance.wire import (
 from tests.appliance.box import Box
 from tests.appliance.bundles import Coin, bundle, new_uuid
 
-ROTATIONS = ("rotate-kek", "rotate-mac")
+ROTATIONS = ("rotate-kek", "rotate-mac", "rotate-identity")
 STEPS = (
     "rotate.recorded",
     "rotate.key-made",
@@ -70,7 +70,11 @@ def labels(folder: Path) -> set[str]:
     """Return the labels of HSM keys the vault file names."""
     document = json.loads((folder / "state" / "vault.json").read_text())
     content = json.loads(base64.b64decode(document["content"]))
-    return {content["mac_key_label"], content["head_key"]["kek_label"]}
+    return {
+        content["mac_key_label"],
+        content["head_key"]["kek_label"],
+        content["identity_label"],
+    }
 
 
 @pytest.mark.parametrize("ceremony", ROTATIONS)
@@ -126,6 +130,15 @@ async def test_a_vault_of_before_the_rotation_dies_with_the_old_key(box: Box) ->
     assert not await restarted.appliance.check()
     assert restarted.appliance.life.state == "unready"
     await restarted.close()
+
+
+async def test_every_retired_key_can_be_destroyed(box: Box) -> None:
+    before = labels(box.folder)
+    for ceremony in ROTATIONS:
+        await run(box, ceremony)
+    for old in before:
+        assert (await run(box, "destroy-key", old)).done
+    await box.expect(bundle([await box.coin()]), Signed)
 
 
 async def test_a_new_generation_issues_and_the_old_one_still_signs(box: Box) -> None:

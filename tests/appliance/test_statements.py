@@ -9,20 +9,30 @@ import jwt
 import msgspec
 import pytest
 from click.testing import CliRunner, Result
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from appliance.__main__ import cli
 from appliance.errors import BrokenInvariantError, RefusedError
 from appliance.journal_chain import require_checkpoint, verify_chain
-from appliance.receipt import CHECKPOINT_TYPE, RECEIPT_TYPE, read_statement
+from appliance.receipt import (
+    CHECKPOINT_TYPE,
+    RECEIPT_TYPE,
+    read_statement,
+    successors,
+)
 from appliance.wire import (
+    CeremonyReport,
     Checkpoint,
     Fault,
     IssueAddress,
     Issued,
     JournalRow,
     MakeCheckpoint,
+    RunCeremony,
     Signed,
 )
+from hub.signer import _decode_receipt
 from tests.appliance.box import Box
 from tests.appliance.bundles import bundle, new_uuid
 
@@ -130,6 +140,53 @@ async def test_the_command_line_verifies_an_export_against_a_checkpoint(
     assert run(*arguments, "--checkpoint", str(checkpoint)).exit_code == 2
     export.write_text("no journal\n")
     assert run(*arguments).exit_code == 3
+
+
+async def rotate_identity(box: Box) -> None:
+    request = RunCeremony(request_id="r", ceremony="rotate-identity")
+    await box.expect(request, CeremonyReport, name="operator-1")
+
+
+async def test_receipts_of_before_and_after_a_rotation_verify(box: Box) -> None:
+    old = await receipt_of(box)
+    for _ in range(2):
+        await rotate_identity(box)
+    new = await receipt_of(box)
+    pinned = pem(box)
+    read_statement(old.receipt, kind=RECEIPT_TYPE, identity_pem=pinned)
+    with pytest.raises(RefusedError):
+        read_statement(new.receipt, kind=RECEIPT_TYPE, identity_pem=pinned)
+    status = await box.status()
+    followed = successors(status.successions, identity_pem=pinned)
+    assert followed[-1] == status.identity_key
+    both = pinned + "".join(followed).encode()
+    for issued in (old, new):
+        read_statement(issued.receipt, kind=RECEIPT_TYPE, identity_pem=both)
+        assert _decode_receipt(issued.receipt, both.decode())["payload"]
+
+
+async def test_only_the_pinned_key_can_name_a_successor(box: Box) -> None:
+    await rotate_identity(box)
+    stranger = ec.generate_private_key(ec.SECP256R1()).public_key()
+    foreign = stranger.public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    successions = (await box.status()).successions
+    assert successors(successions, identity_pem=foreign) == []
+    (statement,) = successions
+    head, payload, signature = statement.split(".")
+    forged = ".".join((head, payload[:-2] + "AA", signature))
+    with pytest.raises(RefusedError):
+        successors([forged], identity_pem=pem(box))
+
+
+async def test_who_pinned_a_later_key_follows_from_there(box: Box) -> None:
+    await rotate_identity(box)
+    later = (await box.status()).identity_key.encode()
+    await rotate_identity(box)
+    status = await box.status()
+    followed = successors(status.successions, identity_pem=later)
+    assert followed == [status.identity_key]
 
 
 async def test_the_command_line_verifies_a_receipt(box: Box) -> None:
