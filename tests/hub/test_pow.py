@@ -145,7 +145,8 @@ async def test_work_that_is_too_light_incomplete_or_no_trytes_is_found() -> None
 
 async def test_w10_where_no_node_works_we_do() -> None:
     """A node that refuses, lies, or gives an empty list (IRI, interrupted)."""
-    for reply in ({"error": "no"}, {"trytes": []}, {"trytes": list(BUNDLE)}, {}):
+    replies: list[dict[str, object]] = [{"error": "no"}, {"trytes": []}, {}]
+    for reply in [*replies, {"trytes": list(BUNDLE)}]:
         node = SimulatedNode(attachToTangle=reply)
         async with quorum_of(node, quorum=1) as nodes:
             remote = RemoteProofOfWork(nodes, min_weight_magnitude=WEIGHT)
