@@ -115,7 +115,27 @@ class Story:
             addresses[user] = reply["address"]
             took_ms = (time.monotonic() - start_s) * 1000
             console.print(f"    {user:5} {addresses[user]}  [dim]{took_ms:.0f} ms[/]")
+            self._show_receipt(addresses[user])
         return addresses
+
+    def _show_receipt(self, address: str) -> None:
+        """Check a receipt as a front end would: with the key printed by `init`."""
+        receipt = self._processes.hub_command("receipt", address).strip()
+        said = self._processes.appliance_command(
+            "verify-receipt",
+            receipt,
+            "--identity",
+            str(self._processes.folder / "appliance" / "identity.pem"),
+            "--address",
+            address,
+        )
+        lines = [line.split(maxsplit=1) for line in said.splitlines()]
+        claims = {line[0]: line[1] for line in lines if len(line) > 1}
+        console.print(
+            f"          [green]✓[/] its receipt is of the identity key: network"
+            f" {claims['network']}, generation {claims['generation']}, level"
+            f" {claims['security_level']}"
+        )
 
     def _pay_in(self, addresses: dict[str, str]) -> None:
         self._say(

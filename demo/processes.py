@@ -136,22 +136,13 @@ class Processes:
 
         Returns:
             Its output.
-
-        Raises:
-            DemoError: If it fails.
         """
-        command = [*_python("appliance"), "--config", str(self.appliance_config)]
-        environment = os.environ | {"COLUMNS": str(width)}
-        done = subprocess.run(
-            [*command, *arguments],
-            check=False,
-            capture_output=True,
-            text=True,
-            env=environment,
-        )
-        if done.returncode:
-            raise DemoError(f"{' '.join(arguments)}: {done.stdout}{done.stderr}")
-        return done.stdout
+        config = str(self.appliance_config)
+        return _run_tool("appliance", "--config", config, *arguments, width=width)
+
+    def hub_command(self, *arguments: str) -> str:
+        """Run one command of the hub's command line; return its output."""
+        return _run_tool("hub", "--config", str(self.hub_config), *arguments)
 
     def _remember(self) -> None:
         """Leave the process ids for the next demonstration to stop."""
@@ -282,6 +273,27 @@ def stop_earlier(folder: Path) -> None:
 
 def _lives(pid: int) -> bool:
     return Path(f"/proc/{pid}").exists()
+
+
+def _run_tool(module: str, *arguments: str, width: int = 110) -> str:
+    """Run a command line to its end.
+
+    Returns:
+        Its output.
+
+    Raises:
+        DemoError: If it fails.
+    """
+    done = subprocess.run(
+        [*_python(module), *arguments],
+        check=False,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"COLUMNS": str(width)},
+    )
+    if done.returncode:
+        raise DemoError(f"{module} {' '.join(arguments)}: {done.stdout}{done.stderr}")
+    return done.stdout
 
 
 def _python(module: str) -> list[str]:

@@ -7,10 +7,10 @@ import json
 import logging
 import signal
 import sys
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 
 import click
 from rich.console import Console
@@ -19,12 +19,14 @@ from rich.table import Table
 from hub.clock import system_clock_ms
 from hub.config import Config, load
 from hub.config_reference import reference
-from hub.errors import DatabaseUnavailableError, HubError
+from hub.errors import AddressUnknownError, DatabaseUnavailableError, HubError
+from hub.model import Address
 from hub.service import open_hub, run_hub
-from hub.store import Store
+from hub.store import Store, Transaction
 from hub.store.books import BooksReport
 from hub.sweep_plan import Choice
 
+_ADDRESS_TRYTES: Final = 81
 _EXIT_FAILED = 1
 _EXIT_BROKEN = 3
 _Result = TypeVar("_Result")
@@ -117,10 +119,40 @@ def audit(options: tuple[Path | None, bool]) -> None:
 
 
 async def _audit(config: Config) -> BooksReport:
+    return await _read(config, lambda tx: tx.books.verify())
+
+
+@cli.command()
+@click.argument("address")
+@click.pass_obj
+def receipt(options: tuple[Path | None, bool], *, address: str) -> None:
+    """Print the appliance's receipt of a deposit ADDRESS (81 or 90 trytes).
+
+    Check it with `saltkeep-appliance verify-receipt`, against the identity key
+    printed by `init`.
+    """
+    text = Address(address[:_ADDRESS_TRYTES])
+    own = _run(_read(_config(options), lambda tx: tx.addresses.find(text)))
+    if own is None:
+        _fail(AddressUnknownError("this address is none of ours"))
+    click.echo(own.issued.receipt)
+
+
+async def _read(
+    config: Config, query: Callable[[Transaction], Awaitable[_Result]]
+) -> _Result:
+    """Ask the database one thing, without a running hub.
+
+    Returns:
+        What the query returned.
+
+    Raises:
+        DatabaseUnavailableError: If the database can not be read.
+    """
     store = Store(config.hub.database_url, clock=system_clock_ms)
     try:
         async with store.reading() as tx:
-            return await tx.books.verify()
+            return await query(tx)
     except Exception as error:  # SQLAlchemy's types stay in the store
         what = str(error).splitlines()[0]
         raise DatabaseUnavailableError(f"{what}; is it migrated?") from error
@@ -164,7 +196,6 @@ def _config(options: tuple[Path | None, bool]) -> Config:
         return load(options[0])
     except HubError as error:
         _fail(error)
-        raise
 
 
 def _run(work: Coroutine[Any, Any, _Result]) -> _Result:
@@ -172,10 +203,9 @@ def _run(work: Coroutine[Any, Any, _Result]) -> _Result:
         return asyncio.run(work)
     except HubError as error:
         _fail(error)
-        raise
 
 
-def _fail(error: HubError) -> None:
+def _fail(error: HubError) -> NoReturn:
     click.secho(f"{error.code}: {error}", fg="red", err=True)
     sys.exit(_EXIT_FAILED)
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The legacy JSON, byte for byte, and what is taken for JSON at all.
 
-Expected texts: Boost.PropertyTree 1.74's write_json, as shown in the facts on Hub
+Expected texts: Boost.PropertyTree 1.74's write_json, as observed with Hub
 1.4.4 and derived from its documented behaviour.
 """
 
