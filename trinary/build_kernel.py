@@ -21,6 +21,8 @@ from pathlib import Path
 from cffi import FFI  # type: ignore[import-untyped]
 
 MODULE = "trinary._kernel"
+# What setuptools calls it: under another name the older of two would be found.
+_FILE = "_kernel.abi3.so"
 _HERE = Path(__file__).resolve().parent
 _HEADER = _HERE / "kernel" / "kernel.h"
 _SOURCES = sorted(
@@ -92,6 +94,7 @@ def make_builder() -> FFI:
         include_dirs=["trinary/kernel"],
         depends=_HEADERS,
         extra_compile_args=[*_COMPILE_ARGS, *_sanitizer_args()],
+        libraries=["m"],
         extra_link_args=[*_LINK_ARGS, *_sanitizer_args()],
     )
     return builder
@@ -100,7 +103,8 @@ def make_builder() -> FFI:
 def compile_into(package: Path) -> Path:
     """Compile in a scratch folder and put the module into a package.
 
-    The module is replaced in one step: programs that run keep the old one.
+    The module is replaced in one step: programs that run keep the old one. One
+    that was built under another name goes.
 
     Args:
         package: The folder of this package, or of a copy of it.
@@ -111,10 +115,13 @@ def compile_into(package: Path) -> Path:
     with tempfile.TemporaryDirectory() as scratch:
         shutil.copytree(_HERE / "kernel", Path(scratch) / "trinary" / "kernel")
         built = Path(make_builder().compile(tmpdir=scratch))
-        target = package / built.name
+        target = package / _FILE
         staged = target.with_suffix(f".{os.getpid()}")
         shutil.copy(built, staged)
         staged.replace(target)
+    for other in package.glob("_kernel.*.so"):
+        if other != target:
+            other.unlink()
     return target
 
 

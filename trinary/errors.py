@@ -12,6 +12,7 @@ The tree::
     ├── MemoryLockError        memory-lock        memory can not be kept off the disk
     ├── MemoryClosedError      memory-closed      a buffer is used after its end
     ├── CancelledError         cancelled          a search was called off
+    ├── NothingMinedError      nothing-mined      no tag tried is safe to sign
     └── KernelFaultError       kernel-fault       no memory, or a failed self-check
 
 Refused (the very same call is refused again): everything but ``MemoryLockError``
@@ -82,9 +83,15 @@ class MemoryClosedError(TrinaryError):
 
 
 class CancelledError(TrinaryError):
-    """A proof-of-work search was cancelled before it found anything."""
+    """A search for a nonce or a tag was cancelled before its end."""
 
     code = "cancelled"
+
+
+class NothingMinedError(TrinaryError):
+    """Each hash tried had a 13 in a fragment that is signed."""
+
+    code = "nothing-mined"
 
 
 class KernelFaultError(TrinaryError):

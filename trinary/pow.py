@@ -6,9 +6,11 @@ minimum weight magnitude: 14 on the old main net, 9 on test nets. Each one more
 takes three times the tries; 3^14 are about 4.8 million.
 """
 
+from __future__ import annotations
+
 import os
 import secrets
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from trinary._kernel import ffi, lib
 from trinary.curl import TRANSACTION_TRYTES
@@ -19,6 +21,9 @@ from trinary.trytes import (
     require_trytes,
     trits_from_trytes,
 )
+
+if TYPE_CHECKING:
+    from trinary._kernel import CData
 
 NONCE_TRYTES: Final = 27
 WEIGHT_MAGNITUDE_MAX: Final = 243
@@ -40,6 +45,11 @@ class Cancel:
     def cancelled(self) -> bool:
         """Whether it was called off."""
         return self._flag[0] != 0
+
+    @property
+    def flag(self) -> CData:
+        """The flag itself, for the kernel."""
+        return self._flag
 
 
 def find_nonce(
@@ -74,19 +84,15 @@ def find_nonce(
     if not 1 <= min_weight_magnitude <= WEIGHT_MAGNITUDE_MAX:
         msg = f"weight magnitude: expected 1 to 243, got {min_weight_magnitude}"
         raise ValueRangeError(msg)
-    if threads is None:
-        threads = min(len(os.sched_getaffinity(0)), THREADS_MAX)
-    if not 1 <= threads <= THREADS_MAX:
-        msg = f"threads: expected 1 to {THREADS_MAX}, got {threads}"
-        raise ValueRangeError(msg)
-    flag = (cancel or Cancel())._flag  # noqa: SLF001 - its only reader
+    count = thread_count(threads)
+    flag = (cancel or Cancel()).flag
     start = "".join(secrets.choice(TRYTE_ALPHABET) for _ in range(NONCE_TRYTES))
     out = ffi.new("char[27]")
     status = lib.sk_pow(
         trytes.encode("ascii"),
         TRANSACTION_TRYTES,
         min_weight_magnitude,
-        threads,
+        count,
         start.encode("ascii"),
         NONCE_TRYTES,
         _WIDEST,
@@ -100,6 +106,26 @@ def find_nonce(
         msg = f"the search for a nonce failed with status {status}"
         raise KernelFaultError(msg)
     return ffi.buffer(out)[:].decode("ascii")
+
+
+def thread_count(threads: int | None) -> int:
+    """Settle how many threads a search takes.
+
+    Args:
+        threads: 1 to 729; None for one per processor this process may use.
+
+    Returns:
+        The number of threads.
+
+    Raises:
+        ValueRangeError: It is out of range.
+    """
+    if threads is None:
+        return min(len(os.sched_getaffinity(0)), THREADS_MAX)
+    if not 1 <= threads <= THREADS_MAX:
+        msg = f"threads: expected 1 to {THREADS_MAX}, got {threads}"
+        raise ValueRangeError(msg)
+    return threads
 
 
 def weight_magnitude(transaction_hash: str) -> int:

@@ -36,7 +36,7 @@ FRAGMENT_TRYTES: Final = 2187
 """One signature fragment, the payload of one transaction."""
 
 INDEX_MAX: Final = 2**63 - 1
-_FRAGMENT_VALUES: Final = 27
+FRAGMENT_VALUES: Final = 27
 _EXPOSED_VALUE: Final = 13
 """Normalised value for which a signature shows the private key itself."""
 
@@ -123,7 +123,7 @@ def used_fragments_contain_13(bundle_hash: str, *, level: int) -> bool:
         True when a normalised value used at this level is 13.
     """
     _require_level(level)
-    return _EXPOSED_VALUE in normalise(bundle_hash)[: level * _FRAGMENT_VALUES]
+    return _EXPOSED_VALUE in normalise(bundle_hash)[: level * FRAGMENT_VALUES]
 
 
 def address_from_signature(fragments: Sequence[str], bundle_hash: str) -> str:

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from trinary._kernel import lib
+
 VECTORS = Path(__file__).parents[1] / "vectors"
 ALPHABET = "9ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
@@ -119,6 +121,19 @@ def oracle() -> Iterator[Oracle]:
 @pytest.fixture
 def draws(request: pytest.FixtureRequest) -> Draws:
     return Draws(request.node.nodeid)
+
+
+@pytest.fixture(params=[64, 128, 256, 512])
+def vector_bits(request: pytest.FixtureRequest) -> Iterator[int]:
+    """Use vectors of these many bits for one test, where there are any."""
+    bits: int = request.param
+    before = lib.sk_vector_bits()
+    lib.sk_limit_vector_bits(bits)
+    if lib.sk_vector_bits() != bits:
+        lib.sk_limit_vector_bits(before)
+        pytest.skip("this processor has no such vectors")
+    yield bits
+    lib.sk_limit_vector_bits(before)
 
 
 def load(name: str) -> Json:

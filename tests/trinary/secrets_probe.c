@@ -131,10 +131,10 @@ static int walk_paths(int leak)
         steps[i] = (uint8_t)i;
     VALGRIND_MAKE_MEM_UNDEFINED(seed, WORD_BYTES);
     derive_key(chunks, FRAGMENT_CHUNKS, seed, 7);
-    run_chains(chunks, steps, FRAGMENT_CHUNKS);
+    sk_lanes()->run_chains(chunks, steps, FRAGMENT_CHUNKS);
     if (leak && (chunks[0].limb[0] & 1))
         puts("odd");
-    kerl_words(&digest, chunks, FRAGMENT_CHUNKS);
+    sk_lanes()->hash_fragments(&digest, chunks, 1);
     VALGRIND_MAKE_MEM_DEFINED(&digest, sizeof digest);
     printf("%016llx\n", (unsigned long long)digest.limb[0]);
     return 0;

@@ -91,6 +91,35 @@ def search(
     )
 
 
+def exposure(values: int, value: int = 0) -> int:
+    reach = ffi.new(f"int8_t[{values}]", [value] * values)
+    return lib.sk_exposure(reach, values, ffi.new("double *"))
+
+
+def mine(
+    text: bytes = b"9" * 162,
+    values: int = 27,
+    value: int = 0,
+    count: int = 1,
+    threads: int = 1,
+) -> int:
+    return lib.sk_mine(
+        text,
+        len(text),
+        ffi.new(f"int8_t[{values}]", [value] * values),
+        values,
+        ffi.new(f"double[{values * 27}]"),
+        count,
+        threads,
+        ffi.new("int32_t *"),
+        ffi.new("sk_mined *"),
+    )
+
+
+# Of all tags only the last one is left; of all but the last, the second word.
+LAST_TAG = b"9" * 108 + b"M" * 27 + b"9" * 27
+
+
 def map_locked(size_bytes: int) -> int:
     mapping = ffi.new("sk_mapping *")
     status = lib.sk_map_locked(size_bytes, mapping)
@@ -159,6 +188,23 @@ REFUSED: dict[str, tuple[int, Callable[[], int]]] = {
     "work from a bad start": (TRYTE, lambda: search(start=b"9" * 26 + b"+")),
     "work on 64 bits": (RANGE, lambda: search(width_bits=64)),
     "work on -128 bits": (RANGE, lambda: search(width_bits=-128)),
+    "exposure of nothing": (LENGTH, lambda: exposure(0)),
+    "exposure of 26 values": (LENGTH, lambda: exposure(26)),
+    "exposure of four fragments": (LENGTH, lambda: exposure(108)),
+    "exposure beyond 13": (RANGE, lambda: exposure(27, 14)),
+    "exposure below -14": (RANGE, lambda: exposure(81, -15)),
+    "mine nothing": (LENGTH, lambda: mine(b"")),
+    "mine half a transaction": (LENGTH, lambda: mine(b"9" * 243)),
+    "mine 1001 transactions": (LENGTH, lambda: mine(b"9" * 162 * 1001)),
+    "mine a bad tryte": (TRYTE, lambda: mine(b"9" * 323 + b"a")),
+    "mine for no key": (LENGTH, lambda: mine(values=0)),
+    "mine for four fragments": (LENGTH, lambda: mine(values=108)),
+    "mine beyond 13": (RANGE, lambda: mine(value=14)),
+    "mine no tag": (RANGE, lambda: mine(count=0)),
+    "mine too many tags": (RANGE, lambda: mine(count=lib.SK_MINE_MAX + 1)),
+    "mine on no thread": (RANGE, lambda: mine(threads=0)),
+    "mine on 730 threads": (RANGE, lambda: mine(threads=730)),
+    "mine past the last tag": (RANGE, lambda: mine(LAST_TAG, count=2)),
     "map nothing": (RANGE, lambda: map_locked(0)),
     "map too much": (RANGE, lambda: map_locked(2**63)),
 }
@@ -191,6 +237,10 @@ def test_counting_up_passes_over_full_trytes() -> None:
     # All-M trits of the counter wrap around to all-N on the first step.
     assert search(magnitude=7, start=b"M" * 27) == lib.SK_OK
     assert search(magnitude=7, start=b"M" * 27, width_bits=128) == lib.SK_OK
+
+
+def test_the_last_tag_is_mined() -> None:
+    assert mine(LAST_TAG) == lib.SK_OK
 
 
 def test_unmapping_twice_does_nothing() -> None:

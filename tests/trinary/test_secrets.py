@@ -38,13 +38,16 @@ def build(folder: Path, *, keep_secrets: bool = False) -> Path:
     if keep_secrets:
         flags.append("-DKEEP_SECRETS")
     command = ["gcc", *flags, str(HERE / "secrets_probe.c"), *sources]
-    subprocess.run([*command, "-o", str(program)], check=True, timeout=50)
+    subprocess.run([*command, "-o", str(program), "-lm"], check=True, timeout=50)
     return program
 
 
-def run(command: Sequence[str | Path]) -> subprocess.CompletedProcess[str]:
+def run(
+    command: Sequence[str | Path], *, bits: int = 64
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [str(part) for part in command],
+        env={**os.environ, "SALTKEEP_VECTOR_BITS": str(bits)},
         capture_output=True,
         text=True,
         check=False,
@@ -52,9 +55,26 @@ def run(command: Sequence[str | Path]) -> subprocess.CompletedProcess[str]:
     )
 
 
-def valgrind(program: Path, mode: str) -> int:
+def valgrind(program: Path, mode: str, *, bits: int) -> int:
     options = ["--quiet", f"--error-exitcode={FOUND_BY_VALGRIND}"]
-    return run(["valgrind", *options, program, mode]).returncode
+    return run(["valgrind", *options, program, mode], bits=bits).returncode
+
+
+@pytest.fixture(scope="module")
+def probe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("probe"))
+
+
+@pytest.fixture(scope="module")
+def careless_probe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("careless"), keep_secrets=True)
+
+
+# Valgrind knows no AVX-512: with 512 it takes the widest that it does know.
+@pytest.fixture(params=[64, 256, 512])
+def bits(request: pytest.FixtureRequest) -> int:
+    chosen: int = request.param
+    return chosen
 
 
 needs_valgrind = pytest.mark.skipif(
@@ -63,24 +83,24 @@ needs_valgrind = pytest.mark.skipif(
 )
 
 
-def test_no_secret_stays_on_the_stack(tmp_path: Path) -> None:
-    ended = run([build(tmp_path), "stack"])
+def test_no_secret_stays_on_the_stack(probe: Path, bits: int) -> None:
+    ended = run([probe, "stack"], bits=bits)
     assert (ended.returncode, ended.stdout) == (0, "0\n")
 
 
 def test_secrets_would_be_found_on_the_stack_were_they_not_wiped(
-    tmp_path: Path,
+    careless_probe: Path, bits: int
 ) -> None:
-    ended = run([build(tmp_path, keep_secrets=True), "stack"])
+    ended = run([careless_probe, "stack"], bits=bits)
     assert ended.returncode == 0
     assert int(ended.stdout) > 0
 
 
 @needs_valgrind
-def test_no_branch_or_address_depends_on_a_secret(tmp_path: Path) -> None:
-    assert valgrind(build(tmp_path), "paths") == 0
+def test_no_branch_or_address_depends_on_a_secret(probe: Path, bits: int) -> None:
+    assert valgrind(probe, "paths", bits=bits) == 0
 
 
 @needs_valgrind
-def test_a_branch_on_a_secret_would_be_found(tmp_path: Path) -> None:
-    assert valgrind(build(tmp_path), "leak") == FOUND_BY_VALGRIND
+def test_a_branch_on_a_secret_would_be_found(probe: Path, bits: int) -> None:
+    assert valgrind(probe, "leak", bits=bits) == FOUND_BY_VALGRIND

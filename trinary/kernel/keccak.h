@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #define KECCAK_LANES 25
+#define KECCAK_ROUNDS 24
 #define KECCAK_384_RATE_BYTES 104
 #define KECCAK_384_RATE_LANES 13
 #define KECCAK_384_DIGEST_BYTES 48
@@ -19,6 +20,8 @@ typedef struct {
     uint64_t lanes[KECCAK_LANES];
     size_t filled_bytes; /* of the current block, below the rate */
 } sk_sponge;
+
+extern const uint64_t sk_keccak_constants[KECCAK_ROUNDS];
 
 /* Keccak-f[1600] in place. */
 void sk_keccak_f1600(uint64_t lanes[KECCAK_LANES]);

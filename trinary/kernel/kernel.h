@@ -40,6 +40,16 @@ typedef struct {
     int lock_errno;
 } sk_mapping;
 
+/* The best tag of a search. */
+typedef struct {
+    int64_t candidate;   /* how far from the first tag, or SK_MINE_NONE */
+    double bits;         /* what it leaves of the key */
+    double top_estimate; /* the largest sum of table values seen */
+} sk_mined;
+
+#define SK_MINE_NONE -1
+#define SK_MINE_MAX 4611686018427387904 /* tags in one call: 2^62 */
+
 int sk_bytes_from_trytes(const char *trytes, size_t length_trytes,
                          uint8_t *out_48);
 int sk_trytes_from_bytes(const uint8_t *bytes, size_t length_bytes,
@@ -67,6 +77,26 @@ int sk_pow(const char *trytes, size_t length_trytes, int min_weight_magnitude,
            int width_bits, const int32_t *cancel, char *out_27);
 int sk_pow_width_bits(void);
 int sk_cancel(int32_t *cancel);
+
+/* `reach` is the largest value signed in each tryte of the one to three
+ * fragments used, -14 where there is none. */
+int sk_exposure(const int8_t *reach, size_t reach_trytes, double *out_bits);
+
+/* One table value for each used tryte and value of -13..13: how good it is that
+ * a second signature has that value there.  Only differences mean anything. */
+int sk_mine_estimates(const int8_t *reach, size_t reach_trytes, double *out);
+/* Try `count` obsolete tags of the first transaction, from the one given
+ * upward, for more bits than best->bits.  A search in parts hands on `best`,
+ * which begins as {-1, -1, -INFINITY}; the candidate is counted anew. */
+int sk_mine(const char *essences, size_t length_trytes, const int8_t *reach,
+            size_t reach_trytes, const double *estimates, int64_t count,
+            int threads, const int32_t *cancel, sk_mined *best);
+
+/* How many bits of vectors are in use.  A limit of 64, 128, 256 or 512 leaves
+ * wider ones alone, 0 takes all that the processor has; before the first call
+ * the limit is that of the environment: SALTKEEP_VECTOR_BITS. */
+int sk_vector_bits(void);
+int sk_limit_vector_bits(int bits);
 
 int sk_map_locked(size_t size_bytes, sk_mapping *out);
 int sk_map_huge(size_t size_bytes, sk_mapping *out);

@@ -9,9 +9,8 @@
 
 #include "codec.h"
 #include "kernel.h"
+#include "threads.h"
 
-#include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,10 +21,8 @@
 typedef struct {
     sk_pow_search *search;
     const sk_pow_engine *engine;
-    int thread;
-    void *scratch;
-    pthread_t handle;
-} worker;
+    void **scratch; /* one for each thread */
+} crew;
 
 static const sk_pow_engine *best_engine(void)
 {
@@ -112,32 +109,11 @@ static int check_nonce(const sk_pow_search *search)
     return SK_OK;
 }
 
-static void *run_worker(void *argument)
+static void run_worker(void *shared, int thread)
 {
-    worker *self = argument;
+    const crew *self = shared;
 
-    self->engine->run(self->search, self->thread, self->scratch);
-    return NULL;
-}
-
-/* Start workers 1.., be worker 0, wait for all.  Fewer threads than asked for
- * is slower, not wrong. */
-static void run_all(worker *workers, int count)
-{
-    sigset_t all_signals, previous;
-    int started = 1;
-
-    /* New threads inherit the mask: signals stay with the caller's threads. */
-    sigfillset(&all_signals);
-    pthread_sigmask(SIG_SETMASK, &all_signals, &previous);
-    while (started < count &&
-           pthread_create(&workers[started].handle, NULL, run_worker,
-                          &workers[started]) == 0)
-        started++;
-    pthread_sigmask(SIG_SETMASK, &previous, NULL);
-    run_worker(&workers[0]);
-    for (int i = 1; i < started; i++)
-        pthread_join(workers[i].handle, NULL);
+    self->engine->run(self->search, thread, self->scratch[thread]);
 }
 
 /* The engine of a width, or NULL when this processor can not run it. */
@@ -153,24 +129,21 @@ static const sk_pow_engine *engine_of(int width_bits)
 static int run_search(sk_pow_search *search, const sk_pow_engine *engine,
                       int threads)
 {
-    worker *workers = calloc((size_t)threads, sizeof *workers);
-    int status = SK_OK;
+    void **scratch = calloc((size_t)threads, sizeof *scratch);
+    crew all = {search, engine, scratch};
+    int status = scratch == NULL ? SK_ERR_MEMORY : SK_OK;
 
-    if (workers == NULL)
-        return SK_ERR_MEMORY;
-    for (int i = 0; i < threads; i++) {
-        workers[i] = (worker){.search = search, .engine = engine, .thread = i};
-        if (posix_memalign(&workers[i].scratch, CACHE_LINE_BYTES,
+    for (int i = 0; i < threads && status == SK_OK; i++)
+        if (posix_memalign(&scratch[i], CACHE_LINE_BYTES,
                            engine->scratch_bytes) != 0) {
-            workers[i].scratch = NULL;
+            scratch[i] = NULL;
             status = SK_ERR_MEMORY;
         }
-    }
     if (status == SK_OK)
-        run_all(workers, threads);
-    for (int i = 0; i < threads; i++)
-        free(workers[i].scratch);
-    free(workers);
+        status = sk_run_threads(threads, run_worker, &all);
+    for (int i = 0; i < threads && scratch != NULL; i++)
+        free(scratch[i]);
+    free(scratch);
     if (status == SK_OK && !search->done)
         status = SK_ERR_CANCELLED;
     return status;

@@ -21,7 +21,6 @@
 #define LANE_TRITS 6
 #define THREAD_TRITS 6
 #define COUNTER_OFFSET (LANE_TRITS + THREAD_TRITS)
-#define THREADS_MAX 729
 
 /* One search, shared by its threads. */
 typedef struct {

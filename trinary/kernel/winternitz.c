@@ -11,42 +11,19 @@
  * end is 26 hashes on; a signature stops 13 - n hashes on, n the normalised
  * tryte of the bundle hash.
  */
+#include "winternitz.h"
+
 #include "codec.h"
 #include "kernel.h"
+#include "lanes.h"
 #include "wipe.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #define LEVEL_MAX 3
-#define FRAGMENT_CHUNKS 27
 #define FRAGMENT_TRYTES 2187
-#define CHAIN_STEPS 26
-#define TRYTE_MAX 13
 #define KEY_CHUNKS (LEVEL_MAX * FRAGMENT_CHUNKS)
-
-/* Advance each word by its number of hashes.  The chains are independent: a
- * vector implementation takes the place of this one function. */
-static void run_chains(sk_word *words, const uint8_t *steps, int count)
-{
-    for (int i = 0; i < count; i++)
-        for (int step = 0; step < steps[i]; step++) {
-            sk_word_keccak(&words[i]);
-            sk_word_reduce(&words[i]);
-        }
-}
-
-/* Kerl of words into a word. */
-static void kerl_words(sk_word *hash, const sk_word *words, int count)
-{
-    sk_sponge sponge;
-
-    sk_sponge_init(&sponge);
-    for (int i = 0; i < count; i++)
-        sk_sponge_absorb_word(&sponge, &words[i]);
-    sk_sponge_finish(&sponge);
-    sk_sponge_digest(&sponge, hash);
-    sk_word_reduce(hash);
-}
 
 /* The private key of one seed and index: `count` words. */
 static void derive_key(sk_word *key, int count, const uint8_t *seed,
@@ -77,9 +54,8 @@ static void address_of_ends(const sk_word *ends, int level, char *out_81)
     sk_word digests[LEVEL_MAX];
     sk_word address;
 
-    for (int i = 0; i < level; i++)
-        kerl_words(&digests[i], ends + i * FRAGMENT_CHUNKS, FRAGMENT_CHUNKS);
-    kerl_words(&address, digests, level);
+    sk_lanes()->hash_fragments(digests, ends, level);
+    sk_kerl_words(&address, digests, level);
     sk_word_to_trytes(&address, out_81);
 }
 
@@ -92,20 +68,20 @@ static int check_key_request(size_t seed_bytes, int level, int64_t index)
     return SK_OK;
 }
 
-/* Balance one third of a hash so that its values sum to zero, moving the
- * first that can still move. */
-static void normalise_fragment(int8_t values[FRAGMENT_CHUNKS])
+void sk_normalise_fragment(int8_t values[FRAGMENT_CHUNKS])
 {
     int sum = 0;
 
     for (int i = 0; i < FRAGMENT_CHUNKS; i++)
         sum += values[i];
-    for (int i = 0; i < FRAGMENT_CHUNKS; i++)
-        for (; sum > 0 && values[i] > -TRYTE_MAX; sum--)
-            values[i]--;
-    for (int i = 0; i < FRAGMENT_CHUNKS; i++)
-        for (; sum < 0 && values[i] < TRYTE_MAX; sum++)
-            values[i]++;
+    for (int i = 0; sum != 0; i++) {
+        const int room = sum > 0 ? -TRYTE_MAX - values[i]
+                                 : TRYTE_MAX - values[i];
+        const int move = abs(sum) < abs(room) ? -sum : room;
+
+        values[i] = (int8_t)(values[i] + move);
+        sum += move;
+    }
 }
 
 int sk_normalise(const char *hash, size_t length_trytes, int8_t *out_81)
@@ -118,7 +94,7 @@ int sk_normalise(const char *hash, size_t length_trytes, int8_t *out_81)
             return SK_ERR_TRYTE;
     }
     for (int i = 0; i < LEVEL_MAX; i++)
-        normalise_fragment(out_81 + i * FRAGMENT_CHUNKS);
+        sk_normalise_fragment(out_81 + i * FRAGMENT_CHUNKS);
     return SK_OK;
 }
 
@@ -132,7 +108,7 @@ compute_address(const uint8_t *seed, int level, int64_t index, char *out_81)
 
     memset(steps, CHAIN_STEPS, sizeof steps);
     derive_key(chunks, count, seed, index);
-    run_chains(chunks, steps, count);
+    sk_lanes()->run_chains(chunks, steps, count);
     address_of_ends(chunks, level, out_81);
     sk_wipe(chunks, sizeof chunks);
 }
@@ -160,7 +136,7 @@ compute_signature(const uint8_t *seed, int level, int64_t index,
     for (int i = 0; i < count; i++)
         steps[i] = (uint8_t)(TRYTE_MAX - values[i]);
     derive_key(chunks, count, seed, index);
-    run_chains(chunks, steps, count);
+    sk_lanes()->run_chains(chunks, steps, count);
     for (int i = 0; i < count; i++)
         sk_word_to_trytes(&chunks[i], out + i * WORD_TRYTES);
     sk_wipe(chunks, sizeof chunks);
@@ -205,7 +181,7 @@ int sk_address_from_signature(const char *fragments, size_t fragments_trytes,
     }
     if (status != SK_OK)
         return status;
-    run_chains(chunks, steps, count);
+    sk_lanes()->run_chains(chunks, steps, count);
     address_of_ends(chunks, level, out_81);
     return SK_OK;
 }

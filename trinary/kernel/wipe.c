@@ -4,7 +4,8 @@
 #include <string.h>
 
 /* Deeper than any call chain below a public function that touches secrets:
- * the largest is sk_sign's frame (under 6 KiB) with a sponge below it. */
+ * the largest is sk_sign's frame (under 6 KiB) with eight states of Keccak in
+ * vectors below it (under 8 KiB). */
 #define STACK_WIPE_BYTES 16384
 
 void sk_wipe(void *data, size_t size_bytes)

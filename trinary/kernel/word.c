@@ -10,12 +10,11 @@ const sk_word sk_word_max = {{
     0x50979d570c24486eULL, 0x3ade00d91484504fULL, 0x9f007669a5ce8964ULL,
 }};
 
-/* 3^242 and -3^242, modulo 2^384. */
-static const sk_word power = {{
+const sk_word sk_word_power = {{
     0xbcd3d7df50ff57bfULL, 0x540d500b53ed0116ULL, 0x91775c6cf3498e04ULL,
     0xa12f3aae184890dcULL, 0x75bc01b22908a09fULL, 0x3e00ecd34b9d12c9ULL,
 }};
-static const sk_word minus_power = {{
+const sk_word sk_word_minus_power = {{
     0x432c2820af00a840ULL, 0xabf2aff4ac12fee9ULL, 0x6e88a3930cb671fbULL,
     0x5ed0c551e7b76f23ULL, 0x8a43fe4dd6f75f60ULL, 0xc1ff132cb462ed37ULL,
 }};
@@ -74,8 +73,8 @@ void sk_word_reduce(sk_word *word)
     }
     above = (uint64_t)0 - add(&scratch, &magnitude, &scratch, negative & 1);
     for (int i = 0; i < WORD_LIMBS; i++)
-        addend.limb[i] = above & ((negative & power.limb[i]) |
-                                  (~negative & minus_power.limb[i]));
+        addend.limb[i] = above & ((negative & sk_word_power.limb[i]) |
+                                  (~negative & sk_word_minus_power.limb[i]));
     sk_word_add(word, word, &addend);
 }
 
@@ -110,4 +109,16 @@ void sk_word_keccak(sk_word *word)
     sk_keccak_f1600(lanes);
     for (int i = 0; i < WORD_LIMBS; i++)
         word->limb[i] = __builtin_bswap64(lanes[i]);
+}
+
+void sk_kerl_words(sk_word *hash, const sk_word *words, int count)
+{
+    sk_sponge sponge;
+
+    sk_sponge_init(&sponge);
+    for (int i = 0; i < count; i++)
+        sk_sponge_absorb_word(&sponge, &words[i]);
+    sk_sponge_finish(&sponge);
+    sk_sponge_digest(&sponge, hash);
+    sk_word_reduce(hash);
 }

@@ -27,6 +27,9 @@ typedef struct {
 
 /* (3^242 - 1) / 2, the largest value of 242 balanced trits. */
 extern const sk_word sk_word_max;
+/* 3^242 and -3^242, modulo 2^384. */
+extern const sk_word sk_word_power;
+extern const sk_word sk_word_minus_power;
 
 void sk_word_from_bytes(sk_word *word, const uint8_t bytes[WORD_BYTES]);
 void sk_word_to_bytes(const sk_word *word, uint8_t bytes[WORD_BYTES]);
@@ -44,5 +47,8 @@ void sk_word_keccak(sk_word *word);
 /* Feed one word to a sponge; read a finished sponge's digest, not reduced. */
 void sk_sponge_absorb_word(sk_sponge *sponge, const sk_word *word);
 void sk_sponge_digest(const sk_sponge *sponge, sk_word *digest);
+
+/* Kerl of some words. */
+void sk_kerl_words(sk_word *hash, const sk_word *words, int count);
 
 #endif
