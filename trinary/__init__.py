@@ -13,10 +13,11 @@ Read in this order:
 5. ``pow``: proof of work.
 6. ``miner``: what a second signature gives away, and how to give away least.
 7. ``memory``: where secrets live.
-8. ``errors``: what can go wrong, as a tree.
-9. ``kernel/``: the C. ``kernel.h`` is its outside; ``word.h`` has the idea that
-   makes it fast, a 243-trit word as one 384-bit number; ``lanes.h`` hashes many
-   of them side by side; ``build_kernel`` makes ``_kernel`` of it.
+8. ``shares``: a secret split among several keepers.
+9. ``errors``: what can go wrong, as a tree.
+10. ``kernel/``: the C. ``kernel.h`` is its outside; ``word.h`` has the idea that
+    makes it fast, a 243-trit word as one 384-bit number; ``lanes.h`` hashes many
+    of them side by side; ``build_kernel`` makes ``_kernel`` of it.
 
 What shaped it: secrets are read where they lie and never become Python objects;
 what is computed from them is wiped before a call returns, and takes the same

@@ -9,6 +9,7 @@ The tree::
     ├── ChecksumError          checksum           an address's checksum is not its own
     ├── SecurityLevelError     security-level     a level is not 1, 2 or 3
     ├── ValueRangeError        value-range        a number is outside its range
+    ├── ShareDigestError       share-digest       shares do not give one secret
     ├── MemoryLockError        memory-lock        memory can not be kept off the disk
     ├── MemoryClosedError      memory-closed      a buffer is used after its end
     ├── CancelledError         cancelled          a search was called off
@@ -68,6 +69,12 @@ class ValueRangeError(TrinaryError):
     """A number is outside the range of its field or argument."""
 
     code = "value-range"
+
+
+class ShareDigestError(TrinaryError):
+    """Shares of different secrets, or one that is wrong."""
+
+    code = "share-digest"
 
 
 class MemoryLockError(TrinaryError):

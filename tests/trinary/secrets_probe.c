@@ -6,6 +6,7 @@
  *                 stack for the seed, the key and the inside of every chain
  *   probe paths   derive and walk the chains on a seed that valgrind takes for
  *                 uninitialised: it reports each branch or address made of it
+ *   probe shares  the same for the values of shares
  *   probe leak    the same with a branch put in, to see the report
  *
  * Compiled with -DKEEP_SECRETS the wipes do nothing, to see the search find.
@@ -140,6 +141,19 @@ static int walk_paths(int leak)
     return 0;
 }
 
+static int walk_shares(void)
+{
+    static const uint8_t xs[] = {3, 254, 255};
+    uint8_t value[WORD_BYTES / 3];
+
+    VALGRIND_MAKE_MEM_UNDEFINED(seed, WORD_BYTES);
+    if (sk_interpolate(xs, seed, sizeof xs, sizeof value, 7, value) != SK_OK)
+        return 1;
+    VALGRIND_MAKE_MEM_DEFINED(value, sizeof value);
+    printf("%02x\n", value[0]);
+    return 0;
+}
+
 int main(int count, char **arguments)
 {
     if (count != 2)
@@ -151,5 +165,7 @@ int main(int count, char **arguments)
         seed[i] = (uint8_t)(0x5a + 37 * i);
     if (strcmp(arguments[1], "stack") == 0)
         return search_stack();
+    if (strcmp(arguments[1], "shares") == 0)
+        return walk_shares();
     return walk_paths(strcmp(arguments[1], "leak") == 0);
 }

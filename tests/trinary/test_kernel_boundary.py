@@ -120,6 +120,11 @@ def mine(
 LAST_TAG = b"9" * 108 + b"M" * 27 + b"9" * 27
 
 
+def interpolate(xs: bytes, x: int = 255) -> int:
+    values = octets(bytes(len(xs) * 16))
+    return lib.sk_interpolate(xs, values, len(xs), 16, x, ffi.new("uint8_t[16]"))
+
+
 def map_locked(size_bytes: int) -> int:
     mapping = ffi.new("sk_mapping *")
     status = lib.sk_map_locked(size_bytes, mapping)
@@ -205,6 +210,11 @@ REFUSED: dict[str, tuple[int, Callable[[], int]]] = {
     "mine on no thread": (RANGE, lambda: mine(threads=0)),
     "mine on 730 threads": (RANGE, lambda: mine(threads=730)),
     "mine past the last tag": (RANGE, lambda: mine(LAST_TAG, count=2)),
+    "a polynomial through nothing": (RANGE, lambda: interpolate(b"")),
+    "a polynomial through 17": (RANGE, lambda: interpolate(bytes(range(17)))),
+    "a polynomial through one twice": (RANGE, lambda: interpolate(b"\x01\x02\x01")),
+    "a polynomial at -1": (RANGE, lambda: interpolate(b"\x01", -1)),
+    "a polynomial at 256": (RANGE, lambda: interpolate(b"\x01", 256)),
     "map nothing": (RANGE, lambda: map_locked(0)),
     "map too much": (RANGE, lambda: map_locked(2**63)),
 }

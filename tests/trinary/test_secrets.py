@@ -102,5 +102,10 @@ def test_no_branch_or_address_depends_on_a_secret(probe: Path, bits: int) -> Non
 
 
 @needs_valgrind
+def test_no_branch_or_address_depends_on_a_share(probe: Path) -> None:
+    assert valgrind(probe, "shares", bits=64) == 0
+
+
+@needs_valgrind
 def test_a_branch_on_a_secret_would_be_found(probe: Path, bits: int) -> None:
     assert valgrind(probe, "leak", bits=bits) == FOUND_BY_VALGRIND

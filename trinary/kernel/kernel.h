@@ -98,6 +98,12 @@ int sk_mine(const char *essences, size_t length_trytes, const int8_t *reach,
 int sk_vector_bits(void);
 int sk_limit_vector_bits(int bits);
 
+/* The value at x of the polynomial over GF(2^8) through `count` points, 1 to
+ * 16, whose values of `size_bytes` each stand one after the other. */
+int sk_interpolate(const uint8_t *xs, const uint8_t *values, size_t count,
+                   size_t size_bytes, int x, uint8_t *out);
+int sk_random(uint8_t *out, size_t size_bytes);
+
 int sk_map_locked(size_t size_bytes, sk_mapping *out);
 int sk_map_huge(size_t size_bytes, sk_mapping *out);
 int sk_unmap(sk_mapping *mapping);
