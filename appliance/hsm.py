@@ -27,7 +27,7 @@ from hsm_profiles import HsmProfile
 from trinary.memory import LockedBuffer
 
 _log = logging.getLogger(__name__)
-_INHERITED: Final = ("PATH", "LANG", "PYTHONPATH", "LD_PRELOAD", "ASAN_OPTIONS")
+_INHERITED: Final = ("PATH", "LANG", "LD_PRELOAD", "ASAN_OPTIONS")
 _START_TIMEOUT_S: Final = 30.0
 DATA_KEY_BYTES: Final = 32
 
@@ -76,11 +76,16 @@ class _Worker:
     def __init__(self, environment: dict[str, str]) -> None:
         ours, theirs = socket.socketpair()
         inherited = {k: os.environ[k] for k in _INHERITED if k in os.environ}
+        # -P and the root folder: it is handed the PIN, so nothing in the folder we
+        # were started in may be imported; our own package comes from where it is.
+        given = [path for path in os.environ.get("PYTHONPATH", "").split(":") if path]
+        search = os.pathsep.join([*given, str(Path(__file__).resolve().parents[1])])
         self._process = subprocess.Popen(  # noqa: S603 - our own module, no shell
-            [sys.executable, "-m", "appliance.hsm_worker", str(theirs.fileno())],
+            [sys.executable, "-P", "-m", "appliance.hsm_worker", str(theirs.fileno())],
             pass_fds=[theirs.fileno()],
-            env=inherited | environment,
+            env=inherited | environment | {"PYTHONPATH": search},
             stdin=subprocess.DEVNULL,
+            cwd="/",
         )
         theirs.close()
         self._socket = ours

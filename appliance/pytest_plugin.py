@@ -14,13 +14,13 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from appliance.client import ApplianceClient
 
@@ -68,7 +68,7 @@ class ApplianceProcess:
                 [*_command(), "--config", str(self.config_path), "serve"],
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=os.environ | self.environment,
+                env={**_environment(), **self.environment},
             )
         self.wait_for(until)
         lines = self.log_path.read_text().splitlines()
@@ -148,6 +148,7 @@ def make_appliance(
         capture_output=True,
         check=False,
         text=True,
+        env=_environment(),
     )
     if made.returncode:
         raise RuntimeError(
@@ -158,7 +159,15 @@ def make_appliance(
 
 
 def _command() -> list[str]:
-    return [sys.executable, "-m", "appliance"]
+    # -P: a package of the same name in the integrator's folder is not ours.
+    return [sys.executable, "-P", "-m", "appliance"]
+
+
+def _environment() -> dict[str, str]:
+    """Return an environment in which our package comes from where it is."""
+    given = [path for path in os.environ.get("PYTHONPATH", "").split(":") if path]
+    root = str(Path(__file__).resolve().parents[1])
+    return os.environ | {"PYTHONPATH": os.pathsep.join([*given, root])}
 
 
 @pytest.fixture

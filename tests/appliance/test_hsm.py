@@ -38,6 +38,37 @@ def vault_of(folder: Path, hsm: Hsm) -> Vault:
     return Vault(folder / "state" / "vault.json", hsm=hsm, allow_unlocked=True)
 
 
+# --- where the worker comes from -----------------------------------------------------
+
+
+def test_nothing_in_the_folder_we_start_in_is_imported(
+    folder: Path, tmp_path: Path
+) -> None:
+    """The worker is handed the PIN."""
+    trap = tmp_path / "trap"
+    trap.mkdir()
+    for name in ("pkcs11", "appliance", "trinary", "json"):
+        text = f"open({str(trap / 'sprung')!r}, 'w').close()\nraise SystemExit(1)\n"
+        (trap / f"{name}.py").write_text(text)
+    program = (
+        "from pathlib import Path\n"
+        "from appliance.config import load_config\n"
+        "from appliance.installation import open_hsm\n"
+        f"hsm = open_hsm(load_config(Path({str(folder / 'appliance.toml')!r})))\n"
+        "print(len(hsm.mac(b'x', label='nothing')))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", program],
+        cwd=trap,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "found 0" in done.stderr, done.stderr  # the worker ran, and said so
+    assert not (trap / "sprung").exists()
+
+
 # --- PIN ---------------------------------------------------------------------------
 
 
