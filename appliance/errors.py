@@ -9,6 +9,7 @@
     ├── FaultError              could not say; ``retry`` tells
     │   ├── BadRequestError     no: the request is not of this protocol
     │   ├── ForbiddenError      no: this client may not ask that
+    │   ├── AlreadySignedError  no: fetch the bundle instead
     │   ├── NotAnchoredError    yes, with a head token
     │   ├── SealedError         yes, once operators have cleared the latch
     │   ├── HsmError            yes: the token may come back
@@ -89,6 +90,13 @@ class ForbiddenError(FaultError):
     """The client's certificate or role does not allow this request."""
 
     code = "forbidden"
+    retry = False
+
+
+class AlreadySignedError(FaultError):
+    """The request is not right, but its bundle is signed: it can not be refused."""
+
+    code = "already-signed"
     retry = False
 
 

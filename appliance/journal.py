@@ -139,7 +139,8 @@ class Journal:
         self.journal_id = journal_id
         try:
             with self._transaction() as connection:
-                self.epoch, self._head = verify_journal(connection, journal_id)
+                self.verified = verify_journal(connection, journal_id)
+            self.epoch, self._head = self.verified.epoch, self.verified.head
             settle(self._engine)
             self.now_ms()
         except BaseException:
@@ -316,7 +317,7 @@ class Journal:
 
     def commit_refusal(
         self, *, client: str, bundle_hashes: Sequence[str], code: str, message: str
-    ) -> None:
+    ) -> list[str]:
         """Record a refusal; its hashes are never signed. Synced on return.
 
         A hash that is signed already stays signed: only the row tells of it.
@@ -326,13 +327,17 @@ class Journal:
             bundle_hashes: For which bundles, if any.
             code: Why, a stable word.
             message: For people.
+
+        Returns:
+            Those of the hashes that are signed: for them it is no refusal at all.
         """
         with self._transaction() as connection:
+            hashes = list(dict.fromkeys(bundle_hashes))
+            signed = [value for value in hashes if _is_signed(connection, value)]
             final = [
                 value
-                for value in dict.fromkeys(bundle_hashes)
-                if _refusal_of(connection, value) is None
-                and _payload(connection, SIGNED, SIGNED.c.bundle_hash == value) is None
+                for value in hashes
+                if value not in signed and _refusal_of(connection, value) is None
             ]
             payload: dict[str, object] = {"bundle_hashes": list(bundle_hashes)}
             payload |= {"code": code, "message": message, "final": final}
@@ -342,6 +347,7 @@ class Journal:
             failpoint("journal.refuse.before-commit")
         self._head = head
         failpoint("journal.refuse.after-commit")
+        return signed
 
     def commit_ceremony(self, *, client: str, payload: dict[str, object]) -> None:
         """Record an operator's act; synced when this returns."""
@@ -425,6 +431,11 @@ def _spent_hashes(
         SPENT_KEY.c.commitment.in_(commitments), SPENT_KEY.c.n == 0
     )
     return {Commitment(row[0]): row[1] for row in connection.execute(query)}
+
+
+def _is_signed(connection: sa.Connection, bundle_hash: str) -> bool:
+    condition = SIGNED.c.bundle_hash == bundle_hash
+    return _payload(connection, SIGNED, condition) is not None
 
 
 def _refusal_of(connection: sa.Connection, bundle_hash: str) -> str | None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from appliance.errors import DeferredError, RefusedError
+from appliance.errors import AlreadySignedError, DeferredError, RefusedError
 from appliance.intent import computed_hash
 from appliance.journal import Journal
 from appliance.threads import OwnerThread
@@ -47,15 +47,24 @@ class Refusals:
             client: Who asked.
             journal: Where it is written.
             thread: The journal's thread.
+
+        Raises:
+            AlreadySignedError: If the bundle is signed: a refusal would let the hub
+                release inputs whose signatures are out.
         """
         self._count(client)
-        await thread(
+        signed = await thread(
             journal.commit_refusal,
             client=client,
             bundle_hashes=hashes_of(request),
             code=error.code,
             message=str(error),
         )
+        if signed:
+            raise AlreadySignedError(
+                f"not this way ({error.code}: {error}), but bundle {signed[0]} is"
+                " signed: fetch it"
+            ) from error
 
     def _count(self, client: str) -> None:
         """Count one more refusal.

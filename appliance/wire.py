@@ -300,6 +300,8 @@ class Deferred(_Reply, frozen=True, kw_only=True, tag="deferred"):
 class Refused(_Reply, frozen=True, kw_only=True, tag="refused"):
     """Final: journalled against the bundle hash (or seed UUID), never granted.
 
+    Never given for a bundle that is signed: that is a ``Fault``, ``already-signed``.
+
     Attributes:
         code: Why, a stable word; see ``appliance.errors``.
         message: For people.

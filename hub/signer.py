@@ -263,6 +263,8 @@ class Signer:
                 return SigningDeferred(reply.code, reply.message, reply.retry_after_s)
             case wire.Refused():
                 return SigningRefused(reply.code, reply.message)
+            case wire.Fault(code="already-signed"):
+                return await self._signed_before(draft)
             case wire.Fault(code="bad-request"):
                 raise RequestRejectedError(_said(reply))
             case _:
@@ -283,6 +285,21 @@ class Signer:
         if not isinstance(reply, wire.Fetched):
             raise ApplianceUnavailableError(_said(reply))
         return reply
+
+    async def _signed_before(self, draft: Draft) -> SignaturesGiven:
+        """Fetch the signatures of a bundle whose claims we no longer know right.
+
+        Returns:
+            The signatures.
+
+        Raises:
+            InvariantError: If what was signed under this hash is not our draft.
+        """
+        fetched = await self.fetch(draft.bundle_hash)
+        if fetched.transactions != _shown(draft):
+            raise InvariantError("the appliance signed another bundle under our hash")
+        given = {entry.index: entry.fragments for entry in fetched.signatures}
+        return SignaturesGiven(given)
 
     def _require_receipt(
         self, reply: wire.Issued, seed_uuid: str, user_commitment: str

@@ -125,9 +125,10 @@ async def test_an_output_spent_while_the_bundle_was_worked_on_is_refused(
             assert paid.code == "output-spent"
 
 
-async def test_swapped_claims_on_a_signed_bundle_are_refused_and_seal_nothing(
+async def test_swapped_claims_on_a_signed_bundle_are_a_fault_and_seal_nothing(
     box: Box,
 ) -> None:
+    """A refusal would let the hub release inputs whose signatures are out."""
     request = bundle([await box.coin(), await box.coin()])
     await box.expect(request, Signed)
     one, two = request.inputs
@@ -136,17 +137,21 @@ async def test_swapped_claims_on_a_signed_bundle_are_refused_and_seal_nothing(
         msgspec.structs.replace(two, seed_uuid=one.seed_uuid),
     ]
     wrong = msgspec.structs.replace(request, inputs=swapped)
-    assert (await box.refused(wrong)).code == "foreign-input"
+    fault = await box.expect(wrong, Fault)
+    assert (fault.code, fault.retry) == ("already-signed", False)
+    assert "foreign-input" in fault.message
     assert (await box.status()).state == "ready"
-    await box.expect(request, Signed)  # the refusal did not undo the signature
+    await box.expect(request, Signed)
 
 
-async def test_another_bundle_under_a_signed_hash_is_refused(box: Box) -> None:
+async def test_another_bundle_under_a_signed_hash_is_not_signed(box: Box) -> None:
     request = bundle([await box.coin()])
     await box.expect(request, Signed)
     other = bundle([await box.coin()])
     wrong = msgspec.structs.replace(other, bundle_hash=request.bundle_hash)
-    assert (await box.refused(wrong)).code == "bundle-hash-mismatch"
+    fault = await box.expect(wrong, Fault)
+    assert fault.code == "already-signed"
+    assert "bundle-hash-mismatch" in fault.message
     await box.expect(request, Signed)
     assert (await box.refused(other)).code == "bundle-hash-mismatch"  # for good
 

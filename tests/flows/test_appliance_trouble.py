@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from appliance.wire import ApproveUnseal, Done, GetStatus, SealNow, Signed, StatusReport
 from hub.errors import ApplianceUnavailableError, FaultError
@@ -101,6 +102,35 @@ async def test_after_a_time_out_the_very_same_bundle_is_asked_for(
             await world.hub.sweeps.tick()
         (planned,) = await world.sweeps()
         assert planned.state is SweepState.PLANNED
+        world.appliance.stop(how=signal.SIGKILL)
+        await _restart(world)
+        await world.sweep()
+        (done,) = await world.sweeps()
+        assert (done.state, done.plan) == (SweepState.CONFIRMED, planned.plan)
+        assert (await world.account("alice")).available_i == 1_000
+        signed = [r for r in await world.appliance.journal() if r.kind == "signed"]
+        assert len(signed) == 1
+
+
+@pytest.mark.slow
+async def test_a_signed_bundle_whose_claims_we_no_longer_know_is_fetched(
+    template: Path, tmp_path: Path
+) -> None:
+    """A refusal would release inputs whose signatures are out."""
+    hasty: dict[str, object] = {"timeout_s": 1.0}
+    async with world_with(template, tmp_path, appliance=hasty) as world:
+        await world.funded_user("alice", 1_000)
+        async with world.hub.store.reading() as tx:
+            owner = await tx.accounts.owner()
+        issued = await world.hub.signer.issue("")  # so that only signing is asked
+        await world.hub.store.run(lambda tx: tx.addresses.add(owner.account_id, issued))
+        await _restart(world, failpoint="appliance.sign.committed")
+        with pytest.raises(ApplianceUnavailableError):
+            await world.hub.sweeps.tick()
+        (planned,) = await world.sweeps()
+        async with world.hub.store.transaction() as tx:
+            statement = text("UPDATE address SET generation = 99")
+            await tx.addresses._connection.execute(statement)
         world.appliance.stop(how=signal.SIGKILL)
         await _restart(world)
         await world.sweep()
