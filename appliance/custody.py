@@ -126,7 +126,8 @@ class Custody:
         level = request.security_level or max(vault.issuing.security_level, _LEVELS[0])
         if level not in _LEVELS:
             raise BadRequestError("a new salt generation has security level 2 or 3")
-        number = max(vault.generations) + 1
+        made = self.life.require_running().journal.verified.newest_generation
+        number = max(*vault.generations, made) + 1  # a number is never given twice
         steps = [
             f"1. draw {RANDOM_SALT_BYTES} random bytes: salt {number}, level {level}",
             "2. derive its canary; journal that seed UUID as never to be issued",

@@ -126,6 +126,27 @@ def _read_secret(source: str, max_bytes: int, *, allow_unlocked: bool) -> Locked
         os.close(descriptor)
 
 
+def require_private(path: Path, *, what: str) -> None:
+    """Insist that nobody but its owner can use a file or folder.
+
+    Args:
+        path: The file or folder.
+        what: What it is, for the message.
+
+    Raises:
+        ConfigError: If it is missing, or group or others have any right on it.
+    """
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        raise ConfigError(f"{what} {path}: {error.strerror}") from error
+    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+        wanted = "0700" if stat.S_ISDIR(mode) else "0600"
+        raise ConfigError(
+            f"{what} {path} has mode {stat.S_IMODE(mode):04o}: make it {wanted}"
+        )
+
+
 def _open_secret(source: str) -> int:
     if source.startswith("fd:"):
         try:

@@ -118,6 +118,8 @@ def failure(error: exc.SQLAlchemyError) -> ApplianceError:
     text = str(error.args[0]) if error.args else type(error).__name__
     original = getattr(error, "orig", None)
     code = getattr(original, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)
+    if code & _PRIMARY_CODE in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
+        return JournalError("another process holds this journal: stop it first")
     if code & _PRIMARY_CODE in _MENDS_ITSELF:
         return JournalError(f"the journal failed: {text}")
     return BrokenInvariantError(f"journal: {text}", code="journal-broken")

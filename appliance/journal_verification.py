@@ -8,6 +8,7 @@ missing, altered or one too many.
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -28,7 +29,24 @@ def rows_after(sequence: int) -> sa.Select[Any]:
     return query.order_by(ROW.c.sequence)
 
 
-def verify_journal(connection: sa.Connection, journal_id: str) -> tuple[int, Head]:
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What a sound journal says of itself.
+
+    Attributes:
+        epoch: Its epoch.
+        head: Its last row.
+        generations: Salt generations that addresses were issued by.
+        newest_generation: The highest number ever given to one.
+    """
+
+    epoch: int
+    head: Head
+    generations: frozenset[int]
+    newest_generation: int
+
+
+def verify_journal(connection: sa.Connection, journal_id: str) -> Verified:
     """Check everything.
 
     Args:
@@ -36,26 +54,37 @@ def verify_journal(connection: sa.Connection, journal_id: str) -> tuple[int, Hea
         journal_id: What the vault says it must be.
 
     Returns:
-        The journal's epoch and its head.
+        What it says of itself.
     """
     require_sound(connection)
     epoch = _require_header(connection, journal_id)
     try:
-        head = _verify_rows(connection, journal_id)
+        head, issued, made = _verify_rows(connection, journal_id)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         broken(f"a row says what no appliance wrote: {type(error).__name__}")
     if head is None:
         broken("it holds no row")
     _require_no_guard_after(connection, head)
-    return epoch, head
+    return Verified(epoch, head, frozenset(issued), max(made))
 
 
-def _verify_rows(connection: sa.Connection, journal_id: str) -> Head | None:
+def _verify_rows(
+    connection: sa.Connection, journal_id: str
+) -> tuple[Head | None, set[int], set[int]]:
+    """Return the head, the generations that issued, and those that were made."""
     head: Head | None = None
+    issued: set[int] = set()
+    made = {1}
     while rows := _rows(connection, head):
         head = verify_chain(rows, after=head)
         _require_guards(connection, rows, journal_id)
-    return head
+        for row in rows:
+            payload = json.loads(row.payload)
+            if row.kind == "issued":
+                issued.add(payload["generation"])
+            elif payload.get("step") == "rotate-salt":
+                made.add(payload["generation"])
+    return head, issued, made
 
 
 def _rows(connection: sa.Connection, head: Head | None) -> list[JournalRow]:

@@ -27,7 +27,7 @@ from appliance.errors import (
 )
 from appliance.heads import Heads
 from appliance.hsm import Hsm
-from appliance.installation import Paths, open_hsm
+from appliance.installation import Paths, open_hsm, require_private
 from appliance.issuing import Issuing
 from appliance.journal import Journal
 from appliance.journal_chain import Head
@@ -82,6 +82,8 @@ class Lifecycle:
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
+        require_private(self.paths.folder, what="the state folder")
+        require_private(Path(self.config.listen.key), what="the key of [listen]")
         approvals = self.config.policy.unseal_approvals
         self.latch = SealLatch(self.paths.latch, approvals_needed=approvals)
         self.hsm = open_hsm(self.config)
@@ -246,6 +248,14 @@ class Lifecycle:
             journal_id=vault.content.journal_id,
             clock_ms=self.clock_ms,
         )
+        missing = journal.verified.generations - set(vault.generations)
+        if missing:
+            journal.close()
+            raise BrokenInvariantError(
+                f"generations {sorted(missing)} issued addresses and the vault does not"
+                " hold them: it was put back from before their making",
+                code="vault-regression",
+            )
         known = self._last_head
         if known is not None and journal.hash_at(known.sequence) != known.hash:
             journal.close()

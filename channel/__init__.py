@@ -10,6 +10,7 @@ byte of a request leaves.
 import hashlib
 import hmac
 import ssl
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,11 +51,14 @@ def client_context(files: ChannelFiles) -> ssl.SSLContext:
         A context for asyncio and aiohttp.
 
     Raises:
-        ChannelError: If a file is missing, or key and certificate do not fit.
+        ChannelError: If a file is missing, the key is open to others, or key and
+            certificate do not fit.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     try:
+        if files.key.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+            raise ChannelError(f"{files.key} is open to others: make it mode 0600")
         context.load_verify_locations(files.ca)
         context.load_cert_chain(files.certificate, files.key)
     except (OSError, ssl.SSLError) as error:

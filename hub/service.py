@@ -39,6 +39,7 @@ _log = logging.getLogger(__name__)
 
 _MILLISECONDS: Final = 1000
 _REFUSED_WAIT_MS: Final = 3_600_000
+_STATUS_S: Final = 30.0
 _STATUS_RETRY_S: Final = 1.0
 
 
@@ -185,18 +186,19 @@ async def repeat(
 
 
 async def _watch_appliance(signer: Signer) -> None:
-    """Ask until the appliance is ready: its first head token is stored that way."""
+    """Keep asking: the first answer brings a head token, each one anchors a restart."""
     said = ""
-    while said != "ready":
+    while True:
         try:
             report = await signer.status()
         except Exception as error:  # noqa: BLE001 - no failure may end the hub
             _log.warning("appliance: %s", error)
+            said = ""
         else:
             if report.state != said:
                 _log.info("appliance %s: %s", report.state, report.reason or "can sign")
             said = report.state
-        await asyncio.sleep(_STATUS_RETRY_S)
+        await asyncio.sleep(_STATUS_S if said == "ready" else _STATUS_RETRY_S)
 
 
 async def _start_legacy_api(hub: Hub) -> tuple[web.AppRunner, str]:

@@ -178,6 +178,35 @@ async def test_the_canary_of_a_new_generation_is_never_issued(box: Box) -> None:
     assert reply.code == "seed-uuid-known"
 
 
+async def test_a_vault_of_before_a_generation_that_issued_is_found(box: Box) -> None:
+    vault = box.folder / "state" / "vault.json"
+    yesterday = vault.read_bytes()
+    await run(box, "rotate-salt")
+    await box.coin()
+    await box.close()
+    vault.write_bytes(yesterday)
+    restarted = Box(box.folder)
+    assert not await restarted.appliance.check()
+    assert "vault-regression" in (await restarted.status()).reason
+    assert restarted.appliance.life.state == "sealed"
+    await restarted.close()
+
+
+async def test_a_generation_s_number_is_never_given_twice(box: Box) -> None:
+    vault = box.folder / "state" / "vault.json"
+    yesterday = vault.read_bytes()
+    await run(box, "rotate-salt")
+    head = box.head
+    await box.close()
+    vault.write_bytes(yesterday)  # before anything was issued: nothing is lost
+    restarted = Box(box.folder)
+    assert await restarted.appliance.check()
+    await restarted.expect(GetStatus(request_id="s", head=head), StatusReport)
+    await run(restarted, "rotate-salt")
+    assert (await restarted.status()).generations == ["1", "3"]
+    await restarted.close()
+
+
 async def test_only_operators_may_run_ceremonies(box: Box) -> None:
     for name in ("hub", "auditor"):
         reply = await box.expect(ask("rotate-kek"), Fault, name=name)

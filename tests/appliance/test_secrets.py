@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from appliance.client import ApplianceClient
+from appliance.client import ApplianceClient, endpoint_of
 from appliance.derivation import Argon2Parameters, Derivation
+from appliance.errors import ConfigError
 from appliance.pytest_plugin import CHEAP_ARGON2, ApplianceProcess, make_appliance
 from appliance.wire import IssueAddress, Issued, Signed
-from tests.appliance.box import command
+from channel import ChannelError, client_context
+from tests.appliance.box import Box, command
 from tests.appliance.bundles import Coin, bundle, new_uuid
 from tests.appliance.memory_scan import children, occurrences
 from trinary.memory import LockedBuffer
@@ -164,3 +166,16 @@ def test_a_pin_that_others_can_read_is_refused(folder: Path, mode: int) -> None:
     done = command(folder, "serve")
     assert done.returncode == 1
     assert "0600" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["state", "tls/appliance.key"])
+def test_what_others_can_read_is_not_served_from(folder: Path, name: str) -> None:
+    (folder / name).chmod(0o755 if name == "state" else 0o644)
+    with pytest.raises(ConfigError, match=r"make it 0[67]00"):
+        Box(folder)
+
+
+def test_a_client_s_key_that_others_can_read_is_refused(folder: Path) -> None:
+    (folder / "tls" / "hub.key").chmod(0o640)
+    with pytest.raises(ChannelError, match="0600"):
+        client_context(endpoint_of(folder / "appliance.toml", name="hub").files)
