@@ -109,7 +109,7 @@ async def initialise(
     )
     with salt:
         _require_fresh(paths)
-        warnings = _check_strength(first, imported_salt)
+        warnings = check_strength(first, imported_salt)
         journal_id = secrets.token_hex(_JOURNAL_ID_BYTES)
         labels = _make_keys(hsm, journal_id)
         failpoint("init.after-keys")
@@ -149,9 +149,25 @@ def _require_fresh(paths: Paths) -> None:
             )
 
 
-def _check_strength(
+def check_strength(
     first: FirstGeneration, imported_salt: LockedBuffer | None
 ) -> tuple[str, ...]:
+    """Judge what a first generation shall be, before anything is made.
+
+    Args:
+        first: Network, level and Argon2 parameters.
+        imported_salt: A salt to take over, or None for a random one.
+
+    Returns:
+        What the operator should know.
+
+    Raises:
+        ConfigError: If the network has no name, or the salt or level is too weak.
+    """
+    if not first.network.strip():
+        raise ConfigError("the network needs a name, e.g. devnet")
+    if first.security_level not in {1, 2, 3}:
+        raise ConfigError(f"security level {first.security_level}: there are 1, 2, 3")
     if imported_salt is None:
         if first.security_level not in {2, 3}:
             raise ConfigError("a new salt generation has security level 2 or 3")

@@ -6,6 +6,7 @@ configuration that ``saltkeep-appliance serve`` takes as it is. Not for producti
 SoftHSM keeps its keys in files.
 """
 
+import contextlib
 import datetime as dt
 import os
 import secrets
@@ -13,7 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from appliance.ceremony import FirstGeneration, Initialised, initialise
+from appliance.ceremony import (
+    FirstGeneration,
+    Initialised,
+    check_strength,
+    initialise,
+)
 from appliance.certificates import (
     KeyPair,
     certificate_pem,
@@ -72,12 +78,15 @@ async def make_softhsm_appliance(
     Returns:
         The configuration as written, and what ``init`` has to print.
     """
-    config = _prepare(folder, options, now)
-    salt = None
-    if options.salt_source:
-        salt = read_salt(options.salt_source, allow_unlocked=options.allow_unlocked)
-    hsm = open_hsm(config)
-    try:
+    with contextlib.ExitStack() as undo:
+        salt = None
+        if options.salt_source:
+            salt = read_salt(options.salt_source, allow_unlocked=options.allow_unlocked)
+            undo.callback(salt.close)
+        check_strength(options.first, salt)  # before anything is written
+        config = _prepare(folder, options, now)
+        hsm = open_hsm(config)
+        undo.callback(hsm.close)
         made = await initialise(
             Paths(Path(config.state_dir)),
             hsm,
@@ -86,8 +95,6 @@ async def make_softhsm_appliance(
             allow_unlocked=options.allow_unlocked,
             now_ms=int(now.timestamp() * 1000),
         )
-    finally:
-        hsm.close()
     Path(config.state_dir).with_name("identity.pem").write_text(made.identity_pem)
     return config, made
 

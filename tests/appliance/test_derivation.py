@@ -10,7 +10,9 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from appliance.__main__ import cli
 from appliance.derivation import Argon2Parameters, Derivation, DerivationError, Seeds
 from appliance.pytest_plugin import CHEAP_ARGON2, make_appliance
 from appliance.wire import Signed
@@ -200,3 +202,18 @@ async def test_the_loop_is_never_blocked_while_twelve_inputs_are_signed(
     print(f"longest callback: {longest_ms} ms")
     assert longest_ms[-1] < 20, longest_ms
     await box.close()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--level", "9"], ["--network", " "], ["--salt-from", "short"]],
+)
+def test_an_init_that_is_refused_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("short").write_text("nineteen characters")
+    Path("short").chmod(0o600)
+    command = ["init", "--softhsm", "box", "--network", "devnet", *arguments]
+    assert CliRunner().invoke(cli, command).exit_code == 1
+    assert not Path("box").exists()
