@@ -14,8 +14,9 @@ Read in this order:
 6. ``miner``: what a second signature gives away, and how to give away least.
 7. ``memory``: where secrets live.
 8. ``shares``: a secret split among several keepers.
-9. ``errors``: what can go wrong, as a tree.
-10. ``kernel/``: the C. ``kernel.h`` is its outside; ``word.h`` has the idea that
+9. ``argon2``: from a password to a seed, slowly, as fast as that can be done.
+10. ``errors``: what can go wrong, as a tree.
+11. ``kernel/``: the C. ``kernel.h`` is its outside; ``word.h`` has the idea that
     makes it fast, a 243-trit word as one 384-bit number; ``lanes.h`` hashes many
     of them side by side; ``build_kernel`` makes ``_kernel`` of it.
 

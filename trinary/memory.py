@@ -27,7 +27,7 @@ from trinary.errors import (
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from trinary._kernel import CData, Mapping
+    from trinary._kernel import CData, MappingData
 
 SIZE_MAX_BYTES: Final = 1 << 40
 _SMAPS: Final = Path("/proc/self/smaps")
@@ -41,7 +41,7 @@ class _Mapping:
         size_bytes: How much of it callers use, from its beginning.
     """
 
-    def __init__(self, mapping: Mapping, *, size_bytes: int) -> None:
+    def __init__(self, mapping: MappingData, *, size_bytes: int) -> None:
         self._size_bytes = size_bytes
         self._locked = bool(mapping.locked)
         self._address = int(ffi.cast("uintptr_t", mapping.data))
@@ -259,7 +259,7 @@ def _require_size(size_bytes: int) -> None:
         raise ValueRangeError(msg)
 
 
-def _require_locked(status: int, mapping: Mapping, *, allow_unlocked: bool) -> None:
+def _require_locked(status: int, mapping: MappingData, *, allow_unlocked: bool) -> None:
     """Accept a fresh mapping, or undo it.
 
     Args:

@@ -4,6 +4,8 @@
  *
  *   probe stack   derive and sign on a stack of its own, then search that
  *                 stack for the seed, the key and the inside of every chain
+ *   probe argon2  run Argon2 on such a stack, then search it for the salt,
+ *                 which is the seed again, and for the tag
  *   probe paths   derive and walk the chains on a seed that valgrind takes for
  *                 uninitialised: it reports each branch or address made of it
  *   probe shares  the same for the values of shares
@@ -27,7 +29,8 @@
 #endif
 
 #define STACK_BYTES (256 * 1024)
-#define SECRET_STEPS 13
+#define SECRET_STEPS 14
+#define ARENA_KIB 64
 
 #ifdef KEEP_SECRETS
 void sk_wipe(void *data, size_t size_bytes)
@@ -42,7 +45,7 @@ void sk_wipe_stack(void)
 #endif
 
 static uint8_t *seed;
-static uint64_t secrets[2 * WORD_LIMBS * (2 + KEY_CHUNKS * SECRET_STEPS)];
+static uint64_t secrets[2 * WORD_LIMBS * (3 + KEY_CHUNKS * SECRET_STEPS)];
 static size_t secret_count;
 
 static void remember(const sk_word *word)
@@ -61,12 +64,37 @@ static int compare(const void *left, const void *right)
     return (a > b) - (a < b);
 }
 
-/* For a hash of zeros a signature is 13 steps on: all before is secret. */
+/* An empty password puts the salt where the stack search would see it. */
+static void use_argon2(uint8_t tag[WORD_BYTES])
+{
+    static _Alignas(64) uint8_t arena[ARENA_KIB * 1024];
+    const sk_argon2_request request = {.variant = SK_ARGON2_ID,
+                                       .passes = 2,
+                                       .memory_kib = ARENA_KIB,
+                                       .lanes = 1,
+                                       .salt = seed,
+                                       .salt_bytes = WORD_BYTES,
+                                       .arena = arena,
+                                       .arena_bytes = sizeof arena,
+                                       .out = tag,
+                                       .out_bytes = WORD_BYTES};
+
+    if (sk_argon2(&request) != SK_OK)
+        abort();
+}
+
+/* For a hash of zeros a signature is 13 steps on: all before is secret.  The
+ * signature itself is no secret and wiped all the same: it shows that the
+ * search looks where the lanes of vectors have been. */
 static void remember_all(void)
 {
     sk_word key[KEY_CHUNKS];
+    uint8_t tag[WORD_BYTES];
     sk_word word;
 
+    use_argon2(tag);
+    sk_word_from_bytes(&word, tag);
+    remember(&word);
     sk_word_from_bytes(&word, seed);
     remember(&word);
     sk_word_reduce(&word);
@@ -99,7 +127,16 @@ static void *use_seed(void *unused)
     return NULL;
 }
 
-static int search_stack(void)
+static void *use_salt(void *unused)
+{
+    static uint8_t tag[WORD_BYTES];
+
+    (void)unused;
+    use_argon2(tag);
+    return NULL;
+}
+
+static int search_stack(void *(*use)(void *))
 {
     pthread_attr_t attributes;
     pthread_t thread;
@@ -112,7 +149,7 @@ static int search_stack(void)
     remember_all();
     pthread_attr_init(&attributes);
     pthread_attr_setstack(&attributes, stack, STACK_BYTES);
-    if (pthread_create(&thread, &attributes, use_seed, NULL) != 0 ||
+    if (pthread_create(&thread, &attributes, use, NULL) != 0 ||
         pthread_join(thread, NULL) != 0)
         return 1;
     for (size_t i = 0; i < STACK_BYTES / sizeof *stack; i++)
@@ -164,7 +201,9 @@ int main(int count, char **arguments)
     for (int i = 0; i < WORD_BYTES; i++)
         seed[i] = (uint8_t)(0x5a + 37 * i);
     if (strcmp(arguments[1], "stack") == 0)
-        return search_stack();
+        return search_stack(use_seed);
+    if (strcmp(arguments[1], "argon2") == 0)
+        return search_stack(use_salt);
     if (strcmp(arguments[1], "shares") == 0)
         return walk_shares();
     return walk_paths(strcmp(arguments[1], "leak") == 0);

@@ -125,6 +125,26 @@ def interpolate(xs: bytes, x: int = 255) -> int:
     return lib.sk_interpolate(xs, values, len(xs), 16, x, ffi.new("uint8_t[16]"))
 
 
+def argon2(**changes: int) -> int:
+    fields = {
+        "variant": lib.SK_ARGON2_ID,
+        "passes": 1,
+        "memory_kib": 16,
+        "lanes": 2,
+        "arena_bytes": 16 * 1024,
+        "out_bytes": 4,
+        **changes,
+    }
+    # 16 KiB from the next multiple of 64 on, and then some bytes further.
+    arena = ffi.new("uint8_t[]", 17 * 1024)
+    first = -int(ffi.cast("uintptr_t", arena)) % 64 + fields.pop("shift", 0)
+    pointers = {
+        "arena": ffi.cast("uint8_t *", arena) + first,  # type: ignore[operator]
+        "out": ffi.new("uint8_t[4]"),
+    }
+    return lib.sk_argon2(ffi.new("sk_argon2_request *", {**fields, **pointers}))
+
+
 def map_locked(size_bytes: int) -> int:
     mapping = ffi.new("sk_mapping *")
     status = lib.sk_map_locked(size_bytes, mapping)
@@ -215,6 +235,21 @@ REFUSED: dict[str, tuple[int, Callable[[], int]]] = {
     "a polynomial through one twice": (RANGE, lambda: interpolate(b"\x01\x02\x01")),
     "a polynomial at -1": (RANGE, lambda: interpolate(b"\x01", -1)),
     "a polynomial at 256": (RANGE, lambda: interpolate(b"\x01", 256)),
+    "argon2 of no variant": (RANGE, lambda: argon2(variant=0)),
+    "argon2 of variant 3": (RANGE, lambda: argon2(variant=3)),
+    "argon2 without a pass": (RANGE, lambda: argon2(passes=0)),
+    "argon2 without a lane": (RANGE, lambda: argon2(lanes=0)),
+    "argon2 on too many lanes": (RANGE, lambda: argon2(lanes=2**24)),
+    "argon2 in too little memory": (RANGE, lambda: argon2(memory_kib=15)),
+    "argon2 in no memory": (RANGE, lambda: argon2(memory_kib=0, lanes=1)),
+    "argon2 in too much memory": (RANGE, lambda: argon2(memory_kib=2**31)),
+    "argon2 between cache lines": (RANGE, lambda: argon2(shift=8)),
+    "argon2 in a small arena": (LENGTH, lambda: argon2(arena_bytes=16 * 1024 - 1)),
+    "argon2 into 3 bytes": (LENGTH, lambda: argon2(out_bytes=3)),
+    "argon2 of 4 GiB of password": (LENGTH, lambda: argon2(password_bytes=2**32)),
+    "argon2 of 4 GiB of salt": (LENGTH, lambda: argon2(salt_bytes=2**32)),
+    "argon2 of 4 GiB of secret": (LENGTH, lambda: argon2(secret_bytes=2**32)),
+    "argon2 of 4 GiB of more": (LENGTH, lambda: argon2(associated_bytes=2**32)),
     "map nothing": (RANGE, lambda: map_locked(0)),
     "map too much": (RANGE, lambda: map_locked(2**63)),
 }
@@ -247,6 +282,10 @@ def test_counting_up_passes_over_full_trytes() -> None:
     # All-M trits of the counter wrap around to all-N on the first step.
     assert search(magnitude=7, start=b"M" * 27) == lib.SK_OK
     assert search(magnitude=7, start=b"M" * 27, width_bits=128) == lib.SK_OK
+
+
+def test_argon2_needs_no_more_than_it_says() -> None:
+    assert argon2() == lib.SK_OK
 
 
 def test_the_last_tag_is_mined() -> None:

@@ -83,15 +83,17 @@ needs_valgrind = pytest.mark.skipif(
 )
 
 
-def test_no_secret_stays_on_the_stack(probe: Path, bits: int) -> None:
-    ended = run([probe, "stack"], bits=bits)
+@pytest.mark.parametrize("use", ["stack", "argon2"])
+def test_no_secret_stays_on_the_stack(probe: Path, use: str, bits: int) -> None:
+    ended = run([probe, use], bits=bits)
     assert (ended.returncode, ended.stdout) == (0, "0\n")
 
 
+@pytest.mark.parametrize("use", ["stack", "argon2"])
 def test_secrets_would_be_found_on_the_stack_were_they_not_wiped(
-    careless_probe: Path, bits: int
+    careless_probe: Path, use: str, bits: int
 ) -> None:
-    ended = run([careless_probe, "stack"], bits=bits)
+    ended = run([careless_probe, use], bits=bits)
     assert ended.returncode == 0
     assert int(ended.stdout) > 0
 

@@ -47,6 +47,31 @@ typedef struct {
     double top_estimate; /* the largest sum of table values seen */
 } sk_mined;
 
+/* What Argon2 is asked for; pointers may be NULL where there are no bytes. */
+typedef struct {
+    uint32_t variant; /* SK_ARGON2_I or SK_ARGON2_ID */
+    uint32_t passes;
+    uint32_t memory_kib; /* at least 8 for each lane */
+    uint32_t lanes;
+    const uint8_t *password;
+    size_t password_bytes;
+    const uint8_t *salt;
+    size_t salt_bytes;
+    const uint8_t *secret;
+    size_t secret_bytes;
+    const uint8_t *associated;
+    size_t associated_bytes;
+    void *arena; /* at least memory_kib, aligned to 64 bytes */
+    size_t arena_bytes;
+    uint8_t *out;
+    size_t out_bytes; /* at least 4 */
+} sk_argon2_request;
+
+#define SK_ARGON2_I 1
+#define SK_ARGON2_ID 2
+#define SK_ARGON2_LANES_MAX 16777215
+#define SK_ARGON2_MEMORY_MAX 2147483647
+
 #define SK_MINE_NONE -1
 #define SK_MINE_MAX 4611686018427387904 /* tags in one call: 2^62 */
 
@@ -103,6 +128,9 @@ int sk_limit_vector_bits(int bits);
 int sk_interpolate(const uint8_t *xs, const uint8_t *values, size_t count,
                    size_t size_bytes, int x, uint8_t *out);
 int sk_random(uint8_t *out, size_t size_bytes);
+
+/* RFC 9106, version 0x13, on this thread.  What the arena held is wiped. */
+int sk_argon2(const sk_argon2_request *request);
 
 int sk_map_locked(size_t size_bytes, sk_mapping *out);
 int sk_map_huge(size_t size_bytes, sk_mapping *out);

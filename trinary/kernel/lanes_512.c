@@ -15,8 +15,9 @@
 #define ENGINE_NAME sk_lanes_512
 #define ENGINE_BSWAP(v)                                                       \
     (vector)_mm512_shuffle_epi8(                                              \
-        (__m512i)(v), _mm512_set4_epi64(0x08090a0b0c0d0e0f, 0x0001020304050607, \
-                                        0x08090a0b0c0d0e0f, 0x0001020304050607))
+        (__m512i)(v),                                                         \
+        _mm512_set4_epi64(0x08090a0b0c0d0e0f, 0x0001020304050607,             \
+                          0x08090a0b0c0d0e0f, 0x0001020304050607))
 #define ENGINE_FORGET() FORGET_VECTORS_512()
 
 /* The tables of three-input functions: 0x96 is a ^ b ^ c, 0xd2 a ^ (~b & c). */
