@@ -19,13 +19,14 @@ from appliance import __version__
 from appliance.ceremony import FirstGeneration, Initialised, initialise
 from appliance.cli.custody import ceremony, trust_successor
 from appliance.cli.journal import journal, verify_receipt
-from appliance.cli.options import EXIT_FAILED, Options, run
+from appliance.cli.options import EXIT_FAILED, Options, fail, run
 from appliance.client import (
     new_request_id,
 )
 from appliance.config import load_config
 from appliance.config_reference import reference
 from appliance.derivation import Argon2Parameters
+from appliance.errors import ConfigError
 from appliance.hardening import harden_process
 from appliance.installation import Paths, open_hsm, read_salt
 from appliance.server import Server
@@ -40,6 +41,7 @@ from appliance.wire import (
     StatusReport,
 )
 
+_MAX_UINT32 = (1 << 32) - 1
 _COLOURS = {"ready": "green", "starting": "yellow", "unready": "yellow"}
 
 
@@ -88,11 +90,23 @@ def cli(context: click.Context, /, **options: Any) -> None:  # noqa: ANN401 - cl
     default="",
     help="Import a salt: a 0600 file, credential:NAME or fd:N. Default: random.",
 )
-@click.option("--argon2-time", default=4, show_default=True, help="Argon2 passes.")
 @click.option(
-    "--argon2-memory-kib", default=131_072, show_default=True, help="Argon2 memory."
+    "--argon2-time",
+    type=click.IntRange(1, _MAX_UINT32),
+    default=4,
+    show_default=True,
+    help="Argon2 passes.",
 )
-@click.option("--argon2-variant", default="argon2id", show_default=True)
+@click.option(
+    "--argon2-memory-kib",
+    type=click.IntRange(8, _MAX_UINT32),
+    default=131_072,
+    show_default=True,
+    help="Argon2 memory.",
+)
+@click.option(
+    "--argon2-variant", default="argon2id", show_default=True, help="Or argon2i."
+)
 @click.option("--listen-port", default=9443, show_default=True, help="With --softhsm.")
 @click.pass_obj
 def init(  # noqa: PLR0913 - one argument per option
@@ -104,7 +118,7 @@ def init(  # noqa: PLR0913 - one argument per option
     salt_from: str,
     argon2_time: int,
     argon2_memory_kib: int,
-    argon2_variant: Any,  # noqa: ANN401 - checked by msgspec
+    argon2_variant: str,
     listen_port: int,
 ) -> None:
     """Make keys, salt, vault and journal: once per appliance.
@@ -112,15 +126,11 @@ def init(  # noqa: PLR0913 - one argument per option
     With --softhsm FOLDER everything else is made too. Otherwise --config names
     the configuration of an initialised token.
     """
-    argon2 = msgspec.convert(
-        {
-            "variant": argon2_variant,
-            "time_cost": argon2_time,
-            "memory_kib": argon2_memory_kib,
-        },
-        Argon2Parameters,
+    first = FirstGeneration(
+        network,
+        level,
+        _argon2(argon2_variant, time_cost=argon2_time, memory_kib=argon2_memory_kib),
     )
-    first = FirstGeneration(network, level, argon2)
     if softhsm is not None:
         made = run(
             make_softhsm_appliance(
@@ -132,6 +142,15 @@ def init(  # noqa: PLR0913 - one argument per option
     else:
         made = run(_init_configured(options.require_config(), first, salt_from))
     _print_initialised(made, as_json=options.as_json)
+
+
+def _argon2(variant: str, *, time_cost: int, memory_kib: int) -> Argon2Parameters:
+    fields = {"variant": variant, "time_cost": time_cost, "memory_kib": memory_kib}
+    try:
+        return msgspec.convert(fields, Argon2Parameters)
+    except msgspec.ValidationError:  # click has looked at the numbers
+        unknown = f"--argon2-variant is argon2id or argon2i, not {variant!r}"
+        fail(ConfigError(unknown), code=EXIT_FAILED)
 
 
 async def _init_configured(
@@ -182,7 +201,11 @@ async def _serve(path: Path) -> None:
     locked = harden_process(allow_unlocked=config.derivation.allow_unlocked)
     appliance = Appliance(config, locked)
     server = Server(config, appliance)
-    runner, port = await server.start()
+    try:
+        runner, port = await server.start()
+    except ConfigError:
+        await appliance.close()
+        raise
     checks = asyncio.create_task(appliance.run())
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -195,7 +195,7 @@ class ApplianceClient:
         reply = await self.ask(request)
         if not isinstance(reply, kind):
             code = getattr(reply, "code", type(reply).__name__)
-            raise FaultError(f"{code}: {getattr(reply, 'message', reply)}", code=code)
+            raise FaultError(str(getattr(reply, "message", reply)), code=code)
         return reply
 
     async def journal(self, *, after_sequence: int = 0) -> list[JournalRow]:

@@ -94,6 +94,8 @@ def read_statement(text: str, *, kind: str, identity_pem: bytes) -> dict[str, An
         keys = _load_keys(identity_pem)
     except (ValueError, binascii.Error) as error:
         raise RefusedError("statement", f"no signed statement: {error}") from error
+    if not isinstance(header, dict) or not isinstance(payload, dict):
+        raise RefusedError("statement", "no signed statement: JSON objects expected")
     if header.get("alg") != "ES256" or header.get("typ") != kind:
         raise RefusedError("statement", f"not an ES256 statement of type {kind}")
     r, s = raw[:_COORDINATE_BYTES], raw[_COORDINATE_BYTES:]

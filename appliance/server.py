@@ -91,7 +91,12 @@ class Server:
 
         Returns:
             The runner, to be cleaned up, and the TCP port.
+
+        Raises:
+            ConfigError: If [listen] names what can not be had.
         """
+        listen = self.config.listen
+        context = server_context(listen)
         runner = web.AppRunner(
             self.application(),
             access_log=None,
@@ -99,10 +104,15 @@ class Server:
             shutdown_timeout=_SHUTDOWN_TIMEOUT_S,
         )
         await runner.setup()
-        listen = self.config.listen
-        context = server_context(listen)
         site = web.TCPSite(runner, listen.host, listen.port, ssl_context=context)
-        await site.start()
+        try:
+            await site.start()
+        except OSError as error:
+            await runner.cleanup()
+            raise ConfigError(
+                f"[listen] cannot listen on {listen.host}:{listen.port}:"
+                f" {error.strerror or error}"
+            ) from error
         return runner, int(runner.addresses[0][1])
 
     async def drain(self) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from appliance.cli.options import EXIT_BROKEN, Options, fail, run
+from appliance.cli.options import EXIT_BROKEN, Options, fail, files, run
 from appliance.client import new_request_id
 from appliance.errors import RefusedError
 from appliance.receipt import successors
@@ -93,11 +93,13 @@ def trust_successor(options: Options, *, identity: Path) -> None:
                 GetStatus(request_id=new_request_id()), StatusReport
             )
 
-    pinned = identity.read_bytes()
+    with files():
+        pinned = identity.read_bytes()
     try:
         found = successors(run(ask()).successions, identity_pem=pinned)
     except RefusedError as error:
         fail(error, code=EXIT_BROKEN)
     new = [pem for pem in found if pem.encode() not in pinned]
-    identity.write_bytes(pinned + "".join(new).encode())
+    with files():
+        identity.write_bytes(pinned + "".join(new).encode())
     click.echo(f"{len(new)} successors added to {identity}")

@@ -11,7 +11,7 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from appliance.cli.options import EXIT_BROKEN, Options, fail, run
+from appliance.cli.options import EXIT_BROKEN, EXIT_FAILED, Options, fail, files, run
 from appliance.client import new_request_id
 from appliance.errors import BrokenInvariantError, RefusedError
 from appliance.journal_chain import require_checkpoint, require_rows
@@ -56,7 +56,8 @@ def journal_tail(options: Options, *, count: int) -> None:
 def journal_export(options: Options, *, path: Path) -> None:
     """Write every row to PATH, one JSON object a line."""
     rows = run(_journal_rows(options))
-    path.write_bytes(b"".join(msgspec.json.encode(row) + b"\n" for row in rows))
+    with files():
+        path.write_bytes(b"".join(msgspec.json.encode(row) + b"\n" for row in rows))
     click.echo(f"{len(rows)} rows written to {path}")
 
 
@@ -94,9 +95,11 @@ def journal_verify(
     try:
         head = require_rows(rows)
         if identity is not None:
-            pem = identity.read_bytes()
-            for file in checkpoints:
-                require_checkpoint(rows, file.read_text(), identity_pem=pem)
+            with files():
+                pem = identity.read_bytes()
+                kept = [file.read_text() for file in checkpoints]
+            for checkpoint in kept:
+                require_checkpoint(rows, checkpoint, identity_pem=pem)
     except (BrokenInvariantError, RefusedError) as error:
         fail(error, code=EXIT_BROKEN)
     if options.as_json:
@@ -119,7 +122,9 @@ def journal_checkpoint(options: Options, *, path: Path) -> None:
             request = MakeCheckpoint(request_id=new_request_id())
             return await client.expect(request, Checkpoint)
 
-    path.write_text(run(ask()).statement + "\n")
+    statement = run(ask()).statement
+    with files():
+        path.write_text(statement + "\n")
     click.echo(f"checkpoint written to {path}")
 
 
@@ -137,15 +142,15 @@ def verify_receipt(
     options: Options, *, receipt: str, identity: Path, address: str
 ) -> None:
     """Check a deposit address RECEIPT and show what it says; needs no appliance."""
+    with files():
+        pem = identity.read_bytes()
     try:
-        claims = read_statement(
-            receipt, kind=RECEIPT_TYPE, identity_pem=identity.read_bytes()
-        )
+        claims = read_statement(receipt, kind=RECEIPT_TYPE, identity_pem=pem)
     except RefusedError as error:
-        fail(error, code=EXIT_BROKEN)
+        fail(error, code=EXIT_FAILED)
     if address and claims.get("address") != address:
         other = RefusedError("statement", f"it is for {claims.get('address')}")
-        fail(other, code=EXIT_BROKEN)
+        fail(other, code=EXIT_FAILED)
     if options.as_json:
         click.echo(json.dumps(claims))
         return

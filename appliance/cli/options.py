@@ -4,7 +4,7 @@
 import asyncio
 import contextlib
 import sys
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NoReturn, TypeVar
@@ -12,7 +12,7 @@ from typing import Any, Final, NoReturn, TypeVar
 import click
 
 from appliance.client import ApplianceClient, endpoint_of, load_endpoint
-from appliance.errors import ApplianceError
+from appliance.errors import ApplianceError, ConfigError
 
 EXIT_FAILED: Final = 1
 EXIT_BROKEN: Final = 3
@@ -68,6 +68,20 @@ def run(work: Coroutine[Any, Any, _Result]) -> _Result:
         return asyncio.run(work)
     except ApplianceError as error:
         fail(error, code=EXIT_FAILED)
+
+
+@contextlib.contextmanager
+def files() -> Iterator[None]:
+    """End the program with one line where a file can not be read or written."""
+    try:
+        yield
+    except OSError as error:
+        fail(
+            ConfigError(f"{error.filename}: {error.strerror}", code="file"),
+            code=EXIT_FAILED,
+        )
+    except UnicodeDecodeError as error:
+        fail(ConfigError(f"no text: {error}", code="file"), code=EXIT_FAILED)
 
 
 def fail(error: ApplianceError, *, code: int) -> NoReturn:

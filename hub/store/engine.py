@@ -10,8 +10,10 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, event
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import ArgumentError, DBAPIError, InvalidRequestError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from hub.errors import ConfigError
 
 BUSY_TIMEOUT_MS: Final = 5_000
 """How long a SQLite connection waits for another process's write."""
@@ -32,8 +34,22 @@ def open_engine(database_url: str) -> AsyncEngine:
 
     Returns:
         The engine, its connections set up for safe writing.
+
+    Raises:
+        ConfigError: If no driver of ours can make anything of the URL, which is not
+            repeated: it may hold a password.
     """
-    url = make_url(database_url)
+    try:
+        return _open(make_url(database_url))
+    except (ArgumentError, InvalidRequestError, ImportError, ValueError) as error:
+        message = (
+            "hub.database_url must name an async driver that is installed, such as"
+            " sqlite+aiosqlite:////path/to/hub.db or postgresql+asyncpg://..."
+        )
+        raise ConfigError(message) from error
+
+
+def _open(url: URL) -> AsyncEngine:
     if is_sqlite(url):
         return _open_sqlite(url)
     return create_async_engine(url, isolation_level="SERIALIZABLE", pool_pre_ping=True)

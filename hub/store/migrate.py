@@ -10,7 +10,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 
-from hub.errors import InvariantError
+from hub.errors import InvariantError, RefusedError
 
 FOLDER: Final = Path(__file__).with_name("migrations")
 
@@ -42,6 +42,7 @@ def to_revision(connection: Connection, revision: str) -> None:
 
     Raises:
         InvariantError: If the database was migrated by a newer program.
+        RefusedError: If there is no such revision.
     """
     config = _config(connection)
     known = [r.revision for r in ScriptDirectory.from_config(config).walk_revisions()]
@@ -50,6 +51,10 @@ def to_revision(connection: Connection, revision: str) -> None:
         message = f"the database is at revision {current}, of a newer program"
         raise InvariantError(message)
     target = {"head": known[0], "base": None}.get(revision, revision)
+    if target is not None and target not in known:
+        names = ", ".join(["head", *known, "base"])
+        message = f"there is no revision {revision!r}; there are {names}"
+        raise RefusedError(message)
     if _rank(known, target) >= _rank(known, current):
         command.upgrade(config, revision)
     else:

@@ -89,11 +89,19 @@ class Store:
 
         Args:
             revision: An alembic revision; ``base`` removes every table.
+
+        Raises:
+            DatabaseUnavailableError: If the database can not be opened or says no.
         """
-        async with self._engine.connect() as plain:
-            connection = await plain.execution_options(**{WRITES: True})
-            async with connection.begin():
-                await connection.run_sync(migrate.to_revision, revision)
+        try:
+            async with self._engine.connect() as plain:
+                connection = await plain.execution_options(**{WRITES: True})
+                async with connection.begin():
+                    await connection.run_sync(migrate.to_revision, revision)
+        except (DBAPIError, OSError) as error:
+            what = str(error).splitlines()[0]
+            message = f"hub.database_url can not be brought to {revision}: {what}"
+            raise DatabaseUnavailableError(message) from error
 
     async def ping(self) -> None:
         """Ask the database for one number; raises what it raises."""

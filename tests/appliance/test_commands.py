@@ -2,8 +2,12 @@
 """``saltkeep-appliance``: what people type, and the exit codes they script on."""
 
 import json
+import socket
+from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
+
+import pytest
 
 from appliance.config import load_config
 from appliance.config_reference import reference
@@ -36,7 +40,7 @@ def test_the_life_of_an_appliance_by_its_commands(
     assert "2 rows verified" in run(box, "journal", "verify").stdout
     refused = run(box, "--as", "auditor", "seal", "--reason", "no")
     assert refused.returncode == 1
-    assert "forbidden" in refused.stderr
+    assert refused.stderr == "forbidden: role auditor may not ask SealNow\n"
     export = tmp_path / "export"
     assert run(box, "journal", "export", str(export)).returncode == 0
     verify = ("journal", "verify", "--export", str(export))
@@ -57,6 +61,54 @@ def test_wrong_usage_and_wrong_files_are_told_apart(folder: Path) -> None:
     assert done.returncode == 1
     assert "unknown" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def one_line(done: CompletedProcess[str], start: str) -> None:
+    """The program ended as a mistake of its user's must end it."""
+    assert done.returncode == 1
+    assert done.stderr.startswith(start)
+    assert done.stderr.count("\n") == 1
+
+
+def test_an_unknown_argon2_variant_is_one_line(folder: Path, tmp_path: Path) -> None:
+    new = ("--softhsm", str(tmp_path / "new"), "--network", "devnet")
+    done = command(folder, "init", *new, "--argon2-variant", "foo")
+    one_line(done, "config: --argon2-variant is argon2id or argon2i, not 'foo'")
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("what", ["export", "checkpoint"])
+def test_a_path_that_can_not_be_written_is_one_line(
+    saltkeep_appliance: ApplianceProcess, what: str
+) -> None:
+    done = run(saltkeep_appliance, "journal", what, "/nope/x")
+    one_line(done, "file: /nope/x: No such file or directory")
+
+
+def test_a_port_that_is_taken_is_one_line(
+    folder: Path, configure: Callable[[str, str], None]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        configure("listen", f"port = {port}")
+        done = command(folder, "serve")
+    one_line(done, f"config: [listen] cannot listen on 127.0.0.1:{port}: ")
+
+
+def test_a_host_that_is_not_ours_is_one_line(
+    folder: Path, configure: Callable[[str, str], None]
+) -> None:
+    configure("listen", 'host = "203.0.113.7"')  # RFC 5737: nobody's
+    done = command(folder, "serve")
+    one_line(done, "config: [listen] cannot listen on 203.0.113.7:")
+
+
+@pytest.mark.parametrize(
+    "garbage", ["garbage", "MQ.MQ.MQ", "e30.e30.", "\u00e9.e30.AA"]
+)
+def test_a_receipt_that_is_none_is_one_line(folder: Path, garbage: str) -> None:
+    identity = ("--identity", str(folder / "identity.pem"))
+    one_line(command(folder, "verify-receipt", garbage, *identity), "statement: ")
 
 
 def test_nobody_there_is_said_plainly(folder: Path) -> None:

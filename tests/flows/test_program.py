@@ -94,3 +94,41 @@ def test_a_database_without_tables_is_one_line(
     done = run(program(tmp_path, Appliance(template, port=9)), command)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["sqlite:///hub.db", "no url", "oracle+none://x", "postgresql+none://u:hush@h/d"],
+)
+@pytest.mark.parametrize("command", ["migrate", "serve", "audit"])
+def test_a_database_url_without_an_async_driver_is_one_line(
+    url: str, command: str, template: Path, tmp_path: Path
+) -> None:
+    table = hub_table(Appliance(template, port=9), [(NOWHERE, "iri")], tmp_path)
+    table["hub"]["database_url"] = url
+    done = run(HubProcess(table, tmp_path), command)
+    assert done.returncode == 1
+    assert done.stderr.startswith("config-invalid: hub.database_url must name")
+    assert done.stderr.count("\n") == 1
+    assert "hush" not in done.stderr
+
+
+@pytest.mark.parametrize("command", ["migrate", "serve"])
+def test_a_database_that_can_not_be_opened_is_one_line(
+    command: str, template: Path, tmp_path: Path
+) -> None:
+    table = hub_table(Appliance(template, port=9), [(NOWHERE, "iri")], tmp_path)
+    table["hub"]["database_url"] = "sqlite+aiosqlite:////nope/hub.db"
+    done = run(HubProcess(table, tmp_path), command)
+    assert done.returncode == 1
+    assert done.stderr.startswith("database-unavailable: ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_revision_that_is_none_is_one_line(template: Path, tmp_path: Path) -> None:
+    hub = program(tmp_path, Appliance(template, port=9))
+    assert run(hub, "migrate").returncode == 0
+    done = run(hub, "migrate", "bogus")
+    assert done.returncode == 1
+    assert done.stderr.startswith("refused: there is no revision 'bogus'; there are ")
+    assert done.stderr.count("\n") == 1
