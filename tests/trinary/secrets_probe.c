@@ -90,6 +90,7 @@ static void remember_all(void)
 {
     sk_word key[KEY_CHUNKS];
     uint8_t tag[WORD_BYTES];
+    const uint8_t no_steps[KEY_CHUNKS] = {0};
     sk_word word;
 
     use_argon2(tag);
@@ -97,11 +98,9 @@ static void remember_all(void)
     remember(&word);
     sk_word_from_bytes(&word, seed);
     remember(&word);
-    sk_word_reduce(&word);
-    sk_word_keccak(&word);
-    sk_word_reduce(&word);
+    derive_subseed(&word, seed, 0);
     remember(&word);
-    derive_key(key, KEY_CHUNKS, seed, 0);
+    sk_lanes_64.derive_chains(key, &word, no_steps, KEY_CHUNKS);
     for (int i = 0; i < KEY_CHUNKS; i++)
         for (int step = 0; step < SECRET_STEPS; step++) {
             remember(&key[i]);
@@ -168,7 +167,8 @@ static int walk_paths(int leak)
     for (int i = 0; i < FRAGMENT_CHUNKS; i++)
         steps[i] = (uint8_t)i;
     VALGRIND_MAKE_MEM_UNDEFINED(seed, WORD_BYTES);
-    derive_key(chunks, FRAGMENT_CHUNKS, seed, 7);
+    derive_subseed(&digest, seed, 7);
+    sk_lanes()->derive_chains(chunks, &digest, steps, FRAGMENT_CHUNKS);
     sk_lanes()->run_chains(chunks, steps, FRAGMENT_CHUNKS);
     if (leak && (chunks[0].limb[0] & 1))
         puts("odd");

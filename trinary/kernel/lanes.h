@@ -25,6 +25,9 @@ typedef struct {
     int lanes;
     /* Advance each word by its own number of hashes, at most CHAIN_STEPS. */
     void (*run_chains)(sk_word *words, const uint8_t *steps, int count);
+    /* Derive the words of a key from its subseed, and advance them. */
+    void (*derive_chains)(sk_word *words, const sk_word *subseed,
+                          const uint8_t *steps, int count);
     /* Kerl of each fragment's 27 words, for one to three fragments. */
     void (*hash_fragments)(sk_word *digests, const sk_word *words,
                            int fragments);

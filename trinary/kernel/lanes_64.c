@@ -18,6 +18,22 @@ static void run_chains(sk_word *words, const uint8_t *steps, int count)
         }
 }
 
+static void derive_chains(sk_word *words, const sk_word *subseed,
+                          const uint8_t *steps, int count)
+{
+    sk_word digest = *subseed;
+
+    for (int i = 0; i < count; i++) {
+        sk_word_keccak(&digest);
+        words[i] = digest;
+        sk_word_reduce(&words[i]);
+        /* Kerl squeezes on by hashing the digest with every bit flipped. */
+        for (int j = 0; j < WORD_LIMBS; j++)
+            digest.limb[j] = ~digest.limb[j];
+    }
+    run_chains(words, steps, count);
+}
+
 static void hash_fragments(sk_word *digests, const sk_word *words,
                            int fragments)
 {
@@ -42,8 +58,8 @@ static void hash_tags(const uint64_t *message, size_t blocks,
     sk_word_reduce(hashes);
 }
 
-const sk_lanes_engine sk_lanes_64 = {1, run_chains, hash_fragments,
-                                     hash_tags};
+const sk_lanes_engine sk_lanes_64 = {1, run_chains, derive_chains,
+                                     hash_fragments, hash_tags};
 
 int sk_longest_chains(const uint8_t *left, int count, int lanes, int *chains)
 {

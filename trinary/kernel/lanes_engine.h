@@ -11,7 +11,8 @@
  *
  * and with ROTATE, XOR3 and CHI_LANE of keccak_round.h.  No helper takes a
  * vector by value: that would need the wide registers in the calling
- * convention of translation units without them.
+ * convention of translation units without them.  Branches depend on the
+ * numbers of steps only.
  */
 typedef uint64_t vector __attribute__((vector_size(8 * ENGINE_LANES)));
 typedef int64_t signed_vector __attribute__((vector_size(8 * ENGINE_LANES)));
@@ -76,16 +77,15 @@ ENGINE_TARGET static inline void reduce(words *word)
         word->limb[i] = sum[i] - carry[i + 1];
 }
 
-/* The digest in a finished state, reduced. */
+/* The digest in a finished state, not reduced. */
 ENGINE_TARGET static inline void read_digest(words *word,
                                              const vector lanes[KECCAK_LANES])
 {
     for (int i = 0; i < WORD_LIMBS; i++)
         word->limb[i] = ENGINE_BSWAP(lanes[i]);
-    reduce(word);
 }
 
-/* sk_word_keccak() and sk_word_reduce() in every lane. */
+/* sk_word_keccak() in every lane. */
 ENGINE_TARGET static void hash_words(words *word)
 {
     vector lanes[KECCAK_LANES] = {{0}};
@@ -112,17 +112,13 @@ ENGINE_TARGET static inline void get_lane(sk_word *word, const words *from,
         word->limb[i] = from->limb[i][lane];
 }
 
-/* A few steps at a time for the chains that have the most left.  Branches here
- * depend on the numbers of steps only. */
-ENGINE_TARGET static void run_chains(sk_word *all, const uint8_t *steps,
-                                     int count)
+/* A few steps at a time for the chains that have the most left. */
+ENGINE_TARGET static void run_left(sk_word *all, uint8_t *left, int count)
 {
-    uint8_t left[CHAINS_MAX];
     int chains[ENGINE_LANES];
     words now = {{{0}}};
     int taken;
 
-    memcpy(left, steps, (size_t)count);
     while ((taken = sk_longest_chains(left, count, ENGINE_LANES, chains)) > 0) {
         int common = STEPS_AT_ONCE;
 
@@ -131,13 +127,68 @@ ENGINE_TARGET static void run_chains(sk_word *all, const uint8_t *steps,
             if (left[chains[lane]] < common)
                 common = left[chains[lane]];
         }
-        for (int step = 0; step < common; step++)
+        for (int step = 0; step < common; step++) {
             hash_words(&now);
+            reduce(&now);
+        }
         for (int lane = 0; lane < taken; lane++) {
             get_lane(&all[chains[lane]], &now, lane);
             left[chains[lane]] = (uint8_t)(left[chains[lane]] - common);
         }
     }
+}
+
+ENGINE_TARGET static void run_chains(sk_word *all, const uint8_t *steps,
+                                     int count)
+{
+    uint8_t left[CHAINS_MAX];
+
+    memcpy(left, steps, (size_t)count);
+    run_left(all, left, count);
+    ENGINE_FORGET();
+}
+
+/* Words come one from the other, so one lane, the first, derives them all;
+ * meanwhile the others advance those that there are. */
+ENGINE_TARGET static void derive_chains(sk_word *all, const sk_word *subseed,
+                                        const uint8_t *steps, int count)
+{
+    const vector deriving = {~(uint64_t)0};
+    uint8_t left[CHAINS_MAX];
+    int chain[ENGINE_LANES]; /* -1: none */
+    words now = {{{0}}};
+    words reduced;
+    int next = 0;
+
+    memcpy(left, steps, (size_t)count);
+    memset(chain, -1, sizeof chain);
+    put_lane(&now, 0, subseed);
+    for (int made = 0; made < count; made++) {
+        hash_words(&now);
+        reduced = now;
+        reduce(&reduced);
+        get_lane(&all[made], &reduced, 0);
+        /* Kerl squeezes on by hashing the digest with every bit flipped. */
+        for (int i = 0; i < WORD_LIMBS; i++)
+            now.limb[i] = (deriving & ~now.limb[i]) |
+                          (~deriving & reduced.limb[i]);
+        for (int lane = 1; lane < ENGINE_LANES; lane++) {
+            if (chain[lane] >= 0 && --left[chain[lane]] == 0) {
+                get_lane(&all[chain[lane]], &reduced, lane);
+                chain[lane] = -1;
+            }
+            while (next <= made && left[next] == 0)
+                next++;
+            if (chain[lane] < 0 && next <= made) {
+                chain[lane] = next++;
+                put_lane(&now, lane, &all[chain[lane]]);
+            }
+        }
+    }
+    for (int lane = 1; lane < ENGINE_LANES; lane++)
+        if (chain[lane] >= 0)
+            get_lane(&all[chain[lane]], &now, lane);
+    run_left(all, left, count);
     ENGINE_FORGET();
 }
 
@@ -171,6 +222,7 @@ ENGINE_TARGET static void hash_fragments(sk_word *digests, const sk_word *all,
         permute(lanes);
     }
     read_digest(&digest, lanes);
+    reduce(&digest);
     for (int i = 0; i < fragments; i++)
         get_lane(&digests[i], &digest, i);
     ENGINE_FORGET();
@@ -192,9 +244,10 @@ ENGINE_TARGET static void hash_tags(const uint64_t *message, size_t blocks,
         permute(lanes);
     }
     read_digest(&word, lanes);
+    reduce(&word);
     for (int lane = 0; lane < ENGINE_LANES; lane++)
         get_lane(&hashes[lane], &word, lane);
 }
 
-const sk_lanes_engine ENGINE_NAME = {ENGINE_LANES, run_chains, hash_fragments,
-                                     hash_tags};
+const sk_lanes_engine ENGINE_NAME = {ENGINE_LANES, run_chains, derive_chains,
+                                     hash_fragments, hash_tags};

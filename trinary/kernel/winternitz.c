@@ -25,27 +25,18 @@
 #define FRAGMENT_TRYTES 2187
 #define KEY_CHUNKS (LEVEL_MAX * FRAGMENT_CHUNKS)
 
-/* The private key of one seed and index: `count` words. */
-static void derive_key(sk_word *key, int count, const uint8_t *seed,
-                       int64_t index)
+/* The word that the private key of one seed and index is squeezed from. */
+static void derive_subseed(sk_word *subseed, const uint8_t *seed,
+                           int64_t index)
 {
     const sk_word offset = {{0, 0, 0, 0, 0, (uint64_t)index}};
-    sk_word digest;
 
-    sk_word_from_bytes(&digest, seed);
-    sk_word_reduce(&digest);
-    sk_word_add(&digest, &digest, &offset);
-    sk_word_reduce(&digest);
-    sk_word_keccak(&digest);
-    sk_word_reduce(&digest); /* the subseed */
-    for (int i = 0; i < count; i++) {
-        sk_word_keccak(&digest);
-        key[i] = digest;
-        sk_word_reduce(&key[i]);
-        /* Kerl squeezes on by hashing the digest with every bit flipped. */
-        for (int j = 0; j < WORD_LIMBS; j++)
-            digest.limb[j] = ~digest.limb[j];
-    }
+    sk_word_from_bytes(subseed, seed);
+    sk_word_reduce(subseed);
+    sk_word_add(subseed, subseed, &offset);
+    sk_word_reduce(subseed);
+    sk_word_keccak(subseed);
+    sk_word_reduce(subseed);
 }
 
 /* The address that the ends of `level` fragments' chains hash to. */
@@ -104,13 +95,15 @@ compute_address(const uint8_t *seed, int level, int64_t index, char *out_81)
 {
     uint8_t steps[KEY_CHUNKS];
     sk_word chunks[KEY_CHUNKS];
+    sk_word subseed;
     const int count = level * FRAGMENT_CHUNKS;
 
     memset(steps, CHAIN_STEPS, sizeof steps);
-    derive_key(chunks, count, seed, index);
-    sk_lanes()->run_chains(chunks, steps, count);
+    derive_subseed(&subseed, seed, index);
+    sk_lanes()->derive_chains(chunks, &subseed, steps, count);
     address_of_ends(chunks, level, out_81);
     sk_wipe(chunks, sizeof chunks);
+    sk_wipe(&subseed, sizeof subseed);
 }
 
 int sk_address(const uint8_t *seed, size_t seed_bytes, int level,
@@ -131,15 +124,17 @@ compute_signature(const uint8_t *seed, int level, int64_t index,
 {
     uint8_t steps[KEY_CHUNKS];
     sk_word chunks[KEY_CHUNKS];
+    sk_word subseed;
     const int count = level * FRAGMENT_CHUNKS;
 
     for (int i = 0; i < count; i++)
         steps[i] = (uint8_t)(TRYTE_MAX - values[i]);
-    derive_key(chunks, count, seed, index);
-    sk_lanes()->run_chains(chunks, steps, count);
+    derive_subseed(&subseed, seed, index);
+    sk_lanes()->derive_chains(chunks, &subseed, steps, count);
     for (int i = 0; i < count; i++)
         sk_word_to_trytes(&chunks[i], out + i * WORD_TRYTES);
     sk_wipe(chunks, sizeof chunks);
+    sk_wipe(&subseed, sizeof subseed);
 }
 
 int sk_sign(const uint8_t *seed, size_t seed_bytes, int level, int64_t index,
