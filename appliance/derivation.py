@@ -147,7 +147,7 @@ class Seeds:
         """Return the address of every seed, in order."""
         return [self.address(position) for position in range(len(self._buffers))]
 
-    def sign(self, position: int, *, bundle_hash: str) -> list[str]:
+    def sign(self, position: int, *, bundle_hash: str, address: str) -> list[str]:
         """Sign a bundle hash with one seed's key and verify the result.
 
         Only ``appliance.signing`` calls this, after the journal's commit.
@@ -155,6 +155,7 @@ class Seeds:
         Args:
             position: Which seed.
             bundle_hash: 81 trytes.
+            address: As it was issued; the signature must verify against it.
 
         Returns:
             One fragment of 2187 trytes per security level.
@@ -165,7 +166,7 @@ class Seeds:
         seed = self._buffers[position].view
         fragments = winternitz.sign(seed, level=self._level, bundle_hash=bundle_hash)
         if not winternitz.verify(
-            address=self.address(position),
+            address=address,
             fragments=fragments,
             bundle_hash=bundle_hash,
         ):

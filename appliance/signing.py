@@ -278,9 +278,7 @@ class Signing:
     ) -> list[InputSignature]:
         def sign_all() -> list[InputSignature]:
             return [
-                InputSignature(
-                    entry.index, keys.sign(entry.commitment, transfer.bundle_hash)
-                )
+                InputSignature(entry.index, keys.sign(entry, transfer.bundle_hash))
                 for entry in transfer.inputs
             ]
 
@@ -296,9 +294,9 @@ class _TransferSeeds:
     place: dict[Commitment, tuple[Seeds, int]]
     opened: list[Seeds]
 
-    def sign(self, commitment: Commitment, bundle_hash: str) -> list[str]:
-        seeds, position = self.place[commitment]
-        return seeds.sign(position, bundle_hash=bundle_hash)
+    def sign(self, entry: TransferInput, bundle_hash: str) -> list[str]:
+        seeds, position = self.place[entry.commitment]
+        return seeds.sign(position, bundle_hash=bundle_hash, address=entry.address)
 
 
 def _require_issued(entry: TransferInput, record: IssuedRecord | None) -> None:

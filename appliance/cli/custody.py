@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from appliance.cli.options import EXIT_BROKEN, Options, fail, files, run
+from appliance.cli.options import EXIT_FAILED, Options, fail, files, run
 from appliance.client import new_request_id
 from appliance.errors import RefusedError
 from appliance.receipt import successors
@@ -98,7 +98,7 @@ def trust_successor(options: Options, *, identity: Path) -> None:
     try:
         found = successors(run(ask()).successions, identity_pem=pinned)
     except RefusedError as error:
-        fail(error, code=EXIT_BROKEN)
+        fail(error, code=EXIT_FAILED)
     new = [pem for pem in found if pem.encode() not in pinned]
     with files():
         identity.write_bytes(pinned + "".join(new).encode())
