@@ -36,10 +36,10 @@
 /* Sums of table values miss the exact bits by an offset common to all and by a
  * rest, which grows with the bits that are at stake: among the best of 400,000
  * in 60 searches at all levels, after one to four signatures, it stayed below
- * two thirds of this.  While a tryte is untouched sums say nothing: then every
- * candidate is judged exactly. */
-#define MARGIN_BITS 2.0
-#define MARGIN_SHARE (1.0 / 16)
+ * three quarters of this.  While a tryte is untouched sums say nothing: then
+ * every candidate is judged exactly. */
+#define MARGIN_BITS 4.0
+#define MARGIN_SHARE (1.0 / 48)
 /* The table is exact around trytes that have been signed up to here at least:
  * about what a mined second signature leaves. */
 #define REFERENCE_VALUE 4
@@ -52,6 +52,12 @@
 /* Above what is cut off, far below the distance of two fractions: so that one
  * at the very beginning of a tryte does not fall into the one before. */
 #define FRACTION_BIAS 16
+/* Digits taken from a fraction at once. */
+#define GROUP_TRYTES 6
+#define GROUP_POWER 387420489u /* 27^6 */
+/* Normalising moves no value behind the 14th: with that many at one end, what
+ * is behind can not add up to the other. */
+#define STILL_TRYTE 15
 #define POWER_40 12157665459056928801ULL /* 3^40 */
 
 __extension__ typedef unsigned __int128 uint128;
@@ -155,26 +161,41 @@ static uint32_t take_digits(uint64_t fraction[KEPT_LIMBS], uint32_t factor)
     return (uint32_t)carry;
 }
 
-/* The values of one fragment before normalising. */
-static void read_fragment(const mine *search, const sk_word *hash,
-                          int fragment, int8_t values[FRAGMENT_TRYTES])
+/* Six digits, the first one last. */
+static void split_group(int8_t values[GROUP_TRYTES], uint32_t group)
 {
-    const int group_trytes = 3;
-    const uint32_t group_power = 27 * 27 * 27;
+    for (int i = 0; i < GROUP_TRYTES; i += 2) {
+        const uint32_t pair = group % (27 * 27);
+
+        group /= 27 * 27;
+        values[i] = (int8_t)((int)(pair % 27) - TRYTE_MAX);
+        values[i + 1] = (int8_t)((int)(pair / 27) - TRYTE_MAX);
+    }
+}
+
+/* The values of one fragment before normalising; 0 when there is a 13 that
+ * normalising will not move. */
+static int read_fragment(const mine *search, const sk_word *hash, int fragment,
+                         int8_t values[FRAGMENT_TRYTES])
+{
     uint64_t fraction[KEPT_LIMBS];
+    int8_t first[GROUP_TRYTES];
+    int at = FRAGMENT_TRYTES;
 
     fraction_of(fraction, hash, &search->reciprocals[fragment]);
-    for (int at = FRAGMENT_TRYTES - group_trytes; at >= 0;
-         at -= group_trytes) {
-        const uint32_t group = take_digits(fraction, group_power);
-
-        values[at] = (int8_t)((int)(group % 27) - TRYTE_MAX);
-        values[at + 1] = (int8_t)((int)(group / 27 % 27) - TRYTE_MAX);
-        values[at + 2] = (int8_t)((int)(group / (27 * 27)) - TRYTE_MAX);
+    while (at >= GROUP_TRYTES) {
+        at -= GROUP_TRYTES;
+        split_group(values + at, take_digits(fraction, GROUP_POWER));
+        if (at == STILL_TRYTE &&
+            memchr(values + at, TRYTE_MAX, FRAGMENT_TRYTES - STILL_TRYTE))
+            return 0;
     }
+    split_group(first, take_digits(fraction, 27 * 27 * 27));
+    memcpy(values, first, (size_t)at);
     /* The last tryte of all has no highest trit: -4..4, not -13..13. */
     if (fragment == LEVEL_MAX - 1)
         values[FRAGMENT_TRYTES - 1] += TRYTE_MAX - 4;
+    return 1;
 }
 
 /* The normalised values that are signed; 0 when one of them is 13. */
@@ -184,7 +205,8 @@ static int read_values(const mine *search, const sk_word *hash,
     for (int fragment = 0; fragment < search->level; fragment++) {
         int8_t *part = values + fragment * FRAGMENT_TRYTES;
 
-        read_fragment(search, hash, fragment, part);
+        if (!read_fragment(search, hash, fragment, part))
+            return 0;
         sk_normalise_fragment(part);
         if (memchr(part, TRYTE_MAX, FRAGMENT_TRYTES) != NULL)
             return 0;
