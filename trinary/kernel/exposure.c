@@ -32,7 +32,6 @@
 #define LEVEL_MAX 3
 #define LAST_FRAGMENT (LEVEL_MAX - 1)
 #define SUM_MAX (TRYTES * TRYTE_MAX)
-#define SUMS (2 * SUM_MAX + 1)
 
 /* Beyond 3^242 / 2 either way a digest of 384 bits wraps around.  There are
  * 2^384 / 3^242 = 1.35573... digests to a word: one to each within 0.32213...
@@ -50,46 +49,66 @@ static const double last_weights[VALUES] = {
     [TRYTE_MAX + 4] = TWICE,
 };
 
-/* The probability of a raw value. */
-static double weight(int value, int at, int fragment)
+/* Room for windows that reach beyond the sums there are. */
+#define MARGIN_SUMS 64
+#define CENTRE (MARGIN_SUMS + SUM_MAX)
+#define ROOM (2 * CENTRE + 1)
+
+/* chance[CENTRE + S]: the probability that the values behind some place are
+ * within reach and add up to S; zero beyond SUM_MAX. */
+typedef struct {
+    double chance[ROOM];
+} sums;
+
+/* Begin with the last value of all. */
+static void begin(sums *ways, int reach, int fragment)
 {
-    if (fragment == LAST_FRAGMENT && at == TRYTES - 1)
-        return last_weights[value + TRYTE_MAX];
-    return 1.0 / VALUES;
+    memset(ways, 0, sizeof *ways);
+    for (int value = -TRYTE_MAX; value <= reach; value++)
+        ways->chance[CENTRE + value] = fragment == LAST_FRAGMENT
+                                           ? last_weights[value + TRYTE_MAX]
+                                           : 1.0 / VALUES;
 }
 
-/* ways[S + SUM_MAX]: probability that the values behind `at` are within reach
- * and add up to S.  Bring in the value at `at`. */
-static void bring_in(double ways[SUMS], int reach, int at, int fragment)
+/* Bring in the uniform value at `at`: each new sum is that of a window of
+ * `reach` + 14 old ones.  It is put together from windows of 1, 2, 4, 8 and 16,
+ * each two of those before. */
+static void bring_in(sums *ways, int reach, int at)
 {
-    double next[SUMS] = {0};
-    /* Sums so far, and those that what is before can still make up for. */
-    const int made = (TRYTES - 1 - at) * TRYTE_MAX;
-    const int useful = (at + 1) * TRYTE_MAX;
+    const int length = reach + TRYTE_MAX + 1;
+    /* Further sums are not reached, or can not be made up for any more. */
+    const int made = (TRYTES - at) * TRYTE_MAX;
+    const int useful = at * TRYTE_MAX;
     const int span = made < useful ? made : useful;
+    const int first = CENTRE - span;
+    sums windows = *ways;
 
-    for (int value = -TRYTE_MAX; value <= reach; value++) {
-        const double chance = weight(value, at, fragment);
-        double *to = next + SUM_MAX + value;
+    memset(ways, 0, sizeof *ways);
+    for (int bit = 1, done = 0; bit <= length; bit *= 2) {
+        if (length & bit) {
+            const double *from = windows.chance + first - reach + done;
 
-        if (chance != 0)
-            for (int sum = -span; sum <= span; sum++)
-                to[sum] += ways[SUM_MAX + sum] * chance;
+            for (int i = 0; i <= 2 * span; i++)
+                ways->chance[first + i] += from[i];
+            done += bit;
+        }
+        for (int i = first - MARGIN_SUMS / 2; i <= CENTRE + span + TRYTE_MAX;
+             i++)
+            windows.chance[i] += windows.chance[i + bit];
     }
-    memcpy(ways, next, sizeof next);
+    for (int i = 0; i <= 2 * span; i++)
+        ways->chance[first + i] /= VALUES;
 }
 
-static double ways_to(const double ways[SUMS], int sum)
+static double ways_to(const sums *ways, int sum)
 {
-    return sum >= -SUM_MAX && sum <= SUM_MAX ? ways[SUM_MAX + sum] : 0;
+    return sum >= -SUM_MAX && sum <= SUM_MAX ? ways->chance[CENTRE + sum] : 0;
 }
 
 /* The part of the probability in which the value at k is the last one moved.
  * Values before it may be anything; what they become is within reach, or at
- * the top is when `top_before`.  Only the first half is ever moved, so the
- * weights are the uniform ones. */
-static double moved_last(const double ways[SUMS], int k, int reach,
-                         int top_before)
+ * the top is when `top_before`. */
+static double moved_last(const sums *ways, int k, int reach, int top_before)
 {
     double part = 0;
 
@@ -106,7 +125,7 @@ static double moved_last(const double ways[SUMS], int k, int reach,
 
 double sk_fragment_bits(const int8_t reach[TRYTES], int fragment)
 {
-    double ways[SUMS] = {[SUM_MAX] = 1};
+    sums ways;
     double probability = 0;
     int top_until = 0; /* how many trytes from the first reach 13 */
 
@@ -115,11 +134,13 @@ double sk_fragment_bits(const int8_t reach[TRYTES], int fragment)
             return INFINITY;
     while (top_until < TRYTES && reach[top_until] == TRYTE_MAX)
         top_until++;
-    for (int k = TRYTES - 1; k >= 0; k--) {
-        probability += moved_last(ways, k, reach[k], top_until >= k);
-        bring_in(ways, reach[k], k, fragment);
+    /* The last value is never moved: its weights do not matter there. */
+    begin(&ways, reach[TRYTES - 1], fragment);
+    for (int k = TRYTES - 2; k >= 0; k--) {
+        probability += moved_last(&ways, k, reach[k], top_until >= k);
+        bring_in(&ways, reach[k], k);
     }
-    probability += ways_to(ways, 0); /* nothing moved: the sum was 0 */
+    probability += ways_to(&ways, 0); /* nothing moved: the sum was 0 */
     return probability < 1 ? -log2(probability) : 0;
 }
 
