@@ -14,13 +14,15 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import appliance, argon2, kernel
+from benchmarks import appliance, argon2, argon2_kernel, kernel, miner
 from benchmarks.rounds import Figure
 
 SUITES: dict[str, Callable[..., Iterator[Figure]]] = {
     "kernel": kernel.measure,
     "argon2": argon2.measure,
     "appliance": appliance.measure,
+    "miner": miner.measure,
+    "argon2-kernel": argon2_kernel.measure,
 }
 _ROUNDS = 9
 

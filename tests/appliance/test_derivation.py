@@ -62,7 +62,9 @@ async def test_the_old_hub_s_addresses_are_reproduced(level: int) -> None:
 async def test_the_old_hub_s_signature_is_reproduced_whole() -> None:
     seeds = await derive(HUB["seed_uuid"], HUB["salt"], Argon2Parameters(), level=2)
     with closing(seeds):
-        signature = seeds.sign(0, bundle_hash=HUB["bundle_hash"])
+        signature = seeds.sign(
+            0, bundle_hash=HUB["bundle_hash"], address=HUB["address"]["2"]
+        )
     assert [len(fragment) for fragment in signature] == [2187, 2187]
     assert "".join(signature) == HUB["signature_level_2"]
 
