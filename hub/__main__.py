@@ -27,6 +27,7 @@ from hub.store.books import BooksReport
 from hub.sweep_plan import Choice
 
 _ADDRESS_TRYTES: Final = 81
+_SETTLE_S: Final = 0.2
 _EXIT_FAILED = 1
 _EXIT_BROKEN = 3
 _Result = TypeVar("_Result")
@@ -200,9 +201,24 @@ def _config(options: tuple[Path | None, bool]) -> Config:
 
 def _run(work: Coroutine[Any, Any, _Result]) -> _Result:
     try:
-        return asyncio.run(work)
+        return asyncio.run(_and_settle(work))
     except HubError as error:
         _fail(error)
+
+
+async def _and_settle(work: Coroutine[Any, Any, _Result]) -> _Result:
+    """Let threads of a database that failed answer before the loop is closed.
+
+    aiosqlite's thread reports to the loop once more after a failed connection, and
+    prints a traceback where there is none any more.
+
+    Returns:
+        What the work returned.
+    """
+    try:
+        return await work
+    finally:
+        await asyncio.sleep(_SETTLE_S)
 
 
 def _fail(error: HubError) -> NoReturn:
