@@ -23,7 +23,8 @@ test: $(VENV)/.test check ## Everything CI runs
 	$(MAKE) --no-print-directory test-asan
 
 quick: $(VENV)/.test ## A subset in under three minutes
-	$(PYTEST) $(PARALLEL) -m "not slow and not soak" $(ARGS)
+	$(PYTEST) $(PARALLEL) -m "not slow and not soak" --ignore=tests/flows \
+	    --ignore=tests/clients $(ARGS)
 
 check: $(VENV)/.test ## Lint, types, import contracts
 	$(BIN)/ruff check .
