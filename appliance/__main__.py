@@ -16,10 +16,17 @@ from rich.console import Console
 from rich.table import Table
 
 from appliance import __version__
-from appliance.ceremony import FirstGeneration, Initialised, initialise
+from appliance.ceremony import (
+    FirstGeneration,
+    Foundation,
+    Initialised,
+    initialise,
+)
+from appliance.cli.approvals import acts, approve, unseal
 from appliance.cli.custody import ceremony, trust_successor
 from appliance.cli.journal import journal, verify_receipt
 from appliance.cli.options import EXIT_FAILED, Options, fail, run
+from appliance.cli.policy import operator_key, policy_commands, require_signed_policy
 from appliance.client import (
     new_request_id,
 )
@@ -29,12 +36,12 @@ from appliance.derivation import Argon2Parameters
 from appliance.errors import ConfigError
 from appliance.hardening import harden_process
 from appliance.installation import Paths, open_hsm, read_salt
+from appliance.policy_file import SignedPolicy
 from appliance.server import Server
 from appliance.service import Appliance, wall_clock_ms
 from appliance.softhsm import SoftHsmOptions, make_softhsm_appliance
 from appliance.wire import (
     AcceptHead,
-    ApproveUnseal,
     Done,
     GetStatus,
     SealNow,
@@ -107,6 +114,18 @@ def cli(context: click.Context, /, **options: Any) -> None:  # noqa: ANN401 - cl
 @click.option(
     "--argon2-variant", default="argon2id", show_default=True, help="Or argon2i."
 )
+@click.option(
+    "--policy",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The first policy; its signatures lie beside it (`policy sign`).",
+)
+@click.option(
+    "--signature",
+    "signatures",
+    multiple=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A signature of the policy, if not beside it.",
+)
 @click.option("--listen-port", default=9443, show_default=True, help="With --softhsm.")
 @click.pass_obj
 def init(  # noqa: PLR0913 - one argument per option
@@ -119,12 +138,14 @@ def init(  # noqa: PLR0913 - one argument per option
     argon2_time: int,
     argon2_memory_kib: int,
     argon2_variant: str,
+    policy: Path | None,
+    signatures: tuple[Path, ...],
     listen_port: int,
 ) -> None:
     """Make keys, salt, vault and journal: once per appliance.
 
     With --softhsm FOLDER everything else is made too. Otherwise --config names
-    the configuration of an initialised token.
+    the configuration of an initialised token, and --policy the first policy.
     """
     first = FirstGeneration(
         network,
@@ -140,7 +161,8 @@ def init(  # noqa: PLR0913 - one argument per option
             )
         )[1]
     else:
-        made = run(_init_configured(options.require_config(), first, salt_from))
+        signed = require_signed_policy(policy, list(signatures))
+        made = run(_init_configured(options.require_config(), first, salt_from, signed))
     _print_initialised(made, as_json=options.as_json)
 
 
@@ -154,7 +176,7 @@ def _argon2(variant: str, *, time_cost: int, memory_kib: int) -> Argon2Parameter
 
 
 async def _init_configured(
-    path: Path, first: FirstGeneration, salt_from: str
+    path: Path, first: FirstGeneration, salt_from: str, policy: SignedPolicy
 ) -> Initialised:
     config = load_config(path)
     allow_unlocked = config.derivation.allow_unlocked
@@ -165,8 +187,7 @@ async def _init_configured(
         return await initialise(
             Paths(Path(config.state_dir)),
             hsm,
-            first,
-            imported_salt=salt,
+            Foundation(first, policy, salt),
             allow_unlocked=allow_unlocked,
             now_ms=wall_clock_ms(),
         )
@@ -275,14 +296,6 @@ def seal(options: Options, *, reason: str) -> None:
     _print_done(options, SealNow(request_id=new_request_id(), reason=reason))
 
 
-@cli.command()
-@click.argument("latch_id")
-@click.pass_obj
-def unseal(options: Options, *, latch_id: str) -> None:
-    """Approve clearing the seal LATCH_ID (role operator, two by default)."""
-    _print_done(options, ApproveUnseal(request_id=new_request_id(), latch_id=latch_id))
-
-
 @cli.command("accept-head")
 @click.argument("sequence", type=int)
 @click.argument("row_hash")
@@ -299,9 +312,7 @@ def accept_head(options: Options, *, sequence: int, row_hash: str) -> None:
     )
 
 
-def _print_done(
-    options: Options, request: SealNow | ApproveUnseal | AcceptHead
-) -> None:
+def _print_done(options: Options, request: SealNow | AcceptHead) -> None:
     async def ask() -> Done:
         async with options.connect("operator-1") as client:
             return await client.expect(request, Done)
@@ -326,7 +337,17 @@ def clear_pin(options: Options) -> None:
     click.echo("cleared; the next start logs in once")
 
 
-for _command in (journal, verify_receipt, ceremony, trust_successor):
+for _command in (
+    journal,
+    verify_receipt,
+    ceremony,
+    trust_successor,
+    policy_commands,
+    operator_key,
+    acts,
+    approve,
+    unseal,
+):
     cli.add_command(_command)
 
 

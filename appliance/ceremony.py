@@ -17,12 +17,16 @@ import secrets
 from dataclasses import dataclass
 from typing import Final
 
+import msgspec
+
 from appliance.derivation import Argon2Parameters, Derivation
-from appliance.errors import ConfigError
+from appliance.errors import ConfigError, RefusedError
 from appliance.hsm import DATA_KEY_BYTES, Hsm
 from appliance.installation import Paths
 from appliance.intent import commit
 from appliance.journal import create_journal
+from appliance.policy_file import SignedPolicy, verify_policy
+from appliance.policy_force import PolicyCopy, root_of
 from appliance.receipt import key_id, public_key_pem
 from appliance.seal import SealLatch
 from appliance.vault import (
@@ -62,6 +66,21 @@ class FirstGeneration:
 
 
 @dataclass(frozen=True, slots=True)
+class Foundation:
+    """What a new appliance rests on.
+
+    Attributes:
+        first: What the first generation shall be.
+        policy: The first policy, signed by two of the operators it names.
+        imported_salt: A salt to take over, or None for a random one.
+    """
+
+    first: FirstGeneration
+    policy: SignedPolicy
+    imported_salt: LockedBuffer | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Initialised:
     """What ``init`` prints for people to keep.
 
@@ -81,9 +100,8 @@ class Initialised:
 async def initialise(
     paths: Paths,
     hsm: Hsm,
-    first: FirstGeneration,
+    foundation: Foundation,
     *,
-    imported_salt: LockedBuffer | None,
     allow_unlocked: bool,
     now_ms: int,
 ) -> Initialised:
@@ -92,8 +110,7 @@ async def initialise(
     Args:
         paths: The state folder; it holds no vault and no journal yet.
         hsm: The token, open.
-        first: What the first generation shall be.
-        imported_salt: A salt to take over, or None for a random one; closed here.
+        foundation: What it shall rest on; an imported salt is closed here.
         allow_unlocked: Go on where memory can not be locked.
         now_ms: The time of the journal's first row.
 
@@ -104,12 +121,14 @@ async def initialise(
         ConfigError: If there is something in the folder, or the salt or level is
             too weak.
     """
+    first, imported_salt = foundation.first, foundation.imported_salt
     salt = imported_salt or LockedBuffer(
         RANDOM_SALT_BYTES, allow_unlocked=allow_unlocked
     )
     with salt:
         _require_fresh(paths)
         warnings = check_strength(first, imported_salt)
+        _require_policy(foundation.policy, first)
         journal_id = secrets.token_hex(_JOURNAL_ID_BYTES)
         labels = _make_keys(hsm, journal_id)
         failpoint("init.after-keys")
@@ -117,6 +136,9 @@ async def initialise(
             hsm.random_into(salt.view)
         generation = await with_canary(1, first, salt, allow_unlocked=allow_unlocked)
         content = _seal_all(hsm, salt, generation, journal_id, labels)
+        content = msgspec.structs.replace(
+            content, policy_root=root_of([foundation.policy])
+        )
     failpoint("init.after-seal-of-salt")
     SealLatch.create(paths.latch)
     failpoint("init.after-latch")
@@ -128,9 +150,11 @@ async def initialise(
             "step": "init",
             "network": first.network,
             "identity": content.identity_point,
+            "policy": msgspec.to_builtins(foundation.policy),
             "never_issue": [commit(generation.canary_uuid)],
         },
     )
+    PolicyCopy(paths.policy).write(journal_id, foundation.policy)
     failpoint("init.after-journal")
     write_vault(paths.vault, content, hsm=hsm)
     point = bytes.fromhex(content.identity_point)
@@ -184,6 +208,17 @@ def check_strength(
         )
         return (warning,)
     return ()
+
+
+def _require_policy(policy: SignedPolicy, first: FirstGeneration) -> None:
+    try:
+        content = verify_policy(policy, in_force=None)
+    except RefusedError as error:
+        raise ConfigError(f"the policy: {error}", code=error.code) from error
+    if content.network != first.network:
+        raise ConfigError(
+            f"the policy is for network {content.network}, not {first.network}"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,4 +321,5 @@ def _seal_all(
             key_check=envelope(key_check.view, "key-check"),
             key_check_sha256=hashlib.sha256(key_check.view).hexdigest(),
             generations=[Sealed(generation, envelope(salt.view, "salt", generation))],
+            policy_root="",
         )

@@ -120,7 +120,10 @@ class Limits(_Section, frozen=True, kw_only=True):
 
 
 class Policy(_Section, frozen=True, kw_only=True):
-    """What may leave; amounts in iota, 0 means no limit."""
+    """What may leave; amounts in iota, 0 means no limit.
+
+    In the signed policy these are the limits; here they can only be stricter.
+    """
 
     max_outside_per_bundle_i: Annotated[
         int, Meta(ge=0, description="Value leaving our addresses in one bundle, iota.")
@@ -140,9 +143,23 @@ class Policy(_Section, frozen=True, kw_only=True):
     presence_above_i: Annotated[
         int, Meta(ge=0, description="Ask the panel for presence above this, iota.")
     ] = 0
-    unseal_approvals: Annotated[
-        int, Meta(ge=1, description="Distinct operators needed to clear the latch.")
-    ] = 2
+    max_per_destination_i: Annotated[
+        int, Meta(ge=0, description="Value to one address in one bundle, iota.")
+    ] = 0
+    max_per_destination_per_window_i: Annotated[
+        int, Meta(ge=0, description="Value to one address in one window, iota.")
+    ] = 0
+    max_addresses_per_hour: Annotated[
+        int, Meta(ge=0, description="Addresses issued to one client in an hour.")
+    ] = 0
+    authorise_above_i: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="An output above this, iota, needs an exchange's signed"
+            " authorisation.",
+        ),
+    ] = 0
 
 
 class Config(_Section, frozen=True, kw_only=True):
@@ -160,7 +177,10 @@ class Config(_Section, frozen=True, kw_only=True):
         Derivation()
     )
     limits: Annotated[Limits, Meta(description="Bounds on one request.")] = Limits()
-    policy: Annotated[Policy, Meta(description="What may leave.")] = Policy()
+    policy: Annotated[
+        Policy,
+        Meta(description="What may leave, where stricter than the signed policy."),
+    ] = Policy()
 
 
 def load_config(path: Path) -> Config:

@@ -48,6 +48,11 @@ class Paths:
         return self.folder / "rotation.json"
 
     @property
+    def policy(self) -> Path:
+        """Copy of the policy in force, for the time while it is sealed."""
+        return self.folder / "policy.json"
+
+    @property
     def pin_latch(self) -> Path:
         """Present while the token has refused the PIN."""
         return self.folder / "pin.latch"

@@ -4,11 +4,20 @@
 from contextlib import closing
 from dataclasses import dataclass
 
+from appliance.config import Client
 from appliance.derivation import Derivation
-from appliance.errors import BadRequestError, BrokenInvariantError, RefusedError
+from appliance.errors import (
+    BadRequestError,
+    BrokenInvariantError,
+    DeferredError,
+    RefusedError,
+)
 from appliance.intent import Commitment, commit
 from appliance.journal import Journal
 from appliance.journal_records import IssuedRecord, require_same_issue
+from appliance.journal_view import JournalView
+from appliance.policy import decide_issue
+from appliance.policy_force import PolicyInForce
 from appliance.receipt import RECEIPT_TYPE, make_statement
 from appliance.steps import Steps
 from appliance.threads import OwnerThread
@@ -29,6 +38,7 @@ class Issuing:
         vault: Where the salt comes from.
         hsm_thread: The HSM's thread.
         derivation: Argon2's threads.
+        policy: The policy in force.
     """
 
     journal: Journal
@@ -36,9 +46,10 @@ class Issuing:
     vault: Vault
     hsm_thread: OwnerThread
     derivation: Derivation
+    policy: PolicyInForce
 
     async def issue(
-        self, request: IssueAddress, *, client: str, steps: Steps
+        self, request: IssueAddress, *, client: Client, steps: Steps
     ) -> IssuedRecord:
         """Answer with the address of a fresh seed UUID.
 
@@ -54,8 +65,20 @@ class Issuing:
             BadRequestError: If the user commitment is malformed.
             RefusedError: ``seed-uuid``, or ``seed-uuid-known`` if the UUID is
                 spent or was issued with other content.
+            DeferredError: ``address-rate`` if the client has had its share.
             BrokenInvariantError: If two derivations disagree.
         """
+
+        def within_rate(view: JournalView) -> None:
+            rules = self.policy.rules_for(client.name, client.role)
+            postponed = decide_issue(rules.limits, *view.issued_last_hour())
+            if postponed is not None:
+                raise DeferredError(
+                    postponed.rule,
+                    postponed.message,
+                    retry_after_s=postponed.retry_after_s,
+                )
+
         _require_commitment(request.user_commitment)
         commitment = commit(request.seed_uuid)
         with steps("look"):
@@ -64,6 +87,7 @@ class Issuing:
             earlier = await self.journal_thread(self.journal.find_issued, commitment)
             if earlier is not None:
                 return require_same_issue(earlier, request.user_commitment)
+            await self.journal_thread(self.journal.consult, client.name, within_rate)
         failpoint("appliance.issue.before-derive")
         generation = self.vault.issuing
         with steps("derive"):
@@ -74,7 +98,10 @@ class Issuing:
         failpoint("appliance.issue.after-receipt")
         with steps("journal"):
             return await self.journal_thread(
-                self.journal.commit_issue, record, client=client
+                self.journal.commit_issue,
+                record,
+                client=client.name,
+                decide=within_rate,
             )
 
     async def _derive_twice(self, seed_uuid: str, generation: Generation) -> str:

@@ -20,7 +20,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy import exc
@@ -34,9 +34,11 @@ from appliance.intent import Commitment, Transfer
 from appliance.journal_chain import Head, next_row
 from appliance.journal_records import (
     IssuedRecord,
+    Leaving,
     SignedRecord,
     guards_of,
     is_recorded,
+    policies_of,
     require_same_issue,
     require_unspent,
     require_unspent_outputs,
@@ -56,11 +58,12 @@ from appliance.journal_schema import (
     settle,
 )
 from appliance.journal_verification import rows_after, verify_journal
-from appliance.policy import Usage
+from appliance.journal_view import JournalView
 from appliance.wire import JournalRow
 from failpoints import failpoint
 
 CLOCK_TOLERANCE_MS: Final = 5_000
+_Answer = TypeVar("_Answer")
 
 
 def create_journal(
@@ -123,6 +126,9 @@ class Journal:
         JournalError: If it is missing, locked or unreadable.
         BrokenInvariantError: If it is empty, foreign, of an unknown format,
             altered, or from the future.
+
+    Attributes:
+        policies: Every signed policy that took force, the first one first.
     """
 
     def __init__(
@@ -141,6 +147,7 @@ class Journal:
             with self._transaction() as connection:
                 self.verified = verify_journal(connection, journal_id)
             self.epoch, self._head = self.verified.epoch, self.verified.head
+            self.policies = self.verified.policies
             settle(self._engine)
             self.now_ms()
         except BaseException:
@@ -206,12 +213,19 @@ class Journal:
         with self._transaction() as connection:
             return bool(_spent_hashes(connection, [commitment]))
 
-    def commit_issue(self, record: IssuedRecord, *, client: str) -> IssuedRecord:
+    def commit_issue(
+        self,
+        record: IssuedRecord,
+        *,
+        client: str,
+        decide: Callable[[JournalView], None] = lambda _: None,
+    ) -> IssuedRecord:
         """Record an address as given out; synced when this returns.
 
         Args:
             record: What is about to be released.
             client: Who asked.
+            decide: Raises, under the lock, if the client has had its share.
 
         Returns:
             The record in force: an earlier one if the same was issued meanwhile.
@@ -226,6 +240,7 @@ class Journal:
             earlier = _find_issued(connection, ISSUED.c.commitment == record.commitment)
             if earlier is not None:
                 return require_same_issue(earlier, record.user_commitment)
+            decide(JournalView(client, self.now_ms(), connection))
             head = self._append(
                 connection, client=client, kind="issued", payload=record.payload()
             )
@@ -261,10 +276,12 @@ class Journal:
             }
         return {a: record for a, record in found.items() if record is not None}
 
-    def usage(self, *, client: str, window_s: int) -> Usage:
-        """Return what one client had signed in the window that ends now."""
+    def consult(
+        self, client: str, question: Callable[[JournalView], _Answer]
+    ) -> _Answer:
+        """Return what a question makes of the journal as it is now."""
         with self._transaction() as connection:
-            return self._usage(connection, client, window_s)
+            return question(JournalView(client, self.now_ms(), connection))
 
     def commit_signature(
         self,
@@ -272,8 +289,7 @@ class Journal:
         *,
         own: Mapping[str, Commitment],
         client: str,
-        window_s: int,
-        decide: Callable[[Usage], int],
+        decide: Callable[[JournalView], Leaving],
     ) -> None:
         """Record every key of a transfer as spent; synced when this returns.
 
@@ -285,9 +301,7 @@ class Journal:
             transfer: What is about to be signed.
             own: Commitments of the outputs that are ours, by address.
             client: Who asked.
-            window_s: The policy's window, in seconds.
-            decide: Decides again under the lock: takes the client's usage,
-                returns the value leaving in iota, or raises.
+            decide: Decides again under the lock: returns what leaves, or raises.
         """
         with self._transaction() as connection:
             spent = _spent_hashes(connection, transfer.commitments)
@@ -297,13 +311,13 @@ class Journal:
             spent_outputs = _spent_hashes(connection, list(own.values()))
             require_unspent_outputs(transfer, own, spent_outputs)
             _require_not_refused(connection, transfer.bundle_hash)
-            outside_i = decide(self._usage(connection, client, window_s))
+            leaving = decide(JournalView(client, self.now_ms(), connection))
             failpoint("journal.sign.before-insert")
             head = self._append(
                 connection,
                 client=client,
                 kind="signed",
-                payload=signed_payload(transfer, outside_i),
+                payload=signed_payload(transfer, leaving),
             )
             failpoint("journal.sign.before-commit")
         self._head = head
@@ -357,6 +371,7 @@ class Journal:
             )
             failpoint("journal.ceremony.before-commit")
         self._head = head
+        self.policies += policies_of(payload)
 
     def close(self) -> None:
         """Close the file; whoever still holds this object gets a fault."""
@@ -395,17 +410,6 @@ class Journal:
         )
         _insert(connection, row)
         return Head(row.sequence, row.hash, row.time_ms)
-
-    def _usage(self, connection: sa.Connection, client: str, window_s: int) -> Usage:
-        now_ms = self.now_ms()
-        query = sa.select(
-            sa.func.coalesce(sa.func.sum(SIGNED.c.outside_i), 0),
-            sa.func.coalesce(sa.func.sum(SIGNED.c.key_count), 0),
-            sa.func.min(SIGNED.c.time_ms),
-        ).where(SIGNED.c.client == client, SIGNED.c.time_ms > now_ms - window_s * 1000)
-        outside_i, keys, oldest_ms = connection.execute(query).one()
-        age_s = (now_ms - oldest_ms) / 1000 if oldest_ms is not None else 0.0
-        return Usage(int(outside_i), int(keys), age_s)
 
 
 def _payload(

@@ -10,11 +10,20 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import sqlalchemy as sa
 
 from appliance.errors import RefusedError
 from appliance.intent import Commitment, Transfer
-from appliance.journal_schema import ISSUED, REFUSED, SIGNED, SPENT_KEY
+from appliance.journal_schema import (
+    AUTHORISATION,
+    ISSUED,
+    PAID,
+    REFUSED,
+    SIGNED,
+    SPENT_KEY,
+)
+from appliance.policy_file import SignedPolicy
 from appliance.wire import InputClaim, JournalRow, ShownTransaction
 
 
@@ -73,19 +82,34 @@ class SignedRecord:
         )
 
 
-def signed_payload(transfer: Transfer, outside_i: int) -> dict[str, object]:
+@dataclass(frozen=True, slots=True)
+class Leaving:
+    """What leaves our addresses by a transfer, and on whose word.
+
+    Attributes:
+        paid_i: Iota to each address that is not ours.
+        authorised: Issuer and withdrawal of each authorisation that is used up.
+    """
+
+    paid_i: Mapping[str, int]
+    authorised: tuple[tuple[str, str], ...] = ()
+
+
+def signed_payload(transfer: Transfer, leaving: Leaving) -> dict[str, object]:
     """Return what the row of a signature says.
 
     Args:
         transfer: What is signed.
-        outside_i: Value leaving our addresses, in iota.
+        leaving: What leaves by it.
 
     Returns:
         Enough to show and sign the bundle again.
     """
     return {
         "bundle_hash": transfer.bundle_hash,
-        "outside_i": outside_i,
+        "outside_i": sum(leaving.paid_i.values()),
+        "paid": sorted(leaving.paid_i.items()),
+        "authorised": sorted(leaving.authorised),
         "transactions": [
             [t.address, t.value_i, t.obsolete_tag, t.timestamp_s]
             for t in transfer.transactions
@@ -105,27 +129,14 @@ def guards_of(row: JournalRow) -> Iterator[tuple[sa.Table, dict[str, Any]]]:
         Each guard's table and columns.
     """
     payload = json.loads(row.payload)
-    here = {"row": row.sequence}
+    here: dict[str, Any] = {"row": row.sequence}
+    asked = here | {"client": row.client, "time_ms": row.time_ms}
     match row.kind:
         case "signed":
-            bundle_hash = payload["bundle_hash"]
-            for commitment in payload["commitments"]:
-                spent = {"commitment": commitment, "n": 0, "bundle_hash": bundle_hash}
-                yield SPENT_KEY, here | spent
-            yield (
-                SIGNED,
-                here
-                | {
-                    "bundle_hash": bundle_hash,
-                    "client": row.client,
-                    "time_ms": row.time_ms,
-                    "outside_i": payload["outside_i"],
-                    "key_count": len(payload["inputs"]),
-                },
-            )
+            yield from _guards_of_signature(payload, here, asked)
         case "issued":
             names = ("commitment", "address")
-            yield ISSUED, here | {name: payload[name] for name in names}
+            yield ISSUED, asked | {name: payload[name] for name in names}
         case "refused":
             for bundle_hash in payload["final"]:
                 yield REFUSED, here | {"bundle_hash": bundle_hash}
@@ -133,6 +144,28 @@ def guards_of(row: JournalRow) -> Iterator[tuple[sa.Table, dict[str, Any]]]:
             for commitment in payload.get("never_issue", []):
                 spent = {"commitment": commitment, "n": 0, "bundle_hash": None}
                 yield SPENT_KEY, here | spent
+
+
+def _guards_of_signature(
+    payload: dict[str, Any], here: dict[str, Any], asked: dict[str, Any]
+) -> Iterator[tuple[sa.Table, dict[str, Any]]]:
+    bundle = {"bundle_hash": payload["bundle_hash"]}
+    for commitment in payload["commitments"]:
+        yield SPENT_KEY, here | bundle | {"commitment": commitment, "n": 0}
+    totals = {"outside_i": payload["outside_i"], "key_count": len(payload["inputs"])}
+    yield SIGNED, asked | bundle | totals
+    for address, amount_i in payload["paid"]:
+        yield PAID, asked | {"address": address, "amount_i": amount_i}
+    for issuer, withdrawal in payload["authorised"]:
+        named = {"issuer": issuer, "withdrawal": withdrawal}
+        yield AUTHORISATION, here | bundle | named
+
+
+def policies_of(payload: Mapping[str, Any]) -> tuple[SignedPolicy, ...]:
+    """Return the policy that takes force by a ceremony's row, if one does."""
+    if "policy" not in payload:
+        return ()
+    return (msgspec.convert(payload["policy"], SignedPolicy),)
 
 
 def is_recorded(transfer: Transfer, spent: Mapping[Commitment, str | None]) -> bool:

@@ -11,15 +11,23 @@ from sqlalchemy import event, exc
 
 from appliance.errors import ApplianceError, BrokenInvariantError, JournalError
 
-FORMAT: Final = "saltkeep-journal/1"
+FORMAT: Final = "saltkeep-journal/2"
 
 _metadata = sa.MetaData()
 
 
-def _row_number() -> sa.Column[int]:
+def _row_number(*, primary_key: bool = False) -> sa.Column[int]:
     """Return the reference to the row a guard follows from."""
     reference = sa.ForeignKey("row.sequence")
-    return sa.Column("row", sa.Integer, reference, nullable=False, index=True)
+    return sa.Column(
+        "row",
+        sa.Integer,
+        reference,
+        primary_key=primary_key,
+        autoincrement=False,
+        nullable=False,
+        index=True,
+    )
 
 
 HEADER: Final = sa.Table(
@@ -53,7 +61,10 @@ ISSUED: Final = sa.Table(
     _metadata,
     sa.Column("commitment", sa.String(64), primary_key=True),
     sa.Column("address", sa.String(81), nullable=False, unique=True),
+    sa.Column("client", sa.String, nullable=False),
+    sa.Column("time_ms", sa.BigInteger, nullable=False),
     _row_number(),
+    sa.Index("issued_by_client", "client", "time_ms"),
 )
 REFUSED: Final = sa.Table(
     "refused",
@@ -71,7 +82,25 @@ SIGNED: Final = sa.Table(
     sa.Column("outside_i", sa.BigInteger, nullable=False),
     sa.Column("key_count", sa.Integer, nullable=False),
 )
-GUARDS: Final = (SPENT_KEY, ISSUED, REFUSED, SIGNED)
+PAID: Final = sa.Table(
+    "paid",
+    _metadata,
+    sa.Column("address", sa.String(81), primary_key=True),
+    _row_number(primary_key=True),
+    sa.Column("client", sa.String, nullable=False),
+    sa.Column("time_ms", sa.BigInteger, nullable=False),
+    sa.Column("amount_i", sa.BigInteger, nullable=False),
+    sa.Index("paid_lately", "address", "time_ms"),
+)
+AUTHORISATION: Final = sa.Table(
+    "authorisation",
+    _metadata,
+    sa.Column("issuer", sa.String, primary_key=True),
+    sa.Column("withdrawal", sa.String, primary_key=True),
+    sa.Column("bundle_hash", sa.String(81), nullable=False),
+    _row_number(),
+)
+GUARDS: Final = (SPENT_KEY, ISSUED, REFUSED, SIGNED, PAID, AUTHORISATION)
 
 # What a busy, full or failing disk says; anything else is not as it was written.
 _MENDS_ITSELF: Final = frozenset(

@@ -14,8 +14,9 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from appliance.journal_chain import Head, verify_chain
-from appliance.journal_records import guards_of
+from appliance.journal_records import guards_of, policies_of
 from appliance.journal_schema import FORMAT, GUARDS, HEADER, ROW, broken, require_sound
+from appliance.policy_file import SignedPolicy
 from appliance.wire import JournalRow
 
 _ROWS_AT_ONCE: Final = 1000
@@ -38,12 +39,14 @@ class Verified:
         head: Its last row.
         generations: Salt generations that addresses were issued by.
         newest_generation: The highest number ever given to one.
+        policies: Every signed policy that took force, the first one first.
     """
 
     epoch: int
     head: Head
     generations: frozenset[int]
     newest_generation: int
+    policies: tuple[SignedPolicy, ...]
 
 
 def verify_journal(connection: sa.Connection, journal_id: str) -> Verified:
@@ -56,25 +59,26 @@ def verify_journal(connection: sa.Connection, journal_id: str) -> Verified:
     Returns:
         What it says of itself.
     """
-    require_sound(connection)
-    epoch = _require_header(connection, journal_id)
     try:
-        head, issued, made = _verify_rows(connection, journal_id)
+        require_sound(connection)
+        epoch = _require_header(connection, journal_id)
+        verified = _verify_rows(connection, journal_id, epoch)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        broken(f"a row says what no appliance wrote: {type(error).__name__}")
-    if head is None:
+        broken(f"it says what no appliance wrote: {type(error).__name__}")
+    if verified is None:
         broken("it holds no row")
-    _require_no_guard_after(connection, head)
-    return Verified(epoch, head, frozenset(issued), max(made))
+    _require_no_guard_after(connection, verified.head)
+    return verified
 
 
 def _verify_rows(
-    connection: sa.Connection, journal_id: str
-) -> tuple[Head | None, set[int], set[int]]:
-    """Return the head, the generations that issued, and those that were made."""
+    connection: sa.Connection, journal_id: str, epoch: int
+) -> Verified | None:
+    """Return what the rows say, or None where there is none."""
     head: Head | None = None
     issued: set[int] = set()
-    made = {1}
+    newest = 1
+    policies: list[SignedPolicy] = []
     while rows := _rows(connection, head):
         head = verify_chain(rows, after=head)
         _require_guards(connection, rows, journal_id)
@@ -82,9 +86,13 @@ def _verify_rows(
             payload = json.loads(row.payload)
             if row.kind == "issued":
                 issued.add(payload["generation"])
-            elif payload.get("step") == "rotate-salt":
-                made.add(payload["generation"])
-    return head, issued, made
+            elif row.kind == "ceremony":
+                policies += policies_of(payload)
+                if payload.get("step") == "rotate-salt":
+                    newest = max(newest, payload["generation"])
+    if head is None:
+        return None
+    return Verified(epoch, head, frozenset(issued), newest, tuple(policies))
 
 
 def _rows(connection: sa.Connection, head: Head | None) -> list[JournalRow]:

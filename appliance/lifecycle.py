@@ -32,6 +32,7 @@ from appliance.issuing import Issuing
 from appliance.journal import Journal
 from appliance.journal_chain import Head
 from appliance.panel import NoPanel
+from appliance.policy_force import PolicyCopy, PolicyInForce
 from appliance.seal import Seal, SealLatch
 from appliance.signing import Signing
 from appliance.threads import OwnerThread
@@ -50,6 +51,7 @@ class Running:
     vault: Vault
     journal: Journal
     heads: Heads
+    policy: PolicyInForce
     derivation: Derivation
     issuing: Issuing
     signing: Signing
@@ -84,8 +86,7 @@ class Lifecycle:
     def __post_init__(self) -> None:
         require_private(self.paths.folder, what="the state folder")
         require_private(Path(self.config.listen.key), what="the key of [listen]")
-        approvals = self.config.policy.unseal_approvals
-        self.latch = SealLatch(self.paths.latch, approvals_needed=approvals)
+        self.latch = SealLatch(self.paths.latch)
         self.hsm = open_hsm(self.config)
         self._hsm_thread = OwnerThread("hsm")
         self.journal_thread = OwnerThread("journal")
@@ -94,6 +95,11 @@ class Lifecycle:
     def paths(self) -> Paths:
         """The files of the state folder."""
         return Paths(Path(self.config.state_dir))
+
+    @property
+    def policy_copy(self) -> PolicyCopy:
+        """The policy as it was when the appliance last came up."""
+        return PolicyCopy(self.paths.policy)
 
     @property
     def state(self) -> str:
@@ -204,6 +210,13 @@ class Lifecycle:
             undo.callback(journal.close)
             failpoint("appliance.start.journal-open")
             await self._check_journal(journal)
+            policy = PolicyInForce(
+                journal, vault.content.policy_root, self.config.policy
+            )
+            await self.journal_thread(_require_policy, policy, vault)
+            await asyncio.to_thread(
+                self.policy_copy.write, journal.journal_id, policy.newest
+            )
             derivation = await asyncio.to_thread(self._make_derivation, vault)
             undo.callback(derivation.close)
             await self._check_canaries(vault, derivation)
@@ -214,13 +227,14 @@ class Lifecycle:
         heads = Heads(journal, thread=self.journal_thread, key=head_key)
         heads.anchored = heads.anchored or self._last_head is not None
         _log.info("ready journal=%s row=%d", journal.journal_id, journal.head.sequence)
-        return self._assemble(vault, journal, derivation, heads)
+        return self._assemble(vault, heads, policy, derivation)
 
     def _assemble(
-        self, vault: Vault, journal: Journal, derivation: Derivation, heads: Heads
+        self, vault: Vault, heads: Heads, policy: PolicyInForce, derivation: Derivation
     ) -> Running:
+        journal = policy.journal
         issuing = Issuing(
-            journal, self.journal_thread, vault, self._hsm_thread, derivation
+            journal, self.journal_thread, vault, self._hsm_thread, derivation, policy
         )
         signing = Signing(
             journal,
@@ -228,10 +242,10 @@ class Lifecycle:
             vault,
             self._hsm_thread,
             derivation,
-            self.config.policy,
+            policy,
             NoPanel(),
         )
-        return Running(vault, journal, heads, derivation, issuing, signing)
+        return Running(vault, journal, heads, policy, derivation, issuing, signing)
 
     def open_vault(self) -> Vault:
         """Open and authenticate the vault file anew; blocks on the HSM."""
@@ -332,7 +346,7 @@ class Lifecycle:
         """
         async with self._lock:
             now = self.require_running()
-            self.running = self._assemble(vault, now.journal, now.derivation, now.heads)
+            self.running = self._assemble(vault, now.heads, now.policy, now.derivation)
 
     def check_soon(self) -> None:
         """Have the next check made now."""
@@ -363,3 +377,13 @@ class Lifecycle:
         if running.heads.anchored:
             self._last_head = running.journal.head
         await asyncio.to_thread(running.derivation.close)
+
+
+def _require_policy(policy: PolicyInForce, vault: Vault) -> None:
+    """Check every policy the journal holds, and that the last is for this network."""
+    if policy.content.network != vault.issuing.network:
+        raise BrokenInvariantError(
+            f"the policy is for {policy.content.network}, the vault for"
+            f" {vault.issuing.network}",
+            code="policy",
+        )

@@ -3,30 +3,108 @@
 
 ``decide`` runs when a request has been understood, and again inside the
 journal's transaction with the append lock held: two requests can not both use
-the last of a window.
+the last of a window. It judges decoded values only: never what a hub says of them.
+
+Two sets of limits hold at once: the signed policy's, and those of the appliance's
+own configuration, which can only be stricter.
 """
 
+import datetime as dt
+from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
-from typing import TypeAlias
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias, TypeVar
 
-from appliance.config import Policy
+from appliance.config import Policy as Limits
 from appliance.intent import Transfer
+from appliance.policy_file import OpeningHours
+
+HOUR_S: Final = 3600
+_MINUTES_A_DAY: Final = 1440
+_DAYS_A_WEEK: Final = 7
+_SHORTEST_WAIT_S: Final = 1.0
+_AUTHORISATION_WAIT_S: Final = 60.0
+_Verdict = TypeVar("_Verdict")
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What the journal shows for one client in the sliding window.
+    """What the journal shows for one client in one sliding window.
 
     Attributes:
         outside_i: Value signed away, in iota.
         keys: Keys spent.
         oldest_age_s: Age of the window's oldest signature, in seconds.
+        paid_i: Iota to each destination asked about, by any client.
+        oldest_paid_age_s: Age of the oldest of those payments, in seconds.
     """
 
     outside_i: int
     keys: int
     oldest_age_s: float
+    paid_i: Mapping[str, int] = field(default_factory=dict)
+    oldest_paid_age_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Payment:
+    """One output that leaves our addresses.
+
+    Attributes:
+        index: Its place in the bundle.
+        address: 81 trytes.
+        amount_i: Iota.
+        authorised: Whether an exchange's signed authorisation covers it.
+    """
+
+    index: int
+    address: str
+    amount_i: int
+    authorised: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A transfer, as far as limits are concerned.
+
+    Attributes:
+        inputs_i: Iota of each input.
+        payments: What leaves.
+    """
+
+    inputs_i: tuple[int, ...]
+    payments: tuple[Payment, ...]
+
+    @property
+    def outside_i(self) -> int:
+        """All that leaves, in iota."""
+        return sum(payment.amount_i for payment in self.payments)
+
+    @property
+    def paid_i(self) -> dict[str, int]:
+        """What leaves, in iota, by destination."""
+        totals: dict[str, int] = {}
+        for payment in self.payments:
+            before_i = totals.get(payment.address, 0)
+            totals[payment.address] = before_i + payment.amount_i
+        return totals
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What holds for one client.
+
+    Attributes:
+        limits: Each set of limits; all of them hold.
+        allow: If not empty, the only outside destinations.
+        deny: Destinations never paid.
+        hours: If not empty, when transfers are signed.
+    """
+
+    limits: tuple[Limits, ...] = (Limits(),)
+    allow: AbstractSet[str] = frozenset()
+    deny: AbstractSet[str] = frozenset()
+    hours: tuple[OpeningHours, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,72 +134,187 @@ class Postponed:
 Decision: TypeAlias = Approved | Denied | Postponed
 
 
-def outside_value_i(transfer: Transfer, own: AbstractSet[str]) -> int:
-    """Return the iota that leave: outputs to addresses that are not ours.
+def asked_of(
+    transfer: Transfer,
+    own: AbstractSet[str],
+    authorised: AbstractSet[int] = frozenset(),
+) -> Asked:
+    """Return what a transfer asks for.
 
     Args:
         transfer: What is asked.
         own: Addresses the journal knows as issued and unspent.
-    """
-    return sum(o.amount_i for o in transfer.outputs if o.address not in own)
-
-
-def decide(
-    *, transfer: Transfer, outside_i: int, usage: Usage, policy: Policy
-) -> Decision:
-    """Say whether a transfer may be signed now.
-
-    Args:
-        transfer: What is asked.
-        outside_i: Value leaving our addresses, in iota.
-        usage: What the journal shows for this client.
-        policy: The limits in force.
+        authorised: Indices of outputs that an authorisation covers.
 
     Returns:
-        ``Approved``, or the first rule broken in this order: ``min-input``,
-        ``per-bundle`` (``Denied``), ``window``, ``keys-window`` (``Postponed``;
-        ``Denied`` where the bundle alone exceeds the window).
+        Its inputs, and its outputs to addresses that are not ours.
     """
-    smallest_i = min(entry.amount_i for entry in transfer.inputs)
-    if smallest_i < policy.min_input_i:
-        return Denied(
-            "min-input",
-            f"an input of {smallest_i} i is below the minimum of {policy.min_input_i}",
-        )
-    if _exceeds(outside_i, policy.max_outside_per_bundle_i):
-        return Denied(
-            "per-bundle",
-            f"{outside_i} i leave in this bundle, at most"
-            f" {policy.max_outside_per_bundle_i} may",
-        )
-    return (
-        _decide_window(
-            rule="window",
-            asked=outside_i,
-            used=usage.outside_i,
-            limit=policy.max_outside_per_window_i,
-            wait_s=policy.window_s - usage.oldest_age_s,
-        )
-        or _decide_window(
-            rule="keys-window",
-            asked=len(transfer.inputs),
-            used=usage.keys,
-            limit=policy.max_keys_per_window,
-            wait_s=policy.window_s - usage.oldest_age_s,
-        )
-        or Approved(needs_presence=_exceeds(outside_i, policy.presence_above_i))
+    return Asked(
+        tuple(entry.amount_i for entry in transfer.inputs),
+        tuple(
+            Payment(o.index, o.address, o.amount_i, o.index in authorised)
+            for o in transfer.outputs
+            if o.address not in own
+        ),
     )
 
 
-def _decide_window(
-    *, rule: str, asked: int, used: int, limit: int, wait_s: float
-) -> Denied | Postponed | None:
-    if _exceeds(asked, limit):
-        return Denied(rule, f"{asked} asked at once, {limit} is all a window allows")
-    if _exceeds(used + asked, limit):
-        return Postponed(
-            rule, f"{used} used and {asked} asked, {limit} allowed", max(wait_s, 1.0)
+def decide(asked: Asked, rules: Rules, usages: Sequence[Usage], now_s: int) -> Decision:
+    """Say whether a transfer may be signed now.
+
+    Args:
+        asked: What is asked.
+        rules: What holds for this client.
+        usages: What the journal shows in the window of each of the limits.
+        now_s: Policy time, seconds since 1970.
+
+    Returns:
+        ``Denied`` by the first rule broken of ``deny``, ``allow``, ``min-input``,
+        ``per-bundle``, ``destination``, or where the transfer alone exceeds a
+        window; else ``Postponed`` by ``authorisation``, ``hours``, ``window``,
+        ``keys-window`` or ``destination-window``; else ``Approved``. What can
+        never be signed is thus never told to wait.
+    """
+    pairs = list(zip(rules.limits, usages, strict=True))
+    return (
+        _deny_destination(asked, rules)
+        or _first(_deny_alone(asked, limits) for limits in rules.limits)
+        or _first(_postpone_unauthorised(asked, limits) for limits in rules.limits)
+        or _postpone_closed(rules.hours, now_s)
+        or _first(_postpone_window(asked, *pair) for pair in pairs)
+        or Approved(
+            needs_presence=any(
+                _exceeds(asked.outside_i, limits.presence_above_i)
+                for limits in rules.limits
+            )
         )
+    )
+
+
+def decide_issue(
+    limits: Sequence[Limits], issued: int, oldest_age_s: float
+) -> Postponed | None:
+    """Say whether one more address may be issued to a client now.
+
+    Args:
+        limits: What holds for it.
+        issued: Addresses it got in the last hour.
+        oldest_age_s: Age of the oldest of them, in seconds.
+
+    Returns:
+        ``Postponed`` by ``address-rate``, or None: it may.
+    """
+    for one in limits:
+        if _exceeds(issued + 1, one.max_addresses_per_hour):
+            return Postponed(
+                "address-rate",
+                f"{issued} addresses were issued in the last hour,"
+                f" {one.max_addresses_per_hour} may be",
+                max(HOUR_S - oldest_age_s, _SHORTEST_WAIT_S),
+            )
+    return None
+
+
+def _first(decisions: Iterator[_Verdict | None]) -> _Verdict | None:
+    return next((decision for decision in decisions if decision), None)
+
+
+def _deny_destination(asked: Asked, rules: Rules) -> Denied | None:
+    for payment in asked.payments:
+        if payment.address in rules.deny:
+            return Denied("deny", f"output {payment.index} goes to a denied address")
+        if rules.allow and payment.address not in rules.allow:
+            return Denied(
+                "allow", f"output {payment.index} goes to an address not on the list"
+            )
+    return None
+
+
+def _deny_alone(asked: Asked, limits: Limits) -> Denied | None:
+    """Deny what no waiting can mend."""
+    smallest_i = min(asked.inputs_i)
+    if smallest_i < limits.min_input_i:
+        return Denied(
+            "min-input",
+            f"an input of {smallest_i} i is below the minimum of {limits.min_input_i}",
+        )
+    largest_i = max(asked.paid_i.values(), default=0)
+    bounds = (
+        ("per-bundle", asked.outside_i, limits.max_outside_per_bundle_i),
+        ("destination", largest_i, limits.max_per_destination_i),
+        ("window", asked.outside_i, limits.max_outside_per_window_i),
+        ("keys-window", len(asked.inputs_i), limits.max_keys_per_window),
+        ("destination-window", largest_i, limits.max_per_destination_per_window_i),
+    )
+    for rule, value, limit in bounds:
+        if _exceeds(value, limit):
+            return Denied(rule, f"{value} in one bundle, at most {limit} may be")
+    return None
+
+
+def _postpone_unauthorised(asked: Asked, limits: Limits) -> Postponed | None:
+    for payment in asked.payments:
+        if not payment.authorised and _exceeds(
+            payment.amount_i, limits.authorise_above_i
+        ):
+            return Postponed(
+                "authorisation",
+                f"output {payment.index} pays {payment.amount_i} i: above"
+                f" {limits.authorise_above_i} i it needs an authorisation",
+                _AUTHORISATION_WAIT_S,
+            )
+    return None
+
+
+def _postpone_closed(hours: Sequence[OpeningHours], now_s: int) -> Postponed | None:
+    if not hours:
+        return None
+    now = dt.datetime.fromtimestamp(now_s, dt.UTC)
+    minute = now.hour * 60 + now.minute
+    waits = []
+    for days in range(_DAYS_A_WEEK + 1):
+        weekday = (now.weekday() + days) % _DAYS_A_WEEK
+        for entry in hours:
+            if weekday not in entry.weekdays:
+                continue
+            if days == 0 and entry.from_minute <= minute < entry.to_minute:
+                return None
+            waits.append(days * _MINUTES_A_DAY + entry.from_minute - minute)
+    wait_s = min(wait for wait in waits if wait > 0) * 60 - now.second
+    return Postponed("hours", "outside the opening hours", float(wait_s))
+
+
+def _postpone_window(asked: Asked, limits: Limits, usage: Usage) -> Postponed | None:
+    paid_i = max(
+        (usage.paid_i.get(to, 0) + amount_i for to, amount_i in asked.paid_i.items()),
+        default=0,
+    )
+    bounds = (
+        (
+            "window",
+            usage.outside_i + asked.outside_i,
+            limits.max_outside_per_window_i,
+            usage.oldest_age_s,
+        ),
+        (
+            "keys-window",
+            usage.keys + len(asked.inputs_i),
+            limits.max_keys_per_window,
+            usage.oldest_age_s,
+        ),
+        (
+            "destination-window",
+            paid_i,
+            limits.max_per_destination_per_window_i,
+            usage.oldest_paid_age_s,
+        ),
+    )
+    for rule, value, limit, age_s in bounds:
+        if _exceeds(value, limit):
+            wait_s = max(limits.window_s - age_s, _SHORTEST_WAIT_S)
+            return Postponed(
+                rule, f"{value} with what was signed before, {limit} may be", wait_s
+            )
     return None
 
 

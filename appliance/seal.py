@@ -39,17 +39,14 @@ class Seal:
 
 
 class SealLatch:
-    """The latch file and the approvals to clear it.
+    """The latch file; who may clear it is for ``approvals`` to say.
 
     Args:
         path: The file.
-        approvals_needed: Distinct operators that must approve.
     """
 
-    def __init__(self, path: Path, *, approvals_needed: int) -> None:
+    def __init__(self, path: Path) -> None:
         self._path = path
-        self._approvals_needed = approvals_needed
-        self._approvals: set[str] = set()
         self._written = True
         self.seal = self._read()
 
@@ -61,7 +58,7 @@ class SealLatch:
         _overwrite(path, None)
 
     def close_latch(self, *, code: str, reason: str) -> Seal:
-        """Seal, or keep the seal that is there; approvals given so far are void.
+        """Seal, or keep the seal that is there.
 
         Args:
             code: What was found.
@@ -70,7 +67,6 @@ class SealLatch:
         Returns:
             The seal in force.
         """
-        self._approvals.clear()
         if self.seal is None:
             shown = reason[:_REASON_CHARACTERS]
             self.seal = Seal(secrets.token_hex(8), code[:_CODE_CHARACTERS], shown)
@@ -89,35 +85,39 @@ class SealLatch:
         else:
             self._written = True
 
-    def approve(self, *, operator: str, latch_id: str) -> int:
-        """Add one operator's approval; clear the latch with the last one.
+    def require(self, latch_id: str) -> Seal:
+        """Return the seal in force, if it is the one meant.
 
         Args:
-            operator: Name of the client certificate.
-            latch_id: Which seal they mean.
+            latch_id: Which.
 
         Returns:
-            How many approvals are still missing; 0 means cleared.
+            The seal.
 
         Raises:
             BadRequestError: If there is no seal or they mean another one.
-            FaultError: If the file can not be written; the seal stays.
         """
         if self.seal is None or self.seal.latch_id != latch_id:
             raise BadRequestError(
                 "no seal of that id is in force; ask for the status first"
             )
-        self._approvals.add(operator)
-        missing = self._approvals_needed - len(self._approvals)
-        if missing > 0:
-            return missing
+        return self.seal
+
+    def clear(self, latch_id: str) -> None:
+        """Clear the latch; the caller holds the approvals.
+
+        Args:
+            latch_id: Which seal is meant.
+
+        Raises:
+            FaultError: If the file can not be written; the seal stays.
+        """
+        self.require(latch_id)
         try:
             _overwrite(self._path, None)
         except OSError as error:
             raise FaultError(f"the latch can not be cleared: {error}") from error
         self.seal = None
-        self._approvals.clear()
-        return 0
 
     def _read(self) -> Seal | None:
         try:

@@ -30,33 +30,35 @@ from appliance.errors import (
 )
 from appliance.hardening import MemoryLocked
 from appliance.lifecycle import Lifecycle, Running
+from appliance.operators import Operators
 from appliance.receipt import public_key_pem
 from appliance.refusals import Refusals
 from appliance.steps import Steps
 from appliance.wire import (
     AcceptHead,
-    ApproveUnseal,
-    CeremonyReport,
-    Checkpoint,
+    ApproveAct,
     Deferred,
-    Done,
     Fault,
     FetchBundle,
     Fetched,
+    GetPolicy,
     GetStatus,
     IssueAddress,
     Issued,
-    JournalRows,
+    ListActs,
     MakeCheckpoint,
+    ProposeAct,
     Refused,
     Reply,
     Request,
     RunCeremony,
     SealNow,
+    SetPolicy,
     Signed,
     SignTransfer,
     StatusReport,
     TailJournal,
+    Unseal,
 )
 from failpoints import failpoint
 
@@ -69,14 +71,17 @@ ROLES: Final[dict[type, frozenset[str]]] = {
     FetchBundle: frozenset({"hub"}),
     TailJournal: frozenset({"operator", "auditor"}),
     SealNow: frozenset({"operator"}),
-    ApproveUnseal: frozenset({"operator"}),
+    Unseal: frozenset(),  # only as an act that several approved
+    ProposeAct: frozenset({"operator"}),
+    ListActs: frozenset({"operator", "auditor"}),
+    ApproveAct: frozenset({"operator"}),
+    SetPolicy: frozenset({"operator"}),
+    GetPolicy: frozenset({"operator", "auditor"}),
     AcceptHead: frozenset({"operator"}),
     RunCeremony: frozenset({"operator"}),
     MakeCheckpoint: frozenset({"operator", "auditor"}),
 }
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,64}")
-_MAX_JOURNAL_ROWS = 1000
-_MAX_SEQUENCE = (1 << 63) - 1
 _BUSY_RETRY_S = 1.0
 
 
@@ -101,12 +106,14 @@ class Appliance:
     clock_ms: Callable[[], int] = wall_clock_ms
     life: Lifecycle = field(init=False)
     _custody: Custody = field(init=False)
+    _operators: Operators = field(init=False)
     _refusals: Refusals = field(init=False)
     _in_flight: int = 0
 
     def __post_init__(self) -> None:
         self.life = Lifecycle(self.config, self.clock_ms)
         self._custody = Custody(self.life)
+        self._operators = Operators(self.life, self._custody)
         self._refusals = Refusals(self.config.limits.refusals_per_minute)
 
     async def run(self) -> None:
@@ -214,17 +221,26 @@ class Appliance:
             self._in_flight -= 1
 
     async def _dispatch(self, request: Request, client: Client, steps: Steps) -> Reply:
+        of_people = self._operators
+        asked_by_people: dict[type, Callable[[Any, Client], Awaitable[Reply]]] = {
+            TailJournal: of_people.tail,
+            MakeCheckpoint: of_people.make_checkpoint,
+            GetPolicy: of_people.get_policy,
+            SetPolicy: of_people.set_policy,
+            SealNow: of_people.seal,
+            AcceptHead: of_people.accept_head,
+            RunCeremony: of_people.run_ceremony,
+            ProposeAct: of_people.propose,
+            ListActs: of_people.list_acts,
+            ApproveAct: of_people.approve,
+        }
+        if type(request) in asked_by_people:
+            return await asked_by_people[type(request)](request, client)
         handlers: dict[type, Callable[[Any, Client, Steps], Awaitable[Reply]]] = {
             GetStatus: self._status,
             IssueAddress: self._issue,
             SignTransfer: self._sign,
             FetchBundle: self._fetch,
-            TailJournal: self._tail,
-            SealNow: self._seal_now,
-            ApproveUnseal: self._approve_unseal,
-            AcceptHead: self._accept_head,
-            RunCeremony: self._run_ceremony,
-            MakeCheckpoint: self._make_checkpoint,
         }
         return await handlers[type(request)](request, client, steps)
 
@@ -234,7 +250,7 @@ class Appliance:
         self, request: IssueAddress, client: Client, steps: Steps
     ) -> Reply:
         issuing = self.life.require_ready().issuing
-        record = await issuing.issue(request, client=client.name, steps=steps)
+        record = await issuing.issue(request, client=client, steps=steps)
         self.life.require_ready()
         return Issued(
             request_id=request.request_id,
@@ -247,7 +263,7 @@ class Appliance:
     async def _sign(self, request: SignTransfer, client: Client, steps: Steps) -> Reply:
         self._require_within_limits(request)
         signing = self.life.require_ready().signing
-        signatures = await signing.sign(request, client=client.name, steps=steps)
+        signatures = await signing.sign(request, client=client, steps=steps)
         self.life.require_ready()  # a seal that fell meanwhile holds them back
         return Signed(
             request_id=request.request_id,
@@ -280,77 +296,7 @@ class Appliance:
             signatures=signatures,
         )
 
-    # --- requests of people -----------------------------------------------------
-
-    async def _tail(self, request: TailJournal, _: Client, __: Steps) -> Reply:
-        if not 1 <= request.limit <= _MAX_JOURNAL_ROWS:
-            raise BadRequestError(f"limit is 1 to {_MAX_JOURNAL_ROWS}")
-        if not 0 <= request.after_sequence <= _MAX_SEQUENCE:
-            raise BadRequestError("after_sequence is a row's number, or 0")
-        rows = await self.life.journal_thread(
-            self.life.require_running().journal.rows,
-            after_sequence=request.after_sequence,
-            limit=request.limit,
-        )
-        return JournalRows(request_id=request.request_id, rows=rows)
-
-    async def _seal_now(self, request: SealNow, client: Client, _: Steps) -> Reply:
-        reason = f"sealed by {client.name}: {request.reason}"
-        seal = await self.life.seal(BrokenInvariantError(reason, code="operator"))
-        message = f"{seal.code}: {seal.reason}"
-        return Done(request_id=request.request_id, message=message)
-
-    async def _approve_unseal(
-        self, request: ApproveUnseal, client: Client, _: Steps
-    ) -> Reply:
-        missing = self.life.latch.approve(
-            operator=client.name, latch_id=request.latch_id
-        )
-        if missing:
-            message = f"approval of {client.name} noted, {missing} more needed"
-            return Done(request_id=request.request_id, message=message)
-        self.life.unready = "starting"
-        if await self.life.check():
-            ceremony: dict[str, object] = {"step": "unseal"}
-            ceremony["latch_id"] = request.latch_id
-            await self._journal_ceremony(client, ceremony)
-            return Done(request_id=request.request_id, message="unsealed and ready")
-        message = f"the latch is clear, but not ready: {self.life.unready}"
-        return Done(request_id=request.request_id, message=message)
-
-    async def _accept_head(
-        self, request: AcceptHead, client: Client, _: Steps
-    ) -> Reply:
-        heads = self.life.require_running().heads
-        heads.require_same(sequence=request.sequence, row_hash=request.hash)
-        ceremony: dict[str, object] = {"step": "accept-head"}
-        ceremony["sequence"] = request.sequence
-        await self._journal_ceremony(client, ceremony)
-        heads.anchored = True
-        return Done(request_id=request.request_id, message="the head is confirmed")
-
-    async def _run_ceremony(
-        self, request: RunCeremony, client: Client, _: Steps
-    ) -> Reply:
-        steps = await self._custody.run(request, client=client.name)
-        return CeremonyReport(
-            request_id=request.request_id, done=not request.dry_run, steps=steps
-        )
-
-    async def _make_checkpoint(
-        self, request: MakeCheckpoint, client: Client, _: Steps
-    ) -> Reply:
-        statement = await self._custody.checkpoint(client=client.name)
-        return Checkpoint(request_id=request.request_id, statement=statement)
-
-    async def _journal_ceremony(
-        self, client: Client, payload: dict[str, object]
-    ) -> None:
-        await self.life.journal_thread(
-            self.life.require_running().journal.commit_ceremony,
-            client=client.name,
-            payload=payload,
-        )
+    # --- status -----------------------------------------------------------------
 
     async def _status(self, request: GetStatus, _: Client, __: Steps) -> Reply:
         seal = self.life.latch.seal

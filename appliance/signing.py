@@ -10,12 +10,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from appliance.config import Policy
+from appliance.config import Client
 from appliance.derivation import Derivation, Seeds
 from appliance.errors import (
     BadRequestError,
     BrokenInvariantError,
-    DeferredError,
     RefusedError,
 )
 from appliance.intent import Commitment, Transfer, TransferInput, understand
@@ -27,15 +26,9 @@ from appliance.journal_records import (
     require_unspent,
     require_unspent_outputs,
 )
+from appliance.judgement import Case
 from appliance.panel import Presence
-from appliance.policy import (
-    Approved,
-    Denied,
-    Postponed,
-    Usage,
-    decide,
-    outside_value_i,
-)
+from appliance.policy_force import PolicyInForce
 from appliance.steps import Steps
 from appliance.threads import OwnerThread
 from appliance.vault import Vault
@@ -53,7 +46,7 @@ class Signing:
         vault: Where the salt comes from.
         hsm_thread: The HSM's thread.
         derivation: Argon2's threads.
-        policy: The limits in force.
+        policy: The policy in force.
         presence: Who is asked for presence.
     """
 
@@ -62,11 +55,11 @@ class Signing:
     vault: Vault
     hsm_thread: OwnerThread
     derivation: Derivation
-    policy: Policy
+    policy: PolicyInForce
     presence: Presence
 
     async def sign(
-        self, request: SignTransfer, *, client: str, steps: Steps
+        self, request: SignTransfer, *, client: Client, steps: Steps
     ) -> list[InputSignature]:
         """Return the signatures of a bundle, or say why not.
 
@@ -92,17 +85,24 @@ class Signing:
             if await self._was_signed(transfer):  # no policy, no presence: same bytes
                 return await self._sign_again(transfer, steps)
             own = await self._match_outputs(transfer)
+        case = Case(self.policy, transfer, own, client, request.authorisations)
         async with self._derived(transfer, steps) as seeds:
             failpoint("appliance.sign.derived")
             with steps("decide"):
-                usage = await self._usage(client)
-                approval = self._decide(transfer, own, usage)
+                approval = await self.journal_thread(
+                    self.journal.consult, client.name, case.decide
+                )
                 if approval.needs_presence:
-                    outside_i = outside_value_i(transfer, own.keys())
-                    await self.presence.confirm(transfer, outside_i=outside_i)
+                    await self.presence.confirm(transfer, outside_i=case.outside_i)
             failpoint("appliance.sign.decided")
             with steps("journal"):
-                await self._commit(transfer, own, client)
+                await self.journal_thread(
+                    self.journal.commit_signature,
+                    transfer,
+                    own=own,
+                    client=client.name,
+                    decide=case.decide_for_good,
+                )
             failpoint("appliance.sign.committed")
             with steps("sign"):
                 return await self._signatures(transfer, seeds)
@@ -236,42 +236,6 @@ class Signing:
                     code="derivations-disagree",
                 )
             keys.place[entry.commitment] = (seeds, position)
-
-    async def _usage(self, client: str) -> Usage:
-        return await self.journal_thread(
-            self.journal.usage, client=client, window_s=self.policy.window_s
-        )
-
-    def _decide(
-        self, transfer: Transfer, own: dict[str, Commitment], usage: Usage
-    ) -> Approved:
-        outside_i = outside_value_i(transfer, own.keys())
-        decision = decide(
-            transfer=transfer, outside_i=outside_i, usage=usage, policy=self.policy
-        )
-        match decision:
-            case Approved():
-                return decision
-            case Denied(rule, message):
-                raise RefusedError(f"policy-{rule}", message)
-            case Postponed(rule, message, retry_after_s):
-                raise DeferredError(rule, message, retry_after_s=retry_after_s)
-
-    async def _commit(
-        self, transfer: Transfer, own: dict[str, Commitment], client: str
-    ) -> None:
-        def decide_again(usage: Usage) -> int:
-            self._decide(transfer, own, usage)
-            return outside_value_i(transfer, own.keys())
-
-        await self.journal_thread(
-            self.journal.commit_signature,
-            transfer,
-            own=own,
-            client=client,
-            window_s=self.policy.window_s,
-            decide=decide_again,
-        )
 
     async def _signatures(
         self, transfer: Transfer, keys: "_TransferSeeds"

@@ -8,6 +8,7 @@ SoftHSM keeps its keys in files.
 
 import contextlib
 import datetime as dt
+import json
 import os
 import secrets
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from typing import Final
 
 from appliance.ceremony import (
     FirstGeneration,
+    Foundation,
     Initialised,
     check_strength,
     initialise,
@@ -31,6 +33,12 @@ from appliance.config import Config, load_config
 from appliance.errors import ConfigError
 from appliance.hsm import initialise_token
 from appliance.installation import Paths, open_hsm, read_salt, token_access
+from appliance.operator_keys import (
+    load_operator_key,
+    make_operator_key,
+    sign_as_operator,
+)
+from appliance.policy_file import SignedPolicy, parse_policy, policy_digest
 
 _LABEL: Final = "saltkeep"
 _PIN_BYTES: Final = 12
@@ -40,6 +48,8 @@ CLIENT_ROLES: Final = {
     "operator-2": "operator",
     "auditor": "auditor",
 }
+OPERATORS: Final = ("operator-1", "operator-2", "operator-3")
+"""Who approves; their keys lie in the folder ``operators``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +61,7 @@ class SoftHsmOptions:
         host: Address it listens on.
         port: TCP port; 0 picks a free one.
         salt_source: Where a salt to import is read from; empty: random.
-        policy: Lines of the ``[policy]`` table.
+        policy: Lines of the configuration's ``[policy]`` table.
         allow_unlocked: Go on where memory can not be locked.
         workers: Concurrent Argon2 runs; 0: one per core.
     """
@@ -85,13 +95,13 @@ async def make_softhsm_appliance(
             undo.callback(salt.close)
         check_strength(options.first, salt)  # before anything is written
         config = _prepare(folder, options, now)
+        policy = _make_policy(folder, options.first.network)
         hsm = open_hsm(config)
         undo.callback(hsm.close)
         made = await initialise(
             Paths(Path(config.state_dir)),
             hsm,
-            options.first,
-            imported_salt=salt,
+            Foundation(options.first, policy, salt),
             allow_unlocked=options.allow_unlocked,
             now_ms=int(now.timestamp() * 1000),
         )
@@ -122,6 +132,25 @@ def _prepare(folder: Path, options: SoftHsmOptions, now: dt.datetime) -> Config:
         token_access(config), officer_pin=secrets.token_hex(_PIN_BYTES), user_pin=pin
     )
     return config
+
+
+def _make_policy(folder: Path, network: str) -> SignedPolicy:
+    """Write a key for each operator, and a first policy that two of them sign."""
+    keys = folder / "operators"
+    keys.mkdir(mode=0o700)
+    lines = ["version = 1", f"network = {json.dumps(network)}"]
+    for name in OPERATORS:
+        public = make_operator_key(keys / f"{name}.key")
+        lines += ["", "[[operators]]", f'name = "{name}"', f'key = "{public}"']
+    text = "\n".join([*lines, ""])
+    (folder / "policy.toml").write_text(text)
+    content = parse_policy(text)
+    digest = policy_digest(text)
+    signatures = [
+        sign_as_operator(load_operator_key(keys / f"{name}.key"), digest, content)
+        for name in OPERATORS[:2]
+    ]
+    return SignedPolicy(text=text, signatures=signatures)
 
 
 def _write_token_configuration(folder: Path) -> None:

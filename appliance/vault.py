@@ -103,6 +103,7 @@ class VaultContent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         generations: In rising order; the last one not retired issues.
         retired: Ids of generations that issue no more; their salts stay.
         successions: Statements by which each identity key named the next one.
+        policy_root: Hex digest of the first signed policy; later ones follow from it.
     """
 
     format: str
@@ -114,6 +115,7 @@ class VaultContent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     key_check: Envelope
     key_check_sha256: str
     generations: list[Sealed]
+    policy_root: str
     retired: list[int] = []
     successions: list[str] = []
 

@@ -27,6 +27,7 @@ import msgspec
 PATH: Final = "/v1/request"
 MAX_BODY_BYTES: Final = 1 << 20
 _COMMITMENT_LABEL: Final = b"saltkeep/seed-uuid/v1\0"
+_ACT_LABEL: Final = b"saltkeep/act/v1\0"
 
 
 def commitment_of(seed_uuid: str) -> str:
@@ -156,12 +157,15 @@ class SignTransfer(_Request, frozen=True, kw_only=True, tag="sign-transfer"):
         bundle_hash: What the client believes they hash to, 81 trytes.
         inputs: One claim per negative value, in rising order of index.
         own_outputs: Indices of outputs that come back to us (the remainder).
+        authorisations: Compact JWS of the exchange, for payments that the policy
+            wants them for.
     """
 
     transactions: list[ShownTransaction]
     bundle_hash: str
     inputs: list[InputClaim]
     own_outputs: list[int]
+    authorisations: list[str] = []
 
 
 class FetchBundle(_Request, frozen=True, kw_only=True, tag="fetch-bundle"):
@@ -192,8 +196,12 @@ class SealNow(_Request, frozen=True, kw_only=True, tag="seal"):
     reason: str
 
 
-class ApproveUnseal(_Request, frozen=True, kw_only=True, tag="approve-unseal"):
-    """Add one operator's approval to clear the seal latch (role operator)."""
+class Unseal(_Request, frozen=True, kw_only=True, tag="unseal"):
+    """Clear the seal latch; always an act of several operators.
+
+    Attributes:
+        latch_id: Which seal is meant.
+    """
 
     latch_id: str
 
@@ -222,6 +230,104 @@ class RunCeremony(_Request, frozen=True, kw_only=True, tag="run-ceremony"):
     dry_run: bool = False
 
 
+Act: TypeAlias = Unseal | AcceptHead | RunCeremony
+"""What several operators may have to approve before it is done."""
+
+
+class OperatorSignature(_Message, frozen=True, forbid_unknown_fields=True):
+    """One operator's Ed25519 signature.
+
+    Attributes:
+        operator: Their name in the policy.
+        signature: 64 bytes in base64.
+    """
+
+    operator: str
+    signature: str
+
+
+class PendingAct(_Message, frozen=True, forbid_unknown_fields=True):
+    """An act that waits for approvals.
+
+    Attributes:
+        id: 32 hex characters.
+        act: What would be done.
+        proposer: Whose certificate asked.
+        expires_ms: When it is forgotten, milliseconds since 1970.
+        needed: Distinct operators that must approve.
+        approved_by: Who has.
+        shown: What the appliance adds for the approvers: what it comes to.
+    """
+
+    id: str
+    act: Act
+    proposer: str
+    expires_ms: int
+    needed: int
+    approved_by: list[str] = []
+    shown: list[str] = []
+
+
+def act_digest(pending: PendingAct, *, journal_id: str) -> bytes:
+    """Return what an operator signs to approve: SHA-256 over the act, whole.
+
+    Args:
+        pending: As the appliance shows it; approvals so far do not count.
+        journal_id: Of the appliance it is meant for.
+
+    Returns:
+        32 bytes.
+    """
+    fields = [
+        journal_id,
+        pending.id,
+        pending.act,
+        pending.proposer,
+        pending.expires_ms,
+        pending.shown,
+    ]
+    encoded = msgspec.json.encode(fields, order="deterministic")
+    return hashlib.sha256(_ACT_LABEL + encoded).digest()
+
+
+class ProposeAct(_Request, frozen=True, kw_only=True, tag="propose-act"):
+    """Put an act up for approval (role operator)."""
+
+    act: Act
+
+
+class ListActs(_Request, frozen=True, kw_only=True, tag="list-acts"):
+    """Ask which acts wait (roles operator and auditor)."""
+
+
+class ApproveAct(_Request, frozen=True, kw_only=True, tag="approve-act"):
+    """Approve an act; the last approval has it done (role operator).
+
+    Attributes:
+        act_id: Which.
+        signature: Over ``act_digest``.
+    """
+
+    act_id: str
+    signature: OperatorSignature
+
+
+class SetPolicy(_Request, frozen=True, kw_only=True, tag="set-policy"):
+    """Put a policy in force that operators have signed (role operator).
+
+    Attributes:
+        text: The TOML file.
+        signatures: Of operators of the policy in force.
+    """
+
+    text: str
+    signatures: list[OperatorSignature]
+
+
+class GetPolicy(_Request, frozen=True, kw_only=True, tag="get-policy"):
+    """Ask for the policy in force (roles operator and auditor)."""
+
+
 Request: TypeAlias = (
     GetStatus
     | IssueAddress
@@ -229,10 +335,15 @@ Request: TypeAlias = (
     | FetchBundle
     | TailJournal
     | SealNow
-    | ApproveUnseal
+    | Unseal
     | AcceptHead
     | RunCeremony
     | MakeCheckpoint
+    | ProposeAct
+    | ListActs
+    | ApproveAct
+    | SetPolicy
+    | GetPolicy
 )
 
 
@@ -432,6 +543,44 @@ class CeremonyReport(_Reply, frozen=True, kw_only=True, tag="ceremony-report"):
     steps: list[str]
 
 
+class PendingActs(_Reply, frozen=True, kw_only=True, tag="pending-acts"):
+    """Acts that wait, the oldest first.
+
+    Attributes:
+        journal_id: Part of what is signed.
+        acts: See there.
+    """
+
+    journal_id: str
+    acts: list[PendingAct]
+
+
+class ActReport(_Reply, frozen=True, kw_only=True, tag="act-report"):
+    """What came of an approval.
+
+    Attributes:
+        missing: Approvals still missing; 0: it was done.
+        steps: What was done, in words.
+    """
+
+    missing: int
+    steps: list[str]
+
+
+class PolicyReport(_Reply, frozen=True, kw_only=True, tag="policy-report"):
+    """The policy in force.
+
+    Attributes:
+        journal_id: Of the appliance.
+        text: The TOML file, as it was signed.
+        signatures: By whom.
+    """
+
+    journal_id: str
+    text: str
+    signatures: list[OperatorSignature]
+
+
 Reply: TypeAlias = (
     Issued
     | Signed
@@ -444,6 +593,9 @@ Reply: TypeAlias = (
     | Done
     | CeremonyReport
     | Checkpoint
+    | PendingActs
+    | ActReport
+    | PolicyReport
 )
 
 _request_decoder: msgspec.json.Decoder[Request] = msgspec.json.Decoder(Request)

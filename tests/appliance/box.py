@@ -7,23 +7,40 @@ from pathlib import Path
 from typing import TypeVar
 
 from appliance.config import Client, load_config
+from appliance.operator_keys import load_operator_key, sign_as_operator
+from appliance.policy_file import parse_policy
 from appliance.service import Appliance, wall_clock_ms
 from appliance.wire import (
+    Act,
+    ActReport,
+    ApproveAct,
     GetStatus,
     HeadToken,
     IssueAddress,
     Issued,
     JournalRow,
     JournalRows,
+    OperatorSignature,
+    PendingActs,
+    ProposeAct,
     Refused,
     Reply,
     Request,
     StatusReport,
     TailJournal,
+    Unseal,
+    act_digest,
 )
 from tests.appliance.bundles import Coin, new_uuid
 
 _ReplyType = TypeVar("_ReplyType", bound=Reply)
+
+
+def sign_with(folder: Path, name: str, digest: bytes) -> OperatorSignature:
+    """Sign a digest with one of the keys that ``init --softhsm`` made."""
+    key = load_operator_key(folder / "operators" / f"{name}.key")
+    policy = parse_policy((folder / "policy.toml").read_text())
+    return sign_as_operator(key, digest, policy)
 
 
 def command(
@@ -92,6 +109,33 @@ class Box:
         request = TailJournal(request_id="r", limit=1000)
         rows = (await self.expect(request, JournalRows, name="auditor")).rows
         return [row for row in rows if kind in {"", row.kind}]
+
+    async def propose(self, act: Act) -> PendingActs:
+        request = ProposeAct(request_id="p", act=act)
+        return await self.expect(request, PendingActs, name="operator-1")
+
+    def approval(self, proposed: PendingActs, number: int) -> ApproveAct:
+        """Sign an act with the key of an operator."""
+        (act,) = proposed.acts
+        digest = act_digest(act, journal_id=proposed.journal_id)
+        name = f"operator-{number}"
+        return ApproveAct(
+            request_id="a",
+            act_id=act.id,
+            signature=sign_with(self.folder, name, digest),
+        )
+
+    async def approve(self, proposed: PendingActs, number: int) -> ActReport:
+        return await self.expect(
+            self.approval(proposed, number), ActReport, name="operator-1"
+        )
+
+    async def unseal(self) -> ActReport:
+        """Clear the latch as two operators do."""
+        latch_id = (await self.status()).latch_id
+        proposed = await self.propose(Unseal(request_id="", latch_id=latch_id))
+        await self.approve(proposed, 1)
+        return await self.approve(proposed, 2)
 
     def operator(self, number: int) -> Client:
         return self.clients[f"operator-{number}"]

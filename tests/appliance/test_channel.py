@@ -31,19 +31,25 @@ from appliance.server import Server
 from appliance.service import ROLES
 from appliance.wire import (
     AcceptHead,
-    ApproveUnseal,
+    ApproveAct,
     Done,
     Fault,
     FetchBundle,
+    GetPolicy,
     GetStatus,
     IssueAddress,
     Issued,
+    ListActs,
     MakeCheckpoint,
+    OperatorSignature,
+    ProposeAct,
     RunCeremony,
     SealNow,
+    SetPolicy,
     SignTransfer,
     StatusReport,
     TailJournal,
+    Unseal,
 )
 from channel import ChannelError, ChannelFiles, client_context
 from tests.appliance.box import Box
@@ -260,7 +266,14 @@ SAMPLES = {
     FetchBundle: FetchBundle(request_id="r", bundle_hash=new_address()),
     TailJournal: TailJournal(request_id="r"),
     SealNow: SealNow(request_id="r", reason="x"),
-    ApproveUnseal: ApproveUnseal(request_id="r", latch_id="x"),
+    Unseal: Unseal(request_id="r", latch_id="x"),
+    ProposeAct: ProposeAct(request_id="r", act=Unseal(request_id="", latch_id="x")),
+    ListActs: ListActs(request_id="r"),
+    ApproveAct: ApproveAct(
+        request_id="r", act_id="x", signature=OperatorSignature("x", "x")
+    ),
+    SetPolicy: SetPolicy(request_id="r", text="", signatures=[]),
+    GetPolicy: GetPolicy(request_id="r"),
     AcceptHead: AcceptHead(request_id="r", sequence=1, hash="x"),
     RunCeremony: RunCeremony(request_id="r", ceremony="rotate-kek", dry_run=True),
     MakeCheckpoint: MakeCheckpoint(request_id="r"),

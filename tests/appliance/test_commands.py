@@ -33,11 +33,16 @@ def test_the_life_of_an_appliance_by_its_commands(
     assert status.returncode == 1
     assert "sealed" in status.stdout
     latch_id = json.loads(run(box, "--json", "status").stdout)["latch_id"]
-    assert "1 more" in run(box, "--as", "operator-1", "unseal", latch_id).stdout
-    assert "unsealed" in run(box, "--as", "operator-2", "unseal", latch_id).stdout
+    proposed = run(box, "--json", "unseal", latch_id)
+    act = json.loads(proposed.stdout)["id"]
+    keys = box.folder / "operators"
+    approve = ("approve", act, "--yes", "--key")
+    assert "sealed for operator" in run(box, "acts").stdout
+    assert "1 more" in run(box, *approve, str(keys / "operator-1.key")).stdout
+    assert "unsealed" in run(box, *approve, str(keys / "operator-3.key")).stdout
     tail = run(box, "--json", "journal", "tail", "-n", "1")
     assert json.loads(tail.stdout)["kind"] == "ceremony"
-    assert "2 rows verified" in run(box, "journal", "verify").stdout
+    assert "3 rows verified" in run(box, "journal", "verify").stdout
     refused = run(box, "--as", "auditor", "seal", "--reason", "no")
     assert refused.returncode == 1
     assert refused.stderr == "forbidden: role auditor may not ask SealNow\n"
@@ -51,6 +56,35 @@ def test_the_life_of_an_appliance_by_its_commands(
     assert "journal-broken" in broken.stderr
     export.write_text("")
     assert run(box, *verify).returncode == 3
+
+
+def test_a_policy_is_written_signed_tried_and_put_in_force(
+    saltkeep_appliance: ApplianceProcess, tmp_path: Path
+) -> None:
+    box = saltkeep_appliance
+    keys = box.folder / "operators"
+    text = run(box, "policy", "show").stdout.split("# in force")[0]
+    new = tmp_path / "new.toml"
+    new.write_text(
+        text.replace("version = 1", "version = 2\nlimits.max_keys_per_window = 5")
+    )
+    assert "policy 2 for devnet" in run(box, "policy", "check", str(new)).stdout
+    assert "all pass" in run(box, "policy", "dry-run", str(new)).stdout
+    sign = ("policy", "sign", str(new), "--key")
+    assert run(box, *sign, str(keys / "operator-1.key")).returncode == 0
+    early = run(box, "policy", "apply", str(new))
+    assert (early.returncode, "policy-signatures" in early.stderr) == (1, True)
+    assert run(box, *sign, str(keys / "operator-2.key")).returncode == 0
+    done = run(box, "policy", "apply", str(new))
+    assert done.stdout == "policy 2 is in force\n"
+    assert "max_keys_per_window = 5" in run(box, "policy", "show").stdout
+    again = run(box, "policy", "apply", str(new))
+    assert "policy-version" in again.stderr
+    stranger = tmp_path / "stranger.key"
+    made = run(box, "operator-key", str(stranger), "--no-passphrase")
+    assert "[[operators]]" in made.stdout
+    refused = run(box, *sign, str(stranger))
+    assert "names no operator" in refused.stderr
 
 
 def test_wrong_usage_and_wrong_files_are_told_apart(folder: Path) -> None:

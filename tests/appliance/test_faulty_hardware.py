@@ -13,7 +13,6 @@ import pytest
 from appliance.derivation import Argon2Parameters, Derivation
 from appliance.lifecycle import Running
 from appliance.wire import (
-    ApproveUnseal,
     Done,
     Fault,
     FetchBundle,
@@ -94,7 +93,7 @@ async def put_in(box: Box, kind: type[_Core]) -> _Core:
         memory_budget_mib=settings.memory_budget_mib,
         allow_unlocked=settings.allow_unlocked,
     )
-    life.running = life._assemble(now.vault, now.journal, core, now.heads)
+    life.running = life._assemble(now.vault, now.heads, now.policy, core)
     assert isinstance(life.running, Running)
     await asyncio.to_thread(now.derivation.close)
     return core
@@ -110,11 +109,7 @@ async def faulty_core(box: Box, strikes: Sequence[int] = (0,)) -> FaultyCore:
 
 async def unseal(box: Box) -> None:
     """Clear the latch; the checks put a healthy core in."""
-    latch_id = (await box.status()).latch_id
-    request = ApproveUnseal(request_id="u", latch_id=latch_id)
-    await box.expect(request, Done, name="operator-1")
-    done = await box.expect(request, Done, name="operator-2")
-    assert done.message == "unsealed and ready"
+    assert (await box.unseal()).steps == ["unsealed and ready"]
 
 
 async def sealed(box: Box, request: Request, *, code: str) -> None:

@@ -334,9 +334,11 @@ async def test_a_vault_with_the_journal_of_another_is_sealed(
 
 
 def test_init_never_runs_twice_over_an_appliance(folder: Path) -> None:
-    done = command(folder, "init", "--network", "devnet")
+    policy = str(folder / "policy.toml")
+    done = command(folder, "init", "--network", "devnet", "--policy", policy)
     assert done.returncode == 1
     assert "is initialised" in done.stderr
+    assert command(folder, "init", "--network", "devnet").returncode == 2
 
 
 def test_paths_and_profiles_are_strict(tmp_path: Path) -> None:

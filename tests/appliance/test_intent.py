@@ -2,17 +2,14 @@
 """What a bundle means: every way to be wrong has a code of its own. Pure."""
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from appliance.config import Policy
 from appliance.errors import RefusedError
 from appliance.intent import computed_hash, understand
-from appliance.policy import Approved, Denied, Postponed, Usage, decide, outside_value_i
 from appliance.wire import InputClaim, ShownTransaction, SignTransfer
 from tests.appliance.bundles import (
     ALPHABET,
@@ -204,7 +201,6 @@ def test_a_good_bundle_is_understood() -> None:
     assert transfer.bundle_hash == request.bundle_hash
     assert [(i.index, i.amount_i) for i in transfer.inputs] == [(0, 70), (2, 30)]
     assert [(o.index, o.amount_i) for o in transfer.outputs] == [(4, 100)]
-    assert outside_value_i(transfer, set()) == 100
 
 
 @pytest.mark.parametrize(("change", "code"), MODIFIED.values(), ids=MODIFIED)
@@ -246,98 +242,3 @@ def test_no_single_tryte_is_free(index: int, name: str, at: int, letter: str) ->
     changed = field(index, **{name: text[:at] + letter + text[at + 1 :]})(request)
     with pytest.raises(RefusedError):
         understand(changed, levels=LEVELS)
-
-
-# --- policy ------------------------------------------------------------------------
-
-FREE = Policy()
-NOTHING = Usage(0, 0, 0.0)
-POLICY: dict[str, tuple[dict[str, int], Usage, object]] = {
-    "no limits": ({}, NOTHING, Approved(needs_presence=False)),
-    "dust": ({"min_input_i": 31}, NOTHING, "min-input"),
-    "just enough": ({"min_input_i": 30}, NOTHING, Approved(needs_presence=False)),
-    "too much at once": ({"max_outside_per_bundle_i": 99}, NOTHING, "per-bundle"),
-    "exactly the most": (
-        {"max_outside_per_bundle_i": 100},
-        NOTHING,
-        Approved(needs_presence=False),
-    ),
-    "window full": (
-        {"max_outside_per_window_i": 150},
-        Usage(51, 1, 10.0),
-        Postponed("window", "51 used and 100 asked, 150 allowed", 86_390.0),
-    ),
-    "window never enough": ({"max_outside_per_window_i": 99}, NOTHING, "window"),
-    "window just enough": (
-        {"max_outside_per_window_i": 150},
-        Usage(50, 1, 10.0),
-        Approved(needs_presence=False),
-    ),
-    "keys used up": (
-        {"max_keys_per_window": 3},
-        Usage(0, 2, 86_399.9),
-        Postponed("keys-window", "2 used and 2 asked, 3 allowed", 1.0),
-    ),
-    "more keys than a window": ({"max_keys_per_window": 1}, NOTHING, "keys-window"),
-    "presence": ({"presence_above_i": 99}, NOTHING, Approved(needs_presence=True)),
-    "no presence yet": (
-        {"presence_above_i": 100},
-        NOTHING,
-        Approved(needs_presence=False),
-    ),
-    "dust before amount": (
-        {"min_input_i": 31, "max_outside_per_bundle_i": 1},
-        NOTHING,
-        "min-input",
-    ),
-}
-
-
-@pytest.mark.parametrize(("limits", "usage", "expected"), POLICY.values(), ids=POLICY)
-def test_policy(limits: dict[str, int], usage: Usage, expected: object) -> None:
-    transfer = understand(good(), levels=LEVELS)
-    policy = msgspec.structs.replace(FREE, **limits)
-    decision = decide(transfer=transfer, outside_i=100, usage=usage, policy=policy)
-    if isinstance(expected, str):
-        assert isinstance(decision, Denied)
-        assert decision.rule == expected
-    else:
-        assert decision == expected
-
-
-@given(
-    outside_i=st.integers(0, 1000),
-    used_i=st.integers(0, 1000),
-    keys=st.integers(0, 10),
-    limit_i=st.integers(1, 1000),
-    key_limit=st.integers(1, 10),
-)
-def test_what_is_approved_is_within_every_limit(
-    outside_i: int, used_i: int, keys: int, limit_i: int, key_limit: int
-) -> None:
-    transfer = _transfer()
-    decision = decide(
-        transfer=transfer,
-        outside_i=outside_i,
-        usage=Usage(used_i, keys, 0.0),
-        policy=Policy(max_outside_per_window_i=limit_i, max_keys_per_window=key_limit),
-    )
-    within = used_i + outside_i <= limit_i and keys + 2 <= key_limit
-    assert isinstance(decision, Approved) == within
-
-
-_CACHE: list[object] = []
-
-
-def _transfer():  # noqa: ANN202 - made once
-    if not _CACHE:
-        _CACHE.append(understand(good(), levels=LEVELS))
-    return _CACHE[0]
-
-
-def test_own_outputs_do_not_count_as_outside() -> None:
-    coin, back, out = Coin(new_uuid(), new_address()), new_address(), new_address()
-    request = bundle([coin], [Output(back, 60, own=True), Output(out, 40)])
-    transfer = understand(request, levels=LEVELS)
-    assert outside_value_i(transfer, {back}) == 40
-    assert [replace(o, index=0).claimed_own for o in transfer.outputs] == [True, False]

@@ -22,8 +22,8 @@ from appliance.errors import (
 from appliance.intent import commit, understand
 from appliance.journal import Journal, create_journal
 from appliance.journal_chain import verify_chain
-from appliance.journal_records import IssuedRecord
-from appliance.policy import Usage
+from appliance.journal_records import IssuedRecord, Leaving
+from appliance.journal_view import JournalView
 from tests.appliance.bundles import Coin, bundle, new_address, new_uuid
 
 JOURNAL_ID = "ab" * 16
@@ -52,13 +52,17 @@ def issue(journal: Journal, coin: Coin) -> IssuedRecord:
 def sign(journal: Journal, *coins: Coin, limit_i: int = 1 << 60) -> str:
     transfer = understand(bundle(coins), levels={1: 2})
 
-    def decide(usage: Usage) -> int:
-        if usage.outside_i > limit_i:
+    def decide(view: JournalView) -> Leaving:
+        if view.usage(60).outside_i > limit_i:
             raise RefusedError("policy-window", "too much")
-        return 100
+        return leaving(100)
 
-    journal.commit_signature(transfer, own={}, client="hub", window_s=60, decide=decide)
+    journal.commit_signature(transfer, own={}, client="hub", decide=decide)
     return transfer.bundle_hash
+
+
+def leaving(amount_i: int) -> Leaving:
+    return Leaving({new_address(): amount_i}, (("exchange", new_uuid()),))
 
 
 def new_coin() -> Coin:
@@ -156,7 +160,14 @@ TAMPERED = {
     "spent key of no row": "insert into spent_key values ('c', 0, null, 99)",
     "issued missing": "delete from issued where row = 3",
     "issued address": "update issued set address = 'A' where row = 3",
-    "issued twice": "insert into issued values ('c', 'a', 3)",
+    "issued twice": "insert into issued values ('c', 'a', 'hub', 1, 3)",
+    "issued to another": "update issued set client = 'other'",
+    "issued at another time": "update issued set time_ms = 1",
+    "payment missing": "delete from paid",
+    "payment of another amount": "update paid set amount_i = 1",
+    "payment at another time": "update paid set time_ms = 1",
+    "authorisation missing": "delete from authorisation",
+    "authorisation of another": "update authorisation set withdrawal = 'w'",
     "refusal missing": "delete from refused",
     "refusal of another hash": "update refused set bundle_hash = 'A'",
     "signed missing": "delete from signed",
@@ -166,7 +177,7 @@ TAMPERED = {
     "window keys": "update signed set key_count = 0",
     "header missing": "delete from header",
     "header twice": "insert into header values ('f', 'j', 1)",
-    "unknown format": "update header set format = 'saltkeep-journal/2'",
+    "unknown format": "update header set format = 'saltkeep-journal/1'",
     "foreign": "update header set journal_id = 'cd'",
     "epoch": "update header set epoch = 0",
     "trigger": "create trigger t after insert on spent_key begin"
@@ -414,7 +425,7 @@ class JournalRules(RuleBasedStateMachine):
 
     def _commit(self, transfer: object) -> None:
         self.journal.commit_signature(
-            transfer, own={}, client="hub", window_s=60, decide=lambda _: 1
+            transfer, own={}, client="hub", decide=lambda _: leaving(1)
         )
 
     @rule(data=st.data())

@@ -16,15 +16,16 @@ from appliance.errors import BadRequestError, FaultError
 from appliance.seal import SealLatch
 from appliance.wire import (
     AcceptHead,
-    ApproveUnseal,
     Done,
     Fault,
     GetStatus,
     IssueAddress,
     Issued,
+    ProposeAct,
     SealNow,
     Signed,
     TailJournal,
+    Unseal,
 )
 from tests.appliance.box import Box
 from tests.appliance.bundles import bundle, new_uuid
@@ -213,40 +214,33 @@ async def test_a_sealed_appliance_does_nothing_until_two_operators_agree(
     assert (await fault(box, issue_request())).code == "sealed"
     box = await reopened(box)
     assert (await box.status()).state == "sealed"
-    approve = ApproveUnseal(request_id="a", latch_id=latch_id)
+    proposed = await box.propose(Unseal(request_id="", latch_id=latch_id))
     for _ in range(2):  # the same operator counts once
-        done = await box.expect(approve, Done, name="operator-1")
-        assert "1 more" in done.message
-    wrong = ApproveUnseal(request_id="a", latch_id="0" * 16)
+        report = await box.approve(proposed, 1)
+        assert report.missing == 1
+    wrong = ProposeAct(request_id="a", act=Unseal(request_id="", latch_id="0" * 16))
     assert (await fault(box, wrong, name="operator-2")).code == "bad-request"
-    done = await box.expect(approve, Done, name="operator-2")
-    assert done.message == "unsealed and ready"
+    report = await box.approve(proposed, 2)
+    assert report.steps == ["unsealed and ready"]
     await box.expect(msgspec.structs.replace(request, head=box.head), Signed)
-    last = (await box.rows("ceremony"))[-1]
-    assert json.loads(last.payload) == {"step": "unseal", "latch_id": latch_id}
-    assert (await fault(box, approve, name="operator-1")).code == "bad-request"
+    unsealed, approved = (
+        json.loads(row.payload) for row in (await box.rows("ceremony"))[-2:]
+    )
+    assert unsealed == {"step": "unseal", "latch_id": latch_id}
+    assert approved["operators"] == ["operator-1", "operator-2"]
+    again = box.approval(proposed, 1)
+    assert (await fault(box, again, name="operator-1")).code == "bad-request"
     await box.close()
-
-
-async def test_sealing_again_voids_the_approvals_given(box: Box) -> None:
-    latch_id = await seal(box)
-    approve = ApproveUnseal(request_id="a", latch_id=latch_id)
-    await box.expect(approve, Done, name="operator-1")
-    assert await seal(box, name="operator-2") == latch_id
-    done = await box.expect(approve, Done, name="operator-2")
-    assert "1 more" in done.message
 
 
 async def test_requests_in_flight_are_held_back_by_a_seal(box: Box) -> None:
     requests = [bundle([await box.coin()]) for _ in range(6)]
     work = [asyncio.create_task(box.ask(request)) for request in requests]
     await asyncio.sleep(0.01)
-    latch_id = await seal(box)
+    await seal(box)
     replies = await asyncio.gather(*work)
     assert any(isinstance(reply, Fault) for reply in replies)
-    for name in ("operator-1", "operator-2"):
-        approve = ApproveUnseal(request_id="a", latch_id=latch_id)
-        await box.expect(approve, Done, name=name)
+    await box.unseal()
     for request in requests:
         await box.expect(msgspec.structs.replace(request, head=box.head), Signed)
     assert len(await box.rows("signed")) == len(requests)
@@ -274,20 +268,19 @@ def test_an_unreadable_latch_counts_as_sealed(
     path = tmp_path / "latch"
     if content is not None:
         path.write_bytes(content)
-    latch = SealLatch(path, approvals_needed=2)
+    latch = SealLatch(path)
     assert latch.seal
     assert latch.seal.code == "latch-unreadable"
-    latch.approve(operator="a", latch_id=latch.seal.latch_id)
-    assert latch.approve(operator="b", latch_id=latch.seal.latch_id) == 0
-    assert SealLatch(path, approvals_needed=2).seal is None
+    latch.clear(latch.seal.latch_id)
+    assert SealLatch(path).seal is None
 
 
 def test_a_long_reason_fits_the_latch(tmp_path: Path) -> None:
     path = tmp_path / "latch"
     SealLatch.create(path)
-    latch = SealLatch(path, approvals_needed=2)
+    latch = SealLatch(path)
     latch.close_latch(code="c" * 900, reason='\x00\U0001f511"\\' * 500)
-    assert SealLatch(path, approvals_needed=2).seal == latch.seal
+    assert SealLatch(path).seal == latch.seal
 
 
 @pytest.fixture
@@ -305,11 +298,11 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_full_disk_can_not_keep_the_latch_open(small_disk: Path) -> None:
     path = small_disk / "latch"
     SealLatch.create(path)
-    latch = SealLatch(path, approvals_needed=2)
+    latch = SealLatch(path)
     with pytest.raises(OSError, match="No space"):
         (small_disk / "filler").write_bytes(b"x" * 70_000)
     latch.close_latch(code="drill", reason="full")
-    assert SealLatch(path, approvals_needed=2).seal == latch.seal
+    assert SealLatch(path).seal == latch.seal
 
 
 def test_a_latch_that_can_not_be_written_holds_in_memory_until_it_can(
@@ -319,25 +312,23 @@ def test_a_latch_that_can_not_be_written_holds_in_memory_until_it_can(
     folder.mkdir()
     path = folder / "latch"
     SealLatch.create(path)
-    latch = SealLatch(path, approvals_needed=1)
+    latch = SealLatch(path)
     folder.rename(tmp_path / "away")
     seal = latch.close_latch(code="drill", reason="no disk")
     assert latch.seal == seal
     with pytest.raises(FaultError):
-        latch.approve(operator="a", latch_id=seal.latch_id)
+        latch.clear(seal.latch_id)
     assert latch.seal == seal
     (tmp_path / "away").rename(folder)
-    assert SealLatch(path, approvals_needed=1).seal is None
+    assert SealLatch(path).seal is None
     latch.persist()
-    assert SealLatch(path, approvals_needed=1).seal == seal
+    assert SealLatch(path).seal == seal
 
 
-def test_an_approval_without_a_seal_is_no_request(tmp_path: Path) -> None:
+def test_clearing_without_a_seal_is_no_request(tmp_path: Path) -> None:
     SealLatch.create(tmp_path / "latch")
     with pytest.raises(BadRequestError):
-        SealLatch(tmp_path / "latch", approvals_needed=2).approve(
-            operator="a", latch_id=""
-        )
+        SealLatch(tmp_path / "latch").clear("")
 
 
 # --- unready -----------------------------------------------------------------------

@@ -12,10 +12,22 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from appliance.wire import ApproveUnseal, Done, GetStatus, SealNow, Signed, StatusReport
+from appliance.wire import (
+    ActReport,
+    ApproveAct,
+    GetStatus,
+    PendingActs,
+    ProposeAct,
+    SealNow,
+    Signed,
+    StatusReport,
+    Unseal,
+    act_digest,
+)
 from hub.errors import ApplianceUnavailableError, FaultError
 from hub.model import Address, AddressId, AddressState, SweepState, WithdrawalState
 from hub.withdrawals import cancel_withdrawal
+from tests.appliance.box import sign_with
 from tests.flows.hostile_hub import Coin, HostileHub, pay
 from tests.flows.world import (
     Appliance,
@@ -72,10 +84,18 @@ async def test_a_sealed_appliance_signs_nothing_until_two_operators_clear_it(
             await world.hub.sweeps.tick()
         report = await operator.ask(GetStatus(request_id="x"))
         assert isinstance(report, StatusReport)
-        approval = ApproveUnseal(request_id="x", latch_id=report.latch_id)
-        assert isinstance(await operator.ask(approval), Done)
-    async with world.appliance.client("operator-2") as operator:
-        await operator.ask(approval)
+        act = Unseal(request_id="", latch_id=report.latch_id)
+        proposed = await operator.expect(
+            ProposeAct(request_id="x", act=act), PendingActs
+        )
+        digest = act_digest(proposed.acts[0], journal_id=proposed.journal_id)
+        for name in ("operator-1", "operator-2"):
+            approval = ApproveAct(
+                request_id="x",
+                act_id=proposed.acts[0].id,
+                signature=sign_with(world.appliance.folder, name, digest),
+            )
+            await operator.expect(approval, ActReport)
     await world.appliance.wait_ready()
     await world.sweep()
     assert (await world.account("alice")).available_i == 1_000

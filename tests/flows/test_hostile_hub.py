@@ -9,17 +9,23 @@ import pytest
 
 from appliance.wire import (
     AcceptHead,
-    ApproveUnseal,
+    ApproveAct,
     Fault,
     FetchBundle,
+    GetPolicy,
     GetStatus,
     HeadToken,
     IssueAddress,
+    ListActs,
+    OperatorSignature,
+    ProposeAct,
     Request,
     SealNow,
+    SetPolicy,
     Signed,
     StatusReport,
     TailJournal,
+    Unseal,
 )
 from tests.flows.hostile_hub import (
     ATTACKS,
@@ -184,7 +190,14 @@ async def test_a_forged_head_is_refused_and_seals_nothing(
     [
         TailJournal(request_id="x"),
         SealNow(request_id="x", reason="gone"),
-        ApproveUnseal(request_id="x", latch_id="x"),
+        Unseal(request_id="x", latch_id="x"),
+        ProposeAct(request_id="x", act=Unseal(request_id="", latch_id="x")),
+        ListActs(request_id="x"),
+        ApproveAct(
+            request_id="x", act_id="x", signature=OperatorSignature("operator-1", "")
+        ),
+        SetPolicy(request_id="x", text="", signatures=[]),
+        GetPolicy(request_id="x"),
         AcceptHead(request_id="x", sequence=1, hash="0" * 64),
     ],
     ids=lambda request: type(request).__name__,

@@ -1,0 +1,296 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The policy: a TOML text that two operators of the policy in force signed.
+
+The text is judged byte for byte: what was signed is what is parsed. Its version
+rises with every change; the first one, at ``init``, is signed by two of the
+operators it names itself. Public keys of operators, officers and exchanges live in
+it, so that whoever holds the hub, or the appliance's configuration, can not talk
+the policy around.
+"""
+
+import base64
+import hashlib
+import tomllib
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Final
+
+import msgspec
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
+from msgspec import Meta
+
+from appliance.config import Policy as Limits
+from appliance.errors import RefusedError
+from appliance.wire import OperatorSignature
+from trinary.trytes import is_trytes
+
+POLICY_LABEL: Final = b"saltkeep/policy/v1\0"
+SIGNATURES_NEEDED: Final = 2
+_ADDRESS_TRYTES: Final = 81
+_KEY_BYTES: Final = 32
+
+
+class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Common strictness of every table."""
+
+
+class Operator(_Strict, frozen=True, kw_only=True):
+    """Somebody who approves."""
+
+    name: Annotated[str, Meta(min_length=1, description="Name in the journal.")]
+    key: Annotated[str, Meta(description="Ed25519 public key, 32 bytes in base64.")]
+
+
+class Officer(_Strict, frozen=True, kw_only=True):
+    """Somebody a seed may be exported to."""
+
+    name: Annotated[str, Meta(min_length=1, description="Name in the journal.")]
+    key: Annotated[str, Meta(description="X25519 public key, 32 bytes in base64.")]
+
+
+class Issuer(_Strict, frozen=True, kw_only=True):
+    """An exchange's key that authorises withdrawals."""
+
+    id: Annotated[str, Meta(min_length=1, description="The `kid` of its tokens.")]
+    algorithm: Annotated[
+        str, Meta(pattern="^(EdDSA|ES256)$", description="`EdDSA` or `ES256`.")
+    ]
+    key: Annotated[str, Meta(description="Public key, PEM.")]
+
+
+class OpeningHours(_Strict, frozen=True, kw_only=True):
+    """When transfers are signed, in UTC; outside of it they are deferred."""
+
+    weekdays: Annotated[
+        list[Annotated[int, Meta(ge=0, le=6)]],
+        Meta(min_length=1, description="Days, 0 is Monday."),
+    ]
+    from_minute: Annotated[
+        int, Meta(ge=0, le=1439, description="First minute of the day, from 0.")
+    ]
+    to_minute: Annotated[
+        int, Meta(ge=1, le=1440, description="Minute of the day it ends.")
+    ]
+
+
+class Approvals(_Strict, frozen=True, kw_only=True):
+    """How many distinct operators each act needs; 1: asked is done."""
+
+    unseal: Annotated[int, Meta(ge=2, description="Clear the seal latch.")] = 2
+    policy: Annotated[int, Meta(ge=2, description="Sign the next policy.")] = 2
+    accept_head: Annotated[
+        int, Meta(ge=1, description="Vouch for the journal's head after a start.")
+    ] = 1
+    ceremony: Annotated[
+        int, Meta(ge=1, description="Rotate, retire, destroy a key, abandon.")
+    ] = 1
+    custody: Annotated[
+        int,
+        Meta(ge=2, description="Back up, move, import: where a salt or key changes."),
+    ] = 2
+    second_signature: Annotated[
+        int, Meta(ge=2, description="Sign with a key that has signed.")
+    ] = 2
+    seed_export: Annotated[int, Meta(ge=2, description="Export one seed.")] = 2
+
+
+class Doors(_Strict, frozen=True, kw_only=True):
+    """What is off unless a policy opens it."""
+
+    second_signature: Annotated[
+        bool, Meta(description="A mined bundle may be signed with a spent key.")
+    ] = False
+    least_security_bits: Annotated[
+        int,
+        Meta(ge=0, description="What must be left of a key after it, in bits."),
+    ] = 40
+    seed_export: Annotated[
+        bool, Meta(description="One seed may be exported to an officer.")
+    ] = False
+
+
+class Policy(_Strict, frozen=True, kw_only=True):
+    """The whole file."""
+
+    version: Annotated[int, Meta(ge=1, description="Rises with every change.")]
+    network: Annotated[
+        str, Meta(min_length=1, description="The network it is meant for.")
+    ]
+    operators: Annotated[
+        list[Operator], Meta(min_length=2, description="Who approves.")
+    ]
+    officers: Annotated[
+        list[Officer], Meta(description="To whom seeds may be exported.")
+    ] = []
+    approvals: Annotated[Approvals, Meta(description="How many must.")] = Approvals()
+    limits: Annotated[Limits, Meta(description="For every client.")] = Limits()
+    clients: Annotated[
+        dict[str, Limits], Meta(description="Instead of `limits`, by client name.")
+    ] = {}
+    roles: Annotated[
+        dict[str, Limits], Meta(description="Instead of `limits`, by role.")
+    ] = {}
+    allow: Annotated[
+        list[str], Meta(description="If not empty, the only outside destinations.")
+    ] = []
+    deny: Annotated[list[str], Meta(description="Destinations never paid.")] = []
+    issuers: Annotated[
+        list[Issuer], Meta(description="Keys that authorise withdrawals.")
+    ] = []
+    hours: Annotated[
+        list[OpeningHours], Meta(description="If not empty, when it signs.")
+    ] = []
+    doors: Annotated[Doors, Meta(description="The dangerous doors.")] = Doors()
+
+    def limits_of(self, client: str, role: str) -> Limits:
+        """Return the limits of one client: by its name, its role, or everybody's."""
+        return self.clients.get(client) or self.roles.get(role) or self.limits
+
+
+class SignedPolicy(_Strict, frozen=True, kw_only=True):
+    """A policy's text with its signatures, as the journal keeps it."""
+
+    text: str
+    signatures: list[OperatorSignature]
+
+
+def policy_digest(text: str) -> bytes:
+    """Return what operators sign: SHA-256(label, the file's bytes)."""
+    return hashlib.sha256(POLICY_LABEL + text.encode()).digest()
+
+
+def parse_policy(text: str) -> Policy:
+    """Parse a policy text strictly.
+
+    Args:
+        text: TOML.
+
+    Returns:
+        Its content.
+
+    Raises:
+        RefusedError: ``policy-malformed``, with what is wrong.
+    """
+    try:
+        content = msgspec.convert(tomllib.loads(text), Policy)
+    except tomllib.TOMLDecodeError as error:
+        raise RefusedError("policy-malformed", f"no TOML: {error}") from error
+    except msgspec.ValidationError as error:
+        raise RefusedError("policy-malformed", str(error)) from error
+    for what, values in _that_must_differ(content).items():
+        if len(set(values)) != len(values):
+            raise RefusedError("policy-malformed", f"two share {what}")
+    for address in (*content.allow, *content.deny):
+        if not is_trytes(address, length=_ADDRESS_TRYTES):
+            raise RefusedError(
+                "policy-malformed", f"{address:.90} is no address of 81 trytes"
+            )
+    if any(entry.from_minute >= entry.to_minute for entry in content.hours):
+        raise RefusedError("policy-malformed", "opening hours end before they begin")
+    _require_enough_operators(content)
+    _require_keys(content)
+    return content
+
+
+def verify_policy(signed: SignedPolicy, *, in_force: Policy | None) -> Policy:
+    """Check that a policy may take force.
+
+    Args:
+        signed: Text and signatures.
+        in_force: The policy in force; None at ``init``, where the new one's own
+            operators sign.
+
+    Returns:
+        Its content.
+
+    Raises:
+        RefusedError: ``policy-malformed``, ``policy-version`` if it does not rise,
+            ``policy-network``, or ``policy-signatures`` if too few signed.
+    """
+    content = parse_policy(signed.text)
+    if in_force is not None and content.version <= in_force.version:
+        raise RefusedError(
+            "policy-version",
+            f"version {content.version} does not rise above {in_force.version}",
+        )
+    if in_force is not None and content.network != in_force.network:
+        raise RefusedError(
+            "policy-network", f"it is for {content.network}, not {in_force.network}"
+        )
+    judges = in_force or content
+    needed = max(SIGNATURES_NEEDED, judges.approvals.policy)
+    digest = policy_digest(signed.text)
+    signers = signers_of(digest, signed.signatures, judges.operators)
+    if len(signers) < needed:
+        raise RefusedError(
+            "policy-signatures",
+            f"{len(signers)} operators of the policy in force signed, {needed} must",
+        )
+    return content
+
+
+def signers_of(
+    digest: bytes,
+    signatures: Iterable[OperatorSignature],
+    operators: Iterable[Operator],
+) -> set[str]:
+    """Return the names of operators whose signature over a digest is good."""
+    keys = {operator.name: operator.key for operator in operators}
+    return {
+        entry.operator
+        for entry in signatures
+        if entry.operator in keys
+        and _verifies(keys[entry.operator], entry.signature, digest)
+    }
+
+
+def _that_must_differ(content: Policy) -> dict[str, Sequence[str]]:
+    return {
+        "an operator's name": [one.name for one in content.operators],
+        "an operator's key": [one.key for one in content.operators],
+        "an officer's name": [one.name for one in content.officers],
+        "an issuer's id": [one.id for one in content.issuers],
+    }
+
+
+def _require_enough_operators(content: Policy) -> None:
+    most = max(msgspec.structs.astuple(content.approvals))
+    if most > len(content.operators):
+        raise RefusedError(
+            "policy-malformed",
+            f"{most} approvals are asked for and there are"
+            f" {len(content.operators)} operators: nobody could ever act",
+        )
+
+
+def _require_keys(content: Policy) -> None:
+    people: list[Operator | Officer] = [*content.operators, *content.officers]
+    for person in people:
+        if not _is_raw_key(person.key):
+            raise RefusedError(
+                "policy-malformed", f"the key of {person.name} is not 32 bytes, base64"
+            )
+    for issuer in content.issuers:
+        try:
+            load_pem_public_key(issuer.key.encode())
+        except (ValueError, UnsupportedAlgorithm) as error:
+            raise RefusedError(
+                "policy-malformed", f"the key of issuer {issuer.id} is no PEM key"
+            ) from error
+
+
+def _is_raw_key(text: str) -> bool:
+    try:
+        return len(base64.b64decode(text, validate=True)) == _KEY_BYTES
+    except ValueError:
+        return False
+
+
+def _verifies(key: str, signature: str, digest: bytes) -> bool:
+    try:
+        public = Ed25519PublicKey.from_public_bytes(base64.b64decode(key))
+        public.verify(base64.b64decode(signature, validate=True), digest)
+    except (ValueError, InvalidSignature):
+        return False
+    return True

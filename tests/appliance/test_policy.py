@@ -1,0 +1,365 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``decide`` as a table, its bounds as properties, and the policy file itself."""
+
+import base64
+import datetime as dt
+from collections.abc import Sequence
+
+import msgspec
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from hypothesis import given
+from hypothesis import strategies as st
+
+from appliance.config import Policy as Limits
+from appliance.errors import RefusedError
+from appliance.intent import understand
+from appliance.operator_keys import public_half, sign_as_operator
+from appliance.policy import (
+    Approved,
+    Asked,
+    Denied,
+    Payment,
+    Postponed,
+    Rules,
+    Usage,
+    asked_of,
+    decide,
+    decide_issue,
+)
+from appliance.policy_file import (
+    OpeningHours,
+    OperatorSignature,
+    SignedPolicy,
+    parse_policy,
+    policy_digest,
+    verify_policy,
+)
+from tests.appliance.bundles import Coin, Output, bundle, new_address, new_uuid
+
+A, B, C = "A" * 81, "B" * 81, "C" * 81
+MONDAY_NOON_S = int(dt.datetime(2026, 11, 23, 12, tzinfo=dt.UTC).timestamp())
+NOTHING = Usage(0, 0, 0.0)
+YES = Approved(needs_presence=False)
+WEEKDAYS = OpeningHours(weekdays=[0, 1, 2, 3, 4], from_minute=9 * 60, to_minute=17 * 60)
+ASKED = Asked((30, 100), (Payment(0, A, 60), Payment(1, B, 25), Payment(2, A, 15)))
+
+TABLE: dict[str, tuple[dict[str, int], Usage, object]] = {
+    "no limits": ({}, Usage(1 << 60, 1 << 20, 0.0), YES),
+    "dust": ({"min_input_i": 31}, NOTHING, "min-input"),
+    "just enough": ({"min_input_i": 30}, NOTHING, YES),
+    "too much at once": ({"max_outside_per_bundle_i": 99}, NOTHING, "per-bundle"),
+    "exactly the most": ({"max_outside_per_bundle_i": 100}, NOTHING, YES),
+    "too much to one": ({"max_per_destination_i": 74}, NOTHING, "destination"),
+    "enough to one": ({"max_per_destination_i": 75}, NOTHING, YES),
+    "window full": (
+        {"max_outside_per_window_i": 150},
+        Usage(51, 1, 10.0),
+        Postponed("window", "151 with what was signed before, 150 may be", 86_390.0),
+    ),
+    "window just enough": (
+        {"max_outside_per_window_i": 150},
+        Usage(50, 1, 10.0),
+        YES,
+    ),
+    "window never enough": ({"max_outside_per_window_i": 99}, NOTHING, "window"),
+    "keys used up": (
+        {"max_keys_per_window": 3},
+        Usage(0, 2, 86_399.9),
+        Postponed("keys-window", "4 with what was signed before, 3 may be", 1.0),
+    ),
+    "keys just enough": ({"max_keys_per_window": 3}, Usage(0, 1, 1.0), YES),
+    "more keys than a window": ({"max_keys_per_window": 1}, NOTHING, "keys-window"),
+    "destination full": (
+        {"max_per_destination_per_window_i": 100, "window_s": 600},
+        Usage(0, 0, 0.0, {A: 26, B: 75}, 100.0),
+        Postponed(
+            "destination-window", "101 with what was signed before, 100 may be", 500.0
+        ),
+    ),
+    "destination just enough": (
+        {"max_per_destination_per_window_i": 100},
+        Usage(0, 0, 0.0, {A: 25, B: 75, C: 999}),
+        YES,
+    ),
+    "destination never enough": (
+        {"max_per_destination_per_window_i": 74},
+        NOTHING,
+        "destination-window",
+    ),
+    "presence": ({"presence_above_i": 99}, NOTHING, Approved(needs_presence=True)),
+    "no presence yet": ({"presence_above_i": 100}, NOTHING, YES),
+    "authorisation": (
+        {"authorise_above_i": 59},
+        NOTHING,
+        Postponed(
+            "authorisation",
+            "output 0 pays 60 i: above 59 i it needs an authorisation",
+            60.0,
+        ),
+    ),
+    "none needed": ({"authorise_above_i": 60}, NOTHING, YES),
+    "dust before amount": (
+        {"min_input_i": 31, "max_outside_per_bundle_i": 1},
+        NOTHING,
+        "min-input",
+    ),
+    "never before later": (
+        {"max_outside_per_bundle_i": 99, "authorise_above_i": 1},
+        NOTHING,
+        "per-bundle",
+    ),
+}
+
+
+@pytest.mark.parametrize(("limits", "usage", "expected"), TABLE.values(), ids=TABLE)
+def test_every_limit(limits: dict[str, int], usage: Usage, expected: object) -> None:
+    rules = Rules(limits=(Limits(**limits),))
+    decision = decide(ASKED, rules, [usage], MONDAY_NOON_S)
+    if isinstance(expected, str):
+        assert isinstance(decision, Denied)
+        assert decision.rule == expected
+    else:
+        assert decision == expected
+
+
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize(("limits", "usage", "expected"), TABLE.values(), ids=TABLE)
+def test_a_second_set_of_limits_can_only_be_stricter(
+    limits: dict[str, int], usage: Usage, expected: object, *, first: bool
+) -> None:
+    pairs = [(Limits(**limits), usage), (Limits(), NOTHING)]
+    pairs = pairs if first else pairs[::-1]
+    rules = Rules(limits=tuple(one for one, _ in pairs))
+    decision = decide(ASKED, rules, [used for _, used in pairs], MONDAY_NOON_S)
+    if isinstance(expected, str):
+        assert isinstance(decision, Denied)
+        assert decision.rule == expected
+    else:
+        assert decision == expected
+
+
+def test_an_authorised_payment_passes_the_threshold() -> None:
+    payments = (Payment(0, A, 60, authorised=True), Payment(1, B, 59))
+    rules = Rules(limits=(Limits(authorise_above_i=59),))
+    assert decide(Asked((119,), payments), rules, [NOTHING], MONDAY_NOON_S) == YES
+
+
+def test_nothing_outside_needs_nothing() -> None:
+    tight = Limits(
+        max_outside_per_bundle_i=1, max_per_destination_i=1, authorise_above_i=1
+    )
+    rules = Rules(limits=(tight,), allow=frozenset({A}))
+    assert decide(Asked((5,), ()), rules, [NOTHING], MONDAY_NOON_S) == YES
+
+
+@pytest.mark.parametrize(
+    ("allow", "deny", "expected"),
+    [
+        ({A, B}, set(), None),
+        ({A}, set(), "allow"),
+        (set(), {B}, "deny"),
+        (set(), {C}, None),
+        ({A, B}, {A}, "deny"),
+    ],
+)
+def test_destinations(allow: set[str], deny: set[str], expected: str | None) -> None:
+    rules = Rules(allow=frozenset(allow), deny=frozenset(deny))
+    decision = decide(ASKED, rules, [NOTHING], MONDAY_NOON_S)
+    assert (decision.rule if isinstance(decision, Denied) else None) == expected
+
+
+HOURS = {
+    "open": (0, 12, 0, None),
+    "first minute": (0, 9, 0, None),
+    "last minute": (0, 16, 59, None),
+    "at closing": (0, 17, 0, 16 * 3600),
+    "before opening": (0, 8, 30, 1800),
+    "friday night": (4, 20, 0, (2 * 24 + 13) * 3600),
+    "saturday": (5, 12, 0, (24 + 21) * 3600),
+}
+
+
+@pytest.mark.parametrize(("day", "hour", "minute", "wait_s"), HOURS.values(), ids=HOURS)
+def test_opening_hours(day: int, hour: int, minute: int, wait_s: int | None) -> None:
+    midnight_s = MONDAY_NOON_S - 12 * 3600
+    now_s = midnight_s + ((day * 24 + hour) * 60 + minute) * 60
+    decision = decide(ASKED, Rules(hours=(WEEKDAYS,)), [NOTHING], now_s)
+    if wait_s is None:
+        assert decision == YES
+    else:
+        assert isinstance(decision, Postponed)
+        assert (decision.rule, decision.retry_after_s) == ("hours", wait_s)
+        later = decide(ASKED, Rules(hours=(WEEKDAYS,)), [NOTHING], now_s + wait_s)
+        assert later == YES
+
+
+def test_one_opening_a_week_is_found_again() -> None:
+    weekly = OpeningHours(weekdays=[0], from_minute=0, to_minute=1)
+    decision = decide(ASKED, Rules(hours=(weekly,)), [NOTHING], MONDAY_NOON_S + 7)
+    assert isinstance(decision, Postponed)
+    assert decision.retry_after_s == (6 * 24 + 12) * 3600 - 7
+
+
+@given(
+    outside_i=st.integers(0, 1000),
+    used_i=st.integers(0, 1000),
+    keys=st.integers(0, 10),
+    limit_i=st.integers(1, 1000),
+    key_limit=st.integers(1, 10),
+)
+def test_what_is_approved_is_within_every_limit(
+    outside_i: int, used_i: int, keys: int, limit_i: int, key_limit: int
+) -> None:
+    payments = (Payment(0, A, outside_i),) if outside_i else ()
+    limits = Limits(max_outside_per_window_i=limit_i, max_keys_per_window=key_limit)
+    rules = Rules(limits=(limits,))
+    decision = decide(Asked((1, 1), payments), rules, [Usage(used_i, keys, 0.0)], 0)
+    within = used_i + outside_i <= limit_i and keys + 2 <= key_limit
+    assert isinstance(decision, Approved) == within
+
+
+@pytest.mark.parametrize(
+    ("limit", "issued", "wait_s"),
+    [(0, 999, None), (3, 2, None), (3, 3, 3000.0), (3, 9, 3000.0)],
+)
+def test_the_rate_of_addresses(limit: int, issued: int, wait_s: float | None) -> None:
+    limits = [Limits(), Limits(max_addresses_per_hour=limit)]
+    decision = decide_issue(limits, issued, 600.0)
+    if wait_s is None:
+        assert decision is None
+    else:
+        assert decision
+        assert (decision.rule, decision.retry_after_s) == ("address-rate", wait_s)
+
+
+def test_own_outputs_do_not_leave() -> None:
+    coin, back, out = Coin(new_uuid(), new_address()), new_address(), new_address()
+    request = bundle([coin], [Output(back, 60, own=True), Output(out, 40)])
+    transfer = understand(request, levels={1: 2})
+    (index,) = [o.index for o in transfer.outputs if o.address == out]
+    asked = asked_of(transfer, {back}, {index})
+    assert asked == Asked((100,), (Payment(index, out, 40, authorised=True),))
+    assert asked.outside_i == 40
+
+
+# --- the file ----------------------------------------------------------------------
+
+KEYS = [Ed25519PrivateKey.from_private_bytes(bytes([n]) * 32) for n in range(1, 5)]
+
+
+def text(version: int = 1, *, people: Sequence[int] = (0, 1, 2), more: str = "") -> str:
+    lines = [f"version = {version}", 'network = "devnet"', more]
+    for number in people:
+        lines += [
+            "[[operators]]",
+            f'name = "op-{number}"',
+            f'key = "{public_half(KEYS[number])}"',
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def signed(content: str, *signers: int, judges: str = "") -> SignedPolicy:
+    policy = parse_policy(judges or content)
+    digest = policy_digest(content)
+    return SignedPolicy(
+        text=content,
+        signatures=[sign_as_operator(KEYS[n], digest, policy) for n in signers],
+    )
+
+
+def code_of(signed_policy: SignedPolicy, in_force: str = "") -> str:
+    before = parse_policy(in_force) if in_force else None
+    try:
+        verify_policy(signed_policy, in_force=before)
+    except RefusedError as error:
+        return error.code
+    return ""
+
+
+def test_two_of_its_own_operators_sign_the_first_policy() -> None:
+    assert code_of(signed(text(), 0, 2)) == ""
+    assert code_of(signed(text(), 0)) == "policy-signatures"
+    assert code_of(signed(text(), 0, 0)) == "policy-signatures"
+
+
+def test_operators_of_the_policy_in_force_sign_the_next() -> None:
+    new = text(2, people=(1, 3))
+    assert code_of(signed(new, 0, 1, judges=text()), text()) == ""
+    assert code_of(signed(new, 1, 3), text()) == "policy-signatures"
+
+
+def test_a_version_rises_and_a_network_stays() -> None:
+    assert code_of(signed(text(3), 0, 1), text(3)) == "policy-version"
+    assert code_of(signed(text(2), 0, 1), text(3)) == "policy-version"
+    other = text(4).replace("devnet", "mainnet")
+    assert code_of(signed(other, 0, 1), text(3)) == "policy-network"
+
+
+def test_more_than_two_may_be_wanted() -> None:
+    strict = text(more="[approvals]\npolicy = 3")
+    assert code_of(signed(strict, 0, 1)) == "policy-signatures"
+    assert code_of(signed(strict, 0, 1, 2)) == ""
+    assert code_of(signed(text(2), 0, 1), strict) == "policy-signatures"
+
+
+def test_every_byte_of_the_text_is_signed() -> None:
+    good = signed(text(), 0, 1)
+    changed = msgspec.structs.replace(good, text=good.text + "# a remark\n")
+    assert code_of(changed) == "policy-signatures"
+
+
+@pytest.mark.parametrize("bad", ["", "x", "A" * 88, base64.b64encode(b"x").decode()])
+def test_a_signature_that_is_none_does_not_count(bad: str) -> None:
+    good = signed(text(), 0)
+    signatures = [*good.signatures, OperatorSignature("op-1", bad)]
+    assert code_of(msgspec.structs.replace(good, signatures=signatures)) == (
+        "policy-signatures"
+    )
+
+
+MALFORMED = {
+    "no TOML": "version = ",
+    "no operators": 'version = 1\nnetwork = "devnet"\n',
+    "one operator": text(people=(0,)),
+    "the same twice": text(people=(0, 0)),
+    "an unknown key": text(more="limit = 5"),
+    "an unknown limit": text(more="[limits]\nmax_coffee = 5"),
+    "one approval for a policy": text(more="[approvals]\npolicy = 1"),
+    "one approval to unseal": text(more="[approvals]\nunseal = 1"),
+    "more approvals than operators": text(more="[approvals]\nceremony = 4"),
+    "a negative limit": text(more="[limits]\nmin_input_i = -1"),
+    "version 0": text(0),
+    "no address": text(more='deny = ["NEVER"]'),
+    "hours backwards": text(
+        more="[[hours]]\nweekdays = [0]\nfrom_minute = 60\nto_minute = 60"
+    ),
+    "no such day": text(
+        more="[[hours]]\nweekdays = [7]\nfrom_minute = 0\nto_minute = 60"
+    ),
+    "no key": text().replace(public_half(KEYS[0]), "AAAA"),
+    "no issuer key": text(
+        more='[[issuers]]\nid = "x"\nalgorithm = "EdDSA"\nkey = "none"'
+    ),
+    "no algorithm": text(
+        more='[[issuers]]\nid = "x"\nalgorithm = "none"\nkey = "none"'
+    ),
+}
+
+
+@pytest.mark.parametrize("content", MALFORMED.values(), ids=MALFORMED)
+def test_a_malformed_policy_is_refused(content: str) -> None:
+    with pytest.raises(RefusedError) as caught:
+        parse_policy(content)
+    assert caught.value.code == "policy-malformed"
+
+
+def test_limits_are_found_by_name_then_role_then_for_everybody() -> None:
+    policy = parse_policy(
+        text(
+            more="limits.window_s = 1\nclients.one.window_s = 2\nroles.hub.window_s = 3"
+        )
+    )
+    assert policy.limits_of("one", "hub").window_s == 2
+    assert policy.limits_of("other", "hub").window_s == 3
+    assert policy.limits_of("other", "legacy-hub").window_s == 1
