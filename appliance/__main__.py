@@ -22,7 +22,7 @@ from appliance.ceremony import (
     Initialised,
     initialise,
 )
-from appliance.cli.approvals import acts, approve, unseal
+from appliance.cli.approvals import acts, approve, ask_or_propose, unseal
 from appliance.cli.custody import ceremony, trust_successor
 from appliance.cli.journal import journal, verify_receipt
 from appliance.cli.options import EXIT_FAILED, Options, fail, run
@@ -30,13 +30,13 @@ from appliance.cli.policy import operator_key, policy_commands, require_signed_p
 from appliance.client import (
     new_request_id,
 )
-from appliance.config import load_config
+from appliance.config import Config, load_config
 from appliance.config_reference import reference
 from appliance.derivation import Argon2Parameters
 from appliance.errors import ConfigError
 from appliance.hardening import harden_process
 from appliance.installation import Paths, open_hsm, read_salt
-from appliance.policy_file import SignedPolicy
+from appliance.policy_file import Policy, SignedPolicy
 from appliance.server import Server
 from appliance.service import Appliance, wall_clock_ms
 from appliance.softhsm import SoftHsmOptions, make_softhsm_appliance
@@ -306,13 +306,13 @@ def accept_head(options: Options, *, sequence: int, row_hash: str) -> None:
     Only where no hub holds a head token: compare with the last row that
     `journal tail` showed before the restart.
     """
-    _print_done(
-        options,
-        AcceptHead(request_id=new_request_id(), sequence=sequence, hash=row_hash),
-    )
+    request = AcceptHead(request_id=new_request_id(), sequence=sequence, hash=row_hash)
+    done = ask_or_propose(options, request, Done)
+    if done is not None:
+        click.echo(msgspec.json.encode(done) if options.as_json else done.message)
 
 
-def _print_done(options: Options, request: SealNow | AcceptHead) -> None:
+def _print_done(options: Options, request: SealNow) -> None:
     async def ask() -> Done:
         async with options.connect("operator-1") as client:
             return await client.expect(request, Done)
@@ -352,9 +352,10 @@ for _command in (
 
 
 @cli.command("config-reference")
-def config_reference() -> None:
+@click.option("--policy", is_flag=True, help="Of the policy file instead.")
+def config_reference(*, policy: bool) -> None:
     """Print every configuration field with unit and default (Markdown)."""
-    click.echo(reference())
+    click.echo(reference(Policy if policy else Config))
 
 
 def main() -> None:

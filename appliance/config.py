@@ -119,7 +119,7 @@ class Limits(_Section, frozen=True, kw_only=True):
     ] = 120
 
 
-class Policy(_Section, frozen=True, kw_only=True):
+class Spending(_Section, frozen=True, kw_only=True):
     """What may leave; amounts in iota, 0 means no limit.
 
     In the signed policy these are the limits; here they can only be stricter.
@@ -178,9 +178,9 @@ class Config(_Section, frozen=True, kw_only=True):
     )
     limits: Annotated[Limits, Meta(description="Bounds on one request.")] = Limits()
     policy: Annotated[
-        Policy,
+        Spending,
         Meta(description="What may leave, where stricter than the signed policy."),
-    ] = Policy()
+    ] = Spending()
 
 
 def load_config(path: Path) -> Config:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The configuration reference, written from the code's own descriptions."""
 
+import inspect
 from typing import Any
 
 import msgspec
@@ -8,12 +9,19 @@ import msgspec
 from appliance.config import Config
 
 
-def reference() -> str:
-    """Return every table and field as Markdown, in the order of the code."""
-    schema = msgspec.json.schema(Config)
+def reference(root: type[msgspec.Struct] = Config) -> str:
+    """Return every table and field as Markdown, in the order of the code.
+
+    Args:
+        root: What a whole file is: a ``Config`` or a ``policy_file.Policy``.
+
+    Returns:
+        One section a table.
+    """
+    schema = msgspec.json.schema(root)
     definitions: dict[str, Any] = schema["$defs"]
-    sections = [("Config", "top level")]
-    for name, field in definitions["Config"]["properties"].items():
+    sections = [(root.__name__, "top level")]
+    for name, field in definitions[root.__name__]["properties"].items():
         target = _target(field)
         if target:
             repeated = field.get("type") == "array"
@@ -22,7 +30,8 @@ def reference() -> str:
 
 
 def _section(definition: dict[str, Any], title: str) -> str:
-    lines = [f"### `{title}`", "", definition.get("description", ""), ""]
+    described = inspect.cleandoc(definition.get("description", ""))
+    lines = [f"### `{title}`", "", described, ""]
     lines += ["| field | default | meaning |", "| --- | --- | --- |"]
     for name, field in definition["properties"].items():
         if _target(field):

@@ -15,7 +15,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias, TypeVar
 
-from appliance.config import Policy as Limits
+from appliance.config import Spending
 from appliance.intent import Transfer
 from appliance.policy_file import OpeningHours
 
@@ -101,7 +101,7 @@ class Rules:
         hours: If not empty, when transfers are signed.
     """
 
-    limits: tuple[Limits, ...] = (Limits(),)
+    limits: tuple[Spending, ...] = (Spending(),)
     allow: AbstractSet[str] = frozenset()
     deny: AbstractSet[str] = frozenset()
     hours: tuple[OpeningHours, ...] = ()
@@ -192,7 +192,7 @@ def decide(asked: Asked, rules: Rules, usages: Sequence[Usage], now_s: int) -> D
 
 
 def decide_issue(
-    limits: Sequence[Limits], issued: int, oldest_age_s: float
+    limits: Sequence[Spending], issued: int, oldest_age_s: float
 ) -> Postponed | None:
     """Say whether one more address may be issued to a client now.
 
@@ -230,7 +230,7 @@ def _deny_destination(asked: Asked, rules: Rules) -> Denied | None:
     return None
 
 
-def _deny_alone(asked: Asked, limits: Limits) -> Denied | None:
+def _deny_alone(asked: Asked, limits: Spending) -> Denied | None:
     """Deny what no waiting can mend."""
     smallest_i = min(asked.inputs_i)
     if smallest_i < limits.min_input_i:
@@ -252,7 +252,7 @@ def _deny_alone(asked: Asked, limits: Limits) -> Denied | None:
     return None
 
 
-def _postpone_unauthorised(asked: Asked, limits: Limits) -> Postponed | None:
+def _postpone_unauthorised(asked: Asked, limits: Spending) -> Postponed | None:
     for payment in asked.payments:
         if not payment.authorised and _exceeds(
             payment.amount_i, limits.authorise_above_i
@@ -284,7 +284,7 @@ def _postpone_closed(hours: Sequence[OpeningHours], now_s: int) -> Postponed | N
     return Postponed("hours", "outside the opening hours", float(wait_s))
 
 
-def _postpone_window(asked: Asked, limits: Limits, usage: Usage) -> Postponed | None:
+def _postpone_window(asked: Asked, limits: Spending, usage: Usage) -> Postponed | None:
     paid_i = max(
         (usage.paid_i.get(to, 0) + amount_i for to, amount_i in asked.paid_i.items()),
         default=0,

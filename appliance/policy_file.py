@@ -3,8 +3,7 @@
 
 The text is judged byte for byte: what was signed is what is parsed. Its version
 rises with every change; the first one, at ``init``, is signed by two of the
-operators it names itself. Public keys of operators, officers and exchanges live in
-it, so that whoever holds the hub, or the appliance's configuration, can not talk
+operators it names itself. Public keys of operators and exchanges live in it, so that whoever holds the hub, or the appliance's configuration, can not talk
 the policy around.
 """
 
@@ -20,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from msgspec import Meta
 
-from appliance.config import Policy as Limits
+from appliance.config import Spending
 from appliance.errors import RefusedError
 from appliance.wire import OperatorSignature
 from trinary.trytes import is_trytes
@@ -40,13 +39,6 @@ class Operator(_Strict, frozen=True, kw_only=True):
 
     name: Annotated[str, Meta(min_length=1, description="Name in the journal.")]
     key: Annotated[str, Meta(description="Ed25519 public key, 32 bytes in base64.")]
-
-
-class Officer(_Strict, frozen=True, kw_only=True):
-    """Somebody a seed may be exported to."""
-
-    name: Annotated[str, Meta(min_length=1, description="Name in the journal.")]
-    key: Annotated[str, Meta(description="X25519 public key, 32 bytes in base64.")]
 
 
 class Issuer(_Strict, frozen=True, kw_only=True):
@@ -89,25 +81,6 @@ class Approvals(_Strict, frozen=True, kw_only=True):
         int,
         Meta(ge=2, description="Back up, move, import: where a salt or key changes."),
     ] = 2
-    second_signature: Annotated[
-        int, Meta(ge=2, description="Sign with a key that has signed.")
-    ] = 2
-    seed_export: Annotated[int, Meta(ge=2, description="Export one seed.")] = 2
-
-
-class Doors(_Strict, frozen=True, kw_only=True):
-    """What is off unless a policy opens it."""
-
-    second_signature: Annotated[
-        bool, Meta(description="A mined bundle may be signed with a spent key.")
-    ] = False
-    least_security_bits: Annotated[
-        int,
-        Meta(ge=0, description="What must be left of a key after it, in bits."),
-    ] = 40
-    seed_export: Annotated[
-        bool, Meta(description="One seed may be exported to an officer.")
-    ] = False
 
 
 class Policy(_Strict, frozen=True, kw_only=True):
@@ -120,16 +93,14 @@ class Policy(_Strict, frozen=True, kw_only=True):
     operators: Annotated[
         list[Operator], Meta(min_length=2, description="Who approves.")
     ]
-    officers: Annotated[
-        list[Officer], Meta(description="To whom seeds may be exported.")
-    ] = []
     approvals: Annotated[Approvals, Meta(description="How many must.")] = Approvals()
-    limits: Annotated[Limits, Meta(description="For every client.")] = Limits()
+    limits: Annotated[Spending, Meta(description="For every client.")] = Spending()
     clients: Annotated[
-        dict[str, Limits], Meta(description="Instead of `limits`, by client name.")
+        dict[str, Spending],
+        Meta(description="Instead of `limits`, by client name."),
     ] = {}
     roles: Annotated[
-        dict[str, Limits], Meta(description="Instead of `limits`, by role.")
+        dict[str, Spending], Meta(description="Instead of `limits`, by role.")
     ] = {}
     allow: Annotated[
         list[str], Meta(description="If not empty, the only outside destinations.")
@@ -141,9 +112,8 @@ class Policy(_Strict, frozen=True, kw_only=True):
     hours: Annotated[
         list[OpeningHours], Meta(description="If not empty, when it signs.")
     ] = []
-    doors: Annotated[Doors, Meta(description="The dangerous doors.")] = Doors()
 
-    def limits_of(self, client: str, role: str) -> Limits:
+    def limits_of(self, client: str, role: str) -> Spending:
         """Return the limits of one client: by its name, its role, or everybody's."""
         return self.clients.get(client) or self.roles.get(role) or self.limits
 
@@ -249,7 +219,6 @@ def _that_must_differ(content: Policy) -> dict[str, Sequence[str]]:
     return {
         "an operator's name": [one.name for one in content.operators],
         "an operator's key": [one.key for one in content.operators],
-        "an officer's name": [one.name for one in content.officers],
         "an issuer's id": [one.id for one in content.issuers],
     }
 
@@ -265,11 +234,11 @@ def _require_enough_operators(content: Policy) -> None:
 
 
 def _require_keys(content: Policy) -> None:
-    people: list[Operator | Officer] = [*content.operators, *content.officers]
-    for person in people:
-        if not _is_raw_key(person.key):
+    for operator in content.operators:
+        if not _is_raw_key(operator.key):
             raise RefusedError(
-                "policy-malformed", f"the key of {person.name} is not 32 bytes, base64"
+                "policy-malformed",
+                f"the key of {operator.name} is not 32 bytes, base64",
             )
     for issuer in content.issuers:
         try:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from appliance.config import Policy as Limits
+from appliance.config import Spending
 from appliance.errors import BrokenInvariantError, FaultError, RefusedError
 from appliance.journal import Journal
 from appliance.policy import Rules
@@ -43,7 +43,7 @@ class PolicyInForce:
 
     journal: Journal
     root: str
-    local: Limits
+    local: Spending
     _verified: list[Policy] = field(default_factory=list)
 
     @property
@@ -81,7 +81,7 @@ class PolicyInForce:
         return rules_of(self.content, self.local, client=client, role=role)
 
 
-def rules_of(content: Policy, local: Limits, *, client: str, role: str) -> Rules:
+def rules_of(content: Policy, local: Spending, *, client: str, role: str) -> Rules:
     """Return what a policy and the configuration's limits mean for one client."""
     return Rules(
         limits=(content.limits_of(client, role), local),

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from appliance.config import Policy as Limits
+from appliance.config import Spending
 from appliance.policy import Approved, Asked, Denied, Payment, Usage, decide
 from appliance.policy_file import Policy
 from appliance.policy_force import rules_of
@@ -108,7 +108,7 @@ def replay(rows: Iterable[JournalRow], policy: Policy) -> Iterator[Finding]:
             continue
         payload = json.loads(row.payload)
         asked = _asked(payload)
-        rules = rules_of(policy, Limits(), client=row.client, role=_HUB_ROLE)
+        rules = rules_of(policy, Spending(), client=row.client, role=_HUB_ROLE)
         usages = [
             history.usage(row.client, limits.window_s, row.time_ms)
             for limits in rules.limits

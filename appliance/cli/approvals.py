@@ -2,6 +2,7 @@
 """Acts of several operators: propose, look, approve."""
 
 from pathlib import Path
+from typing import TypeVar
 
 import click
 import msgspec
@@ -9,7 +10,7 @@ import msgspec
 from appliance.cli.options import EXIT_FAILED, Options, fail, run
 from appliance.cli.policy import key_option, passphrase_for
 from appliance.client import ApplianceClient, new_request_id
-from appliance.errors import ApplianceError, ConfigError
+from appliance.errors import ApplianceError, ConfigError, FaultError
 from appliance.operator_keys import load_operator_key, sign_as_operator
 from appliance.policy_file import parse_policy
 from appliance.wire import (
@@ -22,9 +23,12 @@ from appliance.wire import (
     PendingActs,
     PolicyReport,
     ProposeAct,
+    Reply,
     Unseal,
     act_digest,
 )
+
+_ReplyType = TypeVar("_ReplyType", bound=Reply)
 
 
 @click.command("acts")
@@ -93,6 +97,35 @@ def propose(options: Options, act: Act) -> None:
         return
     _show(pending)
     click.echo(f"{pending.needed} operators run: approve {pending.id} --key FILE")
+
+
+def ask_or_propose(
+    options: Options, request: Act, kind: type[_ReplyType]
+) -> _ReplyType | None:
+    """Have an act done, or propose it where the policy wants more operators.
+
+    Args:
+        options: Of the command line.
+        request: The act.
+        kind: The reply when it was done.
+
+    Returns:
+        The reply; None if it now waits for approvals.
+    """
+
+    async def ask() -> _ReplyType | None:
+        async with options.connect("operator-1") as client:
+            try:
+                return await client.expect(request, kind)
+            except FaultError as error:
+                if error.code != "needs-approvals":
+                    raise
+                return None
+
+    done = run(ask())
+    if done is None:
+        propose(options, request)
+    return done
 
 
 async def _approve(

@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 import msgspec
 
+from appliance.cli.approvals import ask_or_propose
 from appliance.cli.options import EXIT_FAILED, Options, fail, files, run
 from appliance.client import new_request_id
 from appliance.errors import RefusedError
@@ -64,7 +65,10 @@ def ceremony(
         again = msgspec.structs.replace(
             request, request_id=new_request_id(), dry_run=False
         )
-        report = run(_ceremony(options, again))
+        done = ask_or_propose(options, again, CeremonyReport)
+        if done is None:
+            return
+        report = done
     if options.as_json:
         click.echo(msgspec.json.encode(report))
     else:

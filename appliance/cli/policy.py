@@ -214,7 +214,8 @@ def policy_dry_run(options: Options, *, path: Path) -> None:
             one.rule,
             one.message,
         )
-    Console().print(table)
+    if findings:
+        Console().print(table)
     counts = Counter(one.verdict for one in findings)
     told = ", ".join(f"{number} {word}" for word, number in sorted(counts.items()))
     click.echo(f"{signed} bundles were signed; under this policy: {told or 'all pass'}")

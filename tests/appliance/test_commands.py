@@ -78,6 +78,12 @@ def test_a_policy_is_written_signed_tried_and_put_in_force(
     done = run(box, "policy", "apply", str(new))
     assert done.stdout == "policy 2 is in force\n"
     assert "max_keys_per_window = 5" in run(box, "policy", "show").stdout
+    new.write_text(new.read_text().replace("= 2\n", "= 3\napprovals.ceremony = 2\n", 1))
+    for name in ("operator-1", "operator-2"):
+        run(box, *sign, str(keys / f"{name}.key"))
+    assert run(box, "policy", "apply", str(new)).returncode == 0
+    proposed = run(box, "ceremony", "rotate-mac", "--yes")
+    assert "2 operators run: approve" in proposed.stdout
     again = run(box, "policy", "apply", str(new))
     assert "policy-version" in again.stderr
     stranger = tmp_path / "stranger.key"

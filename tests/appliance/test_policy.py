@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.config import Policy as Limits
+from appliance.config import Spending
 from appliance.errors import RefusedError
 from appliance.intent import understand
 from appliance.operator_keys import public_half, sign_as_operator
@@ -114,7 +114,7 @@ TABLE: dict[str, tuple[dict[str, int], Usage, object]] = {
 
 @pytest.mark.parametrize(("limits", "usage", "expected"), TABLE.values(), ids=TABLE)
 def test_every_limit(limits: dict[str, int], usage: Usage, expected: object) -> None:
-    rules = Rules(limits=(Limits(**limits),))
+    rules = Rules(limits=(Spending(**limits),))
     decision = decide(ASKED, rules, [usage], MONDAY_NOON_S)
     if isinstance(expected, str):
         assert isinstance(decision, Denied)
@@ -128,7 +128,7 @@ def test_every_limit(limits: dict[str, int], usage: Usage, expected: object) -> 
 def test_a_second_set_of_limits_can_only_be_stricter(
     limits: dict[str, int], usage: Usage, expected: object, *, first: bool
 ) -> None:
-    pairs = [(Limits(**limits), usage), (Limits(), NOTHING)]
+    pairs = [(Spending(**limits), usage), (Spending(), NOTHING)]
     pairs = pairs if first else pairs[::-1]
     rules = Rules(limits=tuple(one for one, _ in pairs))
     decision = decide(ASKED, rules, [used for _, used in pairs], MONDAY_NOON_S)
@@ -141,12 +141,12 @@ def test_a_second_set_of_limits_can_only_be_stricter(
 
 def test_an_authorised_payment_passes_the_threshold() -> None:
     payments = (Payment(0, A, 60, authorised=True), Payment(1, B, 59))
-    rules = Rules(limits=(Limits(authorise_above_i=59),))
+    rules = Rules(limits=(Spending(authorise_above_i=59),))
     assert decide(Asked((119,), payments), rules, [NOTHING], MONDAY_NOON_S) == YES
 
 
 def test_nothing_outside_needs_nothing() -> None:
-    tight = Limits(
+    tight = Spending(
         max_outside_per_bundle_i=1, max_per_destination_i=1, authorise_above_i=1
     )
     rules = Rules(limits=(tight,), allow=frozenset({A}))
@@ -212,7 +212,7 @@ def test_what_is_approved_is_within_every_limit(
     outside_i: int, used_i: int, keys: int, limit_i: int, key_limit: int
 ) -> None:
     payments = (Payment(0, A, outside_i),) if outside_i else ()
-    limits = Limits(max_outside_per_window_i=limit_i, max_keys_per_window=key_limit)
+    limits = Spending(max_outside_per_window_i=limit_i, max_keys_per_window=key_limit)
     rules = Rules(limits=(limits,))
     decision = decide(Asked((1, 1), payments), rules, [Usage(used_i, keys, 0.0)], 0)
     within = used_i + outside_i <= limit_i and keys + 2 <= key_limit
@@ -224,7 +224,7 @@ def test_what_is_approved_is_within_every_limit(
     [(0, 999, None), (3, 2, None), (3, 3, 3000.0), (3, 9, 3000.0)],
 )
 def test_the_rate_of_addresses(limit: int, issued: int, wait_s: float | None) -> None:
-    limits = [Limits(), Limits(max_addresses_per_hour=limit)]
+    limits = [Spending(), Spending(max_addresses_per_hour=limit)]
     decision = decide_issue(limits, issued, 600.0)
     if wait_s is None:
         assert decision is None
