@@ -43,8 +43,12 @@ def approvals_needed(act: Act, policy: Policy) -> int:
             return needed.unseal
         case AcceptHead():
             return needed.accept_head
+        case RunCeremony(dry_run=True):
+            return 1
+        case RunCeremony(ceremony="import-salt"):
+            return needed.custody
         case RunCeremony():
-            return 1 if act.dry_run else needed.ceremony
+            return needed.ceremony
 
 
 def require_alone(act: Act, policy: Policy) -> None:

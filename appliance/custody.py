@@ -2,20 +2,29 @@
 """Ceremonies on a running appliance: what its vault rests on, changed under load.
 
 ``rotate-kek``, ``rotate-mac`` and ``rotate-identity`` replace HSM keys (``rotation``);
-``rotate-salt`` adds a salt generation for new addresses; ``retire`` stops one from
-issuing, and no salt is ever destroyed; ``destroy-key`` ends a key that nothing needs;
-``abandon`` takes back a rotation that was cut short. Each is asked by an operator,
-can be tried as a dry run, and stands in the journal.
+``rotate-salt`` adds a salt generation for new addresses, ``import-salt`` one for
+addresses made elsewhere; ``retire`` stops one from issuing, and no salt is ever
+destroyed; ``destroy-key`` ends a key that nothing needs; ``abandon`` takes back a
+rotation that was cut short. Each is asked by an operator, can be tried as a dry run,
+and stands in the journal.
 """
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 import msgspec
 
-from appliance.ceremony import RANDOM_SALT_BYTES, FirstGeneration, with_canary
-from appliance.errors import BadRequestError, BrokenInvariantError
+from appliance.ceremony import (
+    RANDOM_SALT_BYTES,
+    FirstGeneration,
+    check_strength,
+    with_canary,
+)
+from appliance.derivation import Argon2Parameters
+from appliance.errors import BadRequestError, BrokenInvariantError, ConfigError
+from appliance.installation import read_salt
 from appliance.intent import commit
 from appliance.lifecycle import Lifecycle
 from appliance.receipt import CHECKPOINT_TYPE, make_statement
@@ -68,6 +77,7 @@ class Custody:
             "rotate-mac": self._rotate_key,
             "rotate-identity": self._rotate_key,
             "rotate-salt": self._rotate_salt,
+            "import-salt": self._import_salt,
             "retire": self._retire,
             "destroy-key": self._destroy_key,
             "abandon": self._abandon,
@@ -126,46 +136,128 @@ class Custody:
         level = request.security_level or max(vault.issuing.security_level, _LEVELS[0])
         if level not in _LEVELS:
             raise BadRequestError("a new salt generation has security level 2 or 3")
-        made = self.life.require_running().journal.verified.newest_generation
-        number = max(*vault.generations, made) + 1  # a number is never given twice
+        number = self._next_generation(vault)
         steps = [
             f"1. draw {RANDOM_SALT_BYTES} random bytes: salt {number}, level {level}",
             "2. derive its canary; journal that seed UUID as never to be issued",
             f"3. write the vault: generation {number} issues, older ones only sign",
         ]
         if not request.dry_run:
-            await self._add_generation(vault, number, level, client)
+            before = vault.issuing
+            first = FirstGeneration(before.network, level, before.argon2)
+            salt = LockedBuffer(RANDOM_SALT_BYTES, allow_unlocked=self._allow_unlocked)
+            with salt:
+                await asyncio.to_thread(self.life.hsm.random_into, salt.view)
+                made = await self._seal_salt(vault, number, first, salt)
+            await self._add_generation(vault, made, request.ceremony, client)
         return steps
 
+    async def _import_salt(self, request: RunCeremony, client: str) -> list[str]:
+        """Take over a salt that addresses were made with elsewhere.
+
+        It signs for those addresses and never issues: it was in another's hands.
+
+        Args:
+            request: Where it is, and what it was used with.
+            client: The operator who asks.
+
+        Returns:
+            The steps, in words.
+        """
+        vault = self.life.require_running().vault
+        number = self._next_generation(vault)
+        first = FirstGeneration(
+            vault.issuing.network,
+            request.security_level or vault.issuing.security_level,
+            _argon2(request.argon2) if request.argon2 else vault.issuing.argon2,
+        )
+        with self._read_salt(request.subject) as salt:
+            _require_strength(first, salt)
+            cost = first.argon2
+            told = (
+                f"{salt.size} bytes, level {first.security_level},"
+                f" {cost.variant} {cost.time_cost} {cost.memory_kib}"
+            )
+            steps = [
+                f"1. read the salt from {request.subject}: {told}",
+                "2. derive its canary; journal that seed UUID as never to be issued",
+                f"3. write the vault: generation {number} signs and never issues",
+            ]
+            if not request.dry_run:
+                made = await self._seal_salt(vault, number, first, salt)
+                await self._add_generation(
+                    vault, made, request.ceremony, client, retired=[number]
+                )
+        arena_kib = max(one.argon2.memory_kib for one in vault.generations.values())
+        if not request.dry_run and first.argon2.memory_kib > arena_kib:
+            await self.life.restart(self.life.running, reason="starting")
+        return steps
+
+    @property
+    def _allow_unlocked(self) -> bool:
+        return self.life.config.derivation.allow_unlocked
+
+    def _next_generation(self, vault: Vault) -> int:
+        """Return a number that was never given, also where the vault lost it."""
+        made = self.life.require_running().journal.verified.newest_generation
+        return max(*vault.generations, made) + 1
+
+    def _read_salt(self, source: str) -> LockedBuffer:
+        """Read a salt on the appliance's own host.
+
+        Args:
+            source: As ``installation.read_salt`` takes it.
+
+        Returns:
+            The salt; the caller closes it.
+
+        Raises:
+            BadRequestError: If there is none, or it is open to others.
+        """
+        try:
+            return read_salt(source, allow_unlocked=self._allow_unlocked)
+        except ConfigError as error:
+            raise BadRequestError(str(error)) from error
+
+    async def _seal_salt(
+        self, vault: Vault, number: int, first: FirstGeneration, salt: LockedBuffer
+    ) -> Sealed:
+        """Derive a new generation's canary and put its salt into an envelope."""
+        generation = await with_canary(
+            number, first, salt, allow_unlocked=self._allow_unlocked
+        )
+        envelope = await asyncio.to_thread(
+            seal,
+            salt.view,
+            purpose="salt",
+            aad=vault.associated_data("salt", generation),
+            hsm=self.life.hsm,
+            kek_label=vault.content.head_key.kek_label,
+        )
+        return Sealed(generation, envelope)
+
     async def _add_generation(
-        self, vault: Vault, number: int, level: int, client: str
+        self,
+        vault: Vault,
+        made: Sealed,
+        step: str,
+        client: str,
+        *,
+        retired: Sequence[int] = (),
     ) -> None:
-        allow_unlocked = self.life.config.derivation.allow_unlocked
-        before = vault.issuing
-        first = FirstGeneration(before.network, level, before.argon2)
-        with LockedBuffer(RANDOM_SALT_BYTES, allow_unlocked=allow_unlocked) as salt:
-            await asyncio.to_thread(self.life.hsm.random_into, salt.view)
-            generation = await with_canary(
-                number, first, salt, allow_unlocked=allow_unlocked
-            )
-            envelope = await asyncio.to_thread(
-                seal,
-                salt.view,
-                purpose="salt",
-                aad=vault.associated_data("salt", generation),
-                hsm=self.life.hsm,
-                kek_label=vault.content.head_key.kek_label,
-            )
         failpoint("rotate-salt.sealed")
         await self._journal(
             client,
-            "rotate-salt",
-            generation=number,
-            never_issue=[commit(generation.canary_uuid)],
+            step,
+            generation=made.generation.id,
+            never_issue=[commit(made.generation.canary_uuid)],
         )
         failpoint("rotate-salt.journalled")
-        generations = [*vault.content.generations, Sealed(generation, envelope)]
-        await self._switch(vault, generations=generations)
+        await self._switch(
+            vault,
+            generations=[*vault.content.generations, made],
+            retired=[*vault.content.retired, *retired],
+        )
         failpoint("rotate-salt.switched")
 
     async def _retire(self, request: RunCeremony, client: str) -> list[str]:
@@ -225,3 +317,33 @@ class Custody:
             client=client,
             payload={"step": step, **payload},
         )
+
+
+def _argon2(text: str) -> Argon2Parameters:
+    """Read ``argon2id 4 131072``: variant, passes, KiB.
+
+    Args:
+        text: As above.
+
+    Returns:
+        The parameters.
+
+    Raises:
+        BadRequestError: If it is not of that form.
+    """
+    variant, _, costs = text.partition(" ")
+    try:
+        time_cost, memory_kib = (int(cost) for cost in costs.split())
+        fields = {"variant": variant, "time_cost": time_cost, "memory_kib": memory_kib}
+        return msgspec.convert(fields, Argon2Parameters)
+    except (ValueError, msgspec.ValidationError) as error:
+        raise BadRequestError(
+            f"argon2 is variant, passes and KiB, e.g. `argon2id 4 131072`: {error}"
+        ) from error
+
+
+def _require_strength(first: FirstGeneration, salt: LockedBuffer) -> None:
+    try:
+        check_strength(first, salt)
+    except ConfigError as error:
+        raise BadRequestError(str(error)) from error

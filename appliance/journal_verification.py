@@ -88,7 +88,7 @@ def _verify_rows(
                 issued.add(payload["generation"])
             elif row.kind == "ceremony":
                 policies += policies_of(payload)
-                if payload.get("step") == "rotate-salt":
+                if payload.get("step") in {"rotate-salt", "import-salt"}:
                     newest = max(newest, payload["generation"])
     if head is None:
         return None

@@ -3,8 +3,9 @@
 
 The text is judged byte for byte: what was signed is what is parsed. Its version
 rises with every change; the first one, at ``init``, is signed by two of the
-operators it names itself. Public keys of operators and exchanges live in it, so that whoever holds the hub, or the appliance's configuration, can not talk
-the policy around.
+operators it names itself. Public keys of operators and exchanges
+live in it, so that whoever holds the hub, or the appliance's configuration, can not
+talk the policy around.
 """
 
 import base64
@@ -79,7 +80,7 @@ class Approvals(_Strict, frozen=True, kw_only=True):
     ] = 1
     custody: Annotated[
         int,
-        Meta(ge=2, description="Back up, move, import: where a salt or key changes."),
+        Meta(ge=2, description="Acts on a salt itself, such as importing one."),
     ] = 2
 
 

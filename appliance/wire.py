@@ -218,15 +218,21 @@ class RunCeremony(_Request, frozen=True, kw_only=True, tag="run-ceremony"):
 
     Attributes:
         ceremony: ``rotate-kek``, ``rotate-mac``, ``rotate-identity``,
-            ``rotate-salt``, ``retire``, ``destroy-key`` or ``abandon``.
-        subject: ``retire``: the generation's number; ``destroy-key``: the label.
-        security_level: ``rotate-salt``: of the new generation; 0: as before.
+            ``rotate-salt``, ``import-salt``, ``retire``, ``destroy-key`` or
+            ``abandon``.
+        subject: ``retire``: the generation's number; ``destroy-key``: the label;
+            ``import-salt``: where the appliance reads it, never the salt itself.
+        security_level: ``rotate-salt``, ``import-salt``: of the new generation; 0:
+            as before.
+        argon2: ``import-salt``: variant, passes and KiB it was used with, such as
+            ``argon2id 4 131072``; empty: as before.
         dry_run: Say what would be done and do nothing.
     """
 
     ceremony: str
     subject: str = ""
     security_level: int = 0
+    argon2: str = ""
     dry_run: bool = False
 
 

@@ -23,6 +23,7 @@ from appliance.wire import CeremonyReport, GetStatus, RunCeremony, StatusReport
             "rotate-mac",
             "rotate-identity",
             "rotate-salt",
+            "import-salt",
             "retire",
             "destroy-key",
             "abandon",
@@ -30,12 +31,20 @@ from appliance.wire import CeremonyReport, GetStatus, RunCeremony, StatusReport
     ),
 )
 @click.argument("subject", default="")
-@click.option("--level", default=0, help="rotate-salt: security level, 2 or 3.")
+@click.option("--level", default=0, help="rotate-salt, import-salt: security level.")
+@click.option("--argon2", default="", help="import-salt: e.g. 'argon2id 4 131072'.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.pass_obj
-def ceremony(
-    options: Options, *, name: str, subject: str, level: int, dry_run: bool, yes: bool
+def ceremony(  # noqa: PLR0913 - one argument per option
+    options: Options,
+    *,
+    name: str,
+    subject: str,
+    level: int,
+    argon2: str,
+    dry_run: bool,
+    yes: bool,
 ) -> None:
     r"""Change what the vault rests on, while the appliance signs (role operator).
 
@@ -44,6 +53,8 @@ def ceremony(
       rotate-mac          another key that authenticates the vault file
       rotate-identity     another key that signs receipts; the old one names it
       rotate-salt         a new salt generation issues from now on
+      import-salt SOURCE  a salt of elsewhere, from a 0600 file, credential:NAME or
+                          fd:N of the appliance's host; it signs and never issues
       retire NUMBER       a generation issues no more; its salt stays
       destroy-key LABEL   end an HSM key that nothing needs any more
       abandon             take back a rotation that was cut short
@@ -55,6 +66,7 @@ def ceremony(
         ceremony=name,
         subject=subject,
         security_level=level,
+        argon2=argon2,
         dry_run=True,
     )
     report = run(_ceremony(options, request))

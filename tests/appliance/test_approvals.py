@@ -12,6 +12,7 @@ from pathlib import Path
 import jwt
 import msgspec
 import pytest
+from argon2.low_level import Type, hash_secret_raw
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -21,6 +22,7 @@ from appliance.authorisation import AUTHORISATION_TYPE
 from appliance.policy_file import parse_policy, policy_digest
 from appliance.policy_replay import replay
 from appliance.pytest_plugin import ApplianceProcess
+from appliance.vault import Generation
 from appliance.wire import (
     AcceptHead,
     CeremonyReport,
@@ -44,6 +46,7 @@ from appliance.wire import (
 )
 from tests.appliance.box import Box, sign_with
 from tests.appliance.bundles import Output, bundle, new_address, new_uuid
+from tests.trinary.conftest import Oracle
 
 ROTATE = RunCeremony(request_id="", ceremony="rotate-mac")
 
@@ -172,6 +175,81 @@ async def test_two_operators_vouch_for_a_head_where_the_policy_wants_it(
     assert (await box.approve(proposed, 3)).steps == ["the head is confirmed"]
     assert (await box.status()).anchored
     await box.close()
+
+
+async def test_a_salt_of_elsewhere_signs_and_never_issues(
+    box: Box, tmp_path: Path
+) -> None:
+    """Two operators take it over; its addresses are those it always made."""
+    source = tmp_path / "salt"
+    source.write_bytes(b"twenty printable chars and more\n")
+    act = RunCeremony(
+        request_id="",
+        ceremony="import-salt",
+        subject=str(source),
+        security_level=1,
+        argon2="argon2i 1 512",
+    )
+    source.chmod(0o644)
+    assert "0600" in (await fault(box, ProposeAct(request_id="p", act=act))).message
+    source.chmod(0o600)
+    alone = msgspec.structs.replace(act, request_id="r")
+    assert (await fault(box, alone)).code == "needs-approvals"
+    proposed = await box.propose(act)
+    assert "31 bytes, level 1" in proposed.acts[0].shown[0]
+    await box.approve(proposed, 1)
+    await box.approve(proposed, 2)
+    assert await box.appliance.check()  # a larger arena than before: brought up anew
+    assert (await box.status()).generations == ["1", "2 (retired)"]
+    assert (await box.status()).generation == 1
+    life = box.appliance.life
+    vault = life.require_running().vault
+    generation = vault.generations[2]
+    with vault.open_salt(2) as salt:
+        assert bytes(salt.view) == b"twenty printable chars and more"
+        assert derive(bytes(salt.view), generation) == generation.canary_address
+    await box.expect(bundle([await box.coin()]), Signed)
+    log = [json.loads(row.payload)["step"] for row in await box.rows("ceremony")]
+    assert log[-2:] == ["approved", "import-salt"]
+
+
+@pytest.mark.parametrize(
+    ("salt", "argon2", "told"),
+    [
+        (b"short", "", "at least 20 bytes"),
+        (b"x" * 32, "argon2d 1 512", "argon2 is variant"),
+        (b"x" * 32, "argon2id many", "argon2 is variant"),
+        (None, "", "cannot read"),
+    ],
+)
+async def test_a_salt_that_can_not_be_taken_is_told_before_anybody_approves(
+    box: Box, tmp_path: Path, salt: bytes | None, argon2: str, told: str
+) -> None:
+    source = tmp_path / "salt"
+    if salt is not None:
+        source.write_bytes(salt)
+        source.chmod(0o600)
+    act = RunCeremony(
+        request_id="", ceremony="import-salt", subject=str(source), argon2=argon2
+    )
+    answer = await fault(box, ProposeAct(request_id="p", act=act))
+    assert (answer.code, told in answer.message) == ("bad-request", True)
+
+
+def derive(salt: bytes, generation: Generation) -> str:
+    """Derive the canary's address with argon2-cffi and PyOTA alone."""
+    oracle = Oracle()
+    raw = hash_secret_raw(
+        generation.canary_uuid.encode(),
+        salt,
+        time_cost=generation.argon2.time_cost,
+        memory_cost=generation.argon2.memory_kib,
+        parallelism=1,
+        hash_len=48,
+        type=Type.I,
+    )
+    seed = oracle.trytes_from_bytes(raw)
+    return oracle.address(seed, level=generation.security_level, index=0)
 
 
 # --- policies ----------------------------------------------------------------------
