@@ -23,6 +23,7 @@ from appliance.ceremony import (
     initialise,
 )
 from appliance.cli.approvals import acts, approve, ask_or_propose, unseal
+from appliance.cli.backup import backup
 from appliance.cli.custody import ceremony, trust_successor
 from appliance.cli.journal import journal, verify_receipt
 from appliance.cli.options import EXIT_FAILED, Options, fail, run
@@ -347,6 +348,7 @@ for _command in (
     acts,
     approve,
     unseal,
+    backup,
 ):
     cli.add_command(_command)
 

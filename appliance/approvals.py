@@ -31,6 +31,11 @@ from appliance.wire import (
 
 LIFETIME_MS: Final = 3_600_000
 _MAX_PENDING: Final = 32
+_TWO: Final = 2
+_NEVER_ALONE: Final = frozenset(
+    {"set-backup-key", "import-interchange", "recover-journal"}
+)
+_ONE_IS_ENOUGH: Final = frozenset({"backup"})  # encrypted to a key two have set
 _ID_BYTES: Final = 16
 _FULL_RETRY_S: Final = 60.0
 
@@ -48,6 +53,10 @@ def approvals_needed(act: Act, policy: Policy) -> int:
         case RunCeremony(ceremony="import-salt"):
             return needed.custody
         case RunCeremony():
+            if act.ceremony in _ONE_IS_ENOUGH:
+                return 1
+            if act.ceremony in _NEVER_ALONE:
+                return max(_TWO, needed.custody)
             return needed.ceremony
 
 

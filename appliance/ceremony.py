@@ -126,7 +126,7 @@ async def initialise(
         RANDOM_SALT_BYTES, allow_unlocked=allow_unlocked
     )
     with salt:
-        _require_fresh(paths)
+        require_fresh(paths)
         warnings = check_strength(first, imported_salt)
         _require_policy(foundation.policy, first)
         journal_id = secrets.token_hex(_JOURNAL_ID_BYTES)
@@ -161,7 +161,12 @@ async def initialise(
     return Initialised(journal_id, public_key_pem(point), key_id(point), warnings)
 
 
-def _require_fresh(paths: Paths) -> None:
+def require_fresh(paths: Paths) -> None:
+    """Insist that a state folder holds no appliance; makes the folder.
+
+    Raises:
+        ConfigError: If it does, or what a ceremony cut short left behind.
+    """
     paths.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     if paths.vault.exists():
         raise ConfigError(f"{paths.vault} exists: this appliance is initialised")

@@ -45,6 +45,7 @@ class Heads:
         self._thread = thread
         self._key = key
         self.anchored = journal.pristine
+        self.recovering = journal.verified.recovering
         self.forged_count = 0
 
     def token(self) -> HeadToken | None:
@@ -52,12 +53,13 @@ class Heads:
         if not self.anchored:
             return None
         head = self._journal.head
+        epoch = self._journal.epoch
         return HeadToken(
             self._journal.journal_id,
-            self._journal.epoch,
+            epoch,
             head.sequence,
             head.hash,
-            self._mac(head.sequence, head.hash),
+            self._mac(epoch, head.sequence, head.hash),
         )
 
     async def check(self, token: HeadToken | None) -> None:
@@ -74,9 +76,11 @@ class Heads:
         if token is None:
             return
         ours = (self._journal.journal_id, self._journal.epoch)
-        genuine = hmac.compare_digest(
-            self._mac(token.sequence, token.hash).encode(), token.mac.encode()
-        )
+        mac = self._mac(token.epoch, token.sequence, token.hash)
+        genuine = hmac.compare_digest(mac.encode(), token.mac.encode())
+        if genuine and token.journal_id == ours[0] and token.epoch < ours[1]:
+            await self._check_earlier(token)
+            return
         if (token.journal_id, token.epoch) != ours or not genuine:
             self.forged_count += 1
             raise ForeignHeadError(
@@ -90,6 +94,29 @@ class Heads:
                 code="head-regression",
             )
         self.anchored = True
+
+    async def _check_earlier(self, token: HeadToken) -> None:
+        """Take a token of before a restore, if the restored journal holds its row.
+
+        It anchors nothing: it says nothing of the epoch in force.
+
+        Raises:
+            FaultError: ``epoch-behind`` if the client has seen what was not restored.
+        """
+        restored = self._journal.verified.restored_head
+        known = restored is not None and token.sequence <= restored[0]
+        if known and await self._thread(self._journal.hash_at, token.sequence) == (
+            token.hash
+        ):
+            return
+        error = FaultError(
+            f"this journal was restored from before row {token.sequence}, which you"
+            " have seen: hand over what you know of spent keys (`import-interchange`),"
+            f" then accept epoch {self._journal.epoch}",
+            code="epoch-behind",
+        )
+        error.retry = False
+        raise error
 
     def require_same(self, *, sequence: int, row_hash: str) -> None:
         """Check the head that an operator vouches for.
@@ -123,7 +150,7 @@ class Heads:
         """Wipe the key."""
         self._key.close()
 
-    def _mac(self, sequence: int, row_hash: str) -> str:
-        parts = (_LABEL, self._journal.journal_id, str(self._journal.epoch))
+    def _mac(self, epoch: int, sequence: int, row_hash: str) -> str:
+        parts = (_LABEL, self._journal.journal_id, str(epoch))
         text = "\0".join((*parts, str(sequence), row_hash))
         return hmac.digest(self._key.view, text.encode(), "sha256").hex()

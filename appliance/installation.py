@@ -53,6 +53,11 @@ class Paths:
         return self.folder / "policy.json"
 
     @property
+    def backups(self) -> Path:
+        """Where backups are written, encrypted, to be taken away."""
+        return self.folder / "backups"
+
+    @property
     def pin_latch(self) -> Path:
         """Present while the token has refused the PIN."""
         return self.folder / "pin.latch"

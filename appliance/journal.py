@@ -106,6 +106,41 @@ def create_journal(
         engine.dispose()
 
 
+def import_journal(
+    path: Path, rows: Sequence[JournalRow], *, journal_id: str, epoch: int
+) -> None:
+    """Make a journal of rows that were backed up; part of a restore only.
+
+    Args:
+        path: A file that does not exist yet.
+        rows: The chain, already checked, the row of the restore its last.
+        journal_id: 32 hex characters.
+        epoch: The new epoch.
+
+    Raises:
+        JournalError: If the file is there already or can not be written.
+        failure: As the database fails.
+    """
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    except FileExistsError:
+        raise JournalError(f"{path} exists; a journal is made only once") from None
+    engine = open_engine(path)
+    try:
+        create_tables(engine)
+        with engine.begin() as connection:
+            header = {"format": FORMAT, "journal_id": journal_id, "epoch": epoch}
+            connection.execute(HEADER.insert().values(header))
+            for row in rows:
+                _insert(connection, row)
+            failpoint("journal.import.before-commit")
+        settle(engine)
+    except exc.SQLAlchemyError as error:
+        raise failure(error) from error
+    finally:
+        engine.dispose()
+
+
 def _insert(connection: sa.Connection, row: JournalRow) -> None:
     """Insert a row and every guard that follows from it."""
     values = {name: getattr(row, name) for name in row.__struct_fields__}
@@ -372,6 +407,45 @@ class Journal:
             failpoint("journal.ceremony.before-commit")
         self._head = head
         self.policies += policies_of(payload)
+
+    def commit_spent(
+        self,
+        commitments: Sequence[Commitment],
+        *,
+        client: str,
+        payload: dict[str, object],
+    ) -> int:
+        """Record keys as spent with an unknown hash; those known stay as they are.
+
+        Args:
+            commitments: Which keys; issued here or not.
+            client: Who asks.
+            payload: What else the row says.
+
+        Returns:
+            How many became spent.
+        """
+        with self._transaction() as connection:
+            query = sa.select(SPENT_KEY.c.commitment).where(SPENT_KEY.c.n == 0)
+            known = set(connection.execute(query).scalars())
+            new = [c for c in dict.fromkeys(commitments) if c not in known]
+            head = self._append(
+                connection,
+                client=client,
+                kind="ceremony",
+                payload=payload | {"spent": new},
+            )
+            failpoint("journal.spent.before-commit")
+        self._head = head
+        failpoint("journal.spent.after-commit")
+        return len(new)
+
+    def unspent_issued(self) -> list[Commitment]:
+        """Return every key that was issued and is not recorded as spent."""
+        spent = sa.select(SPENT_KEY.c.commitment)
+        query = sa.select(ISSUED.c.commitment).where(ISSUED.c.commitment.not_in(spent))
+        with self._transaction() as connection:
+            return [Commitment(found) for found in connection.execute(query).scalars()]
 
     def close(self) -> None:
         """Close the file; whoever still holds this object gets a fault."""

@@ -141,7 +141,8 @@ def guards_of(row: JournalRow) -> Iterator[tuple[sa.Table, dict[str, Any]]]:
             for bundle_hash in payload["final"]:
                 yield REFUSED, here | {"bundle_hash": bundle_hash}
         case _:
-            for commitment in payload.get("never_issue", []):
+            never = [*payload.get("never_issue", []), *payload.get("spent", [])]
+            for commitment in never:
                 spent = {"commitment": commitment, "n": 0, "bundle_hash": None}
                 yield SPENT_KEY, here | spent
 

@@ -8,7 +8,7 @@ missing, altered or one too many.
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -40,6 +40,8 @@ class Verified:
         generations: Salt generations that addresses were issued by.
         newest_generation: The highest number ever given to one.
         policies: Every signed policy that took force, the first one first.
+        recovering: Whether it was restored and not recovered since.
+        restored_head: Sequence and hash the last restore went back to, if any.
     """
 
     epoch: int
@@ -47,6 +49,39 @@ class Verified:
     generations: frozenset[int]
     newest_generation: int
     policies: tuple[SignedPolicy, ...]
+    recovering: bool
+    restored_head: tuple[int, str] | None
+
+
+@dataclass(slots=True)
+class _Found:
+    """What the rows have said so far."""
+
+    head: Head | None = None
+    issued: set[int] = field(default_factory=set)
+    made: set[int] = field(default_factory=lambda: {1})
+    policies: list[SignedPolicy] = field(default_factory=list)
+    restores: int = 0
+    recovering: bool = False
+    restored_head: tuple[int, str] | None = None
+
+    def take(self, row: JournalRow) -> None:
+        """Note what one row says of the journal as a whole."""
+        payload = json.loads(row.payload)
+        if row.kind == "issued":
+            self.issued.add(payload["generation"])
+        if row.kind != "ceremony":
+            return
+        self.policies += policies_of(payload)
+        match payload.get("step"):
+            case "rotate-salt" | "import-salt":
+                self.made.add(payload["generation"])
+            case "restore":
+                self.restores += 1
+                self.recovering = True
+                self.restored_head = (payload["sequence"], payload["hash"])
+            case "recover-journal":
+                self.recovering = False
 
 
 def verify_journal(connection: sa.Connection, journal_id: str) -> Verified:
@@ -62,37 +97,34 @@ def verify_journal(connection: sa.Connection, journal_id: str) -> Verified:
     try:
         require_sound(connection)
         epoch = _require_header(connection, journal_id)
-        verified = _verify_rows(connection, journal_id, epoch)
+        found = _verify_rows(connection, journal_id)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         broken(f"it says what no appliance wrote: {type(error).__name__}")
-    if verified is None:
+    if found.head is None:
         broken("it holds no row")
-    _require_no_guard_after(connection, verified.head)
-    return verified
+    if epoch != found.restores + 1:
+        broken(f"its epoch is {epoch}, and it was restored {found.restores} times")
+    _require_no_guard_after(connection, found.head)
+    return Verified(
+        epoch,
+        found.head,
+        frozenset(found.issued),
+        max(found.made),
+        tuple(found.policies),
+        found.recovering,
+        found.restored_head,
+    )
 
 
-def _verify_rows(
-    connection: sa.Connection, journal_id: str, epoch: int
-) -> Verified | None:
-    """Return what the rows say, or None where there is none."""
-    head: Head | None = None
-    issued: set[int] = set()
-    newest = 1
-    policies: list[SignedPolicy] = []
-    while rows := _rows(connection, head):
-        head = verify_chain(rows, after=head)
+def _verify_rows(connection: sa.Connection, journal_id: str) -> _Found:
+    """Check every row and return what they say."""
+    found = _Found()
+    while rows := _rows(connection, found.head):
+        found.head = verify_chain(rows, after=found.head)
         _require_guards(connection, rows, journal_id)
         for row in rows:
-            payload = json.loads(row.payload)
-            if row.kind == "issued":
-                issued.add(payload["generation"])
-            elif row.kind == "ceremony":
-                policies += policies_of(payload)
-                if payload.get("step") in {"rotate-salt", "import-salt"}:
-                    newest = max(newest, payload["generation"])
-    if head is None:
-        return None
-    return Verified(epoch, head, frozenset(issued), newest, tuple(policies))
+            found.take(row)
+    return found
 
 
 def _rows(connection: sa.Connection, head: Head | None) -> list[JournalRow]:

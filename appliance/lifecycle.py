@@ -110,14 +110,20 @@ class Lifecycle:
             return "ready"
         return "starting" if self.unready == "starting" else "unready"
 
-    def require_ready(self) -> Running:
+    def require_ready(self, *, recovering: bool = False) -> Running:
         """Return the running parts if a key may be used now.
+
+        Args:
+            recovering: Also while a restored journal is not recovered; only for
+                the ceremonies that recover it.
 
         Returns:
             The parts, their head anchored.
 
         Raises:
             SealedError: If the latch is set.
+            FaultError: ``recovering`` while the journal was restored and nobody has
+                said what was signed since.
         """
         if self.latch.seal is not None:
             raise SealedError(
@@ -126,6 +132,12 @@ class Lifecycle:
             )
         running = self.require_running()
         running.heads.require_anchored()
+        if running.heads.recovering and not recovering:
+            raise FaultError(
+                "this journal was restored from a backup: keys may have signed since."
+                " Import what is known of them, then run `ceremony recover-journal`",
+                code="recovering",
+            )
         return running
 
     def require_running(self) -> Running:

@@ -104,6 +104,7 @@ class VaultContent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         retired: Ids of generations that issue no more; their salts stay.
         successions: Statements by which each identity key named the next one.
         policy_root: Hex digest of the first signed policy; later ones follow from it.
+        backup_key: Public key backups are encrypted to, hex; empty: none.
     """
 
     format: str
@@ -118,6 +119,7 @@ class VaultContent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     policy_root: str
     retired: list[int] = []
     successions: list[str] = []
+    backup_key: str = ""
 
 
 class _VaultFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

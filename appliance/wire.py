@@ -218,10 +218,13 @@ class RunCeremony(_Request, frozen=True, kw_only=True, tag="run-ceremony"):
 
     Attributes:
         ceremony: ``rotate-kek``, ``rotate-mac``, ``rotate-identity``,
-            ``rotate-salt``, ``import-salt``, ``retire``, ``destroy-key`` or
-            ``abandon``.
+            ``rotate-salt``, ``import-salt``, ``retire``, ``destroy-key``,
+            ``abandon``, ``set-backup-key``, ``backup``, ``import-interchange`` or
+            ``recover-journal``.
         subject: ``retire``: the generation's number; ``destroy-key``: the label;
-            ``import-salt``: where the appliance reads it, never the salt itself.
+            ``import-salt``: where the appliance reads it, never the salt itself;
+            ``set-backup-key``: the public key; ``import-interchange``: the file;
+            ``recover-journal``: ``complete``, or nothing.
         security_level: ``rotate-salt``, ``import-salt``: of the new generation; 0:
             as before.
         argon2: ``import-salt``: variant, passes and KiB it was used with, such as

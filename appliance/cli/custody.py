@@ -27,6 +27,10 @@ from appliance.wire import CeremonyReport, GetStatus, RunCeremony, StatusReport
             "retire",
             "destroy-key",
             "abandon",
+            "set-backup-key",
+            "backup",
+            "import-interchange",
+            "recover-journal",
         ]
     ),
 )
@@ -58,9 +62,17 @@ def ceremony(  # noqa: PLR0913 - one argument per option
       retire NUMBER       a generation issues no more; its salt stays
       destroy-key LABEL   end an HSM key that nothing needs any more
       abandon             take back a rotation that was cut short
+      set-backup-key KEY  encrypt backups to KEY from now on
+      backup              write one into the state folder's backups
+      import-interchange FILE  journal the keys it names as spent
+      recover-journal [complete]  let a restored journal sign again; unless
+                          everything was imported, its unspent keys never do
 
     A rotation that was cut short goes on when it is asked for again.
     """
+    if name == "import-interchange":
+        with files():
+            subject = Path(subject).read_text()
     request = RunCeremony(
         request_id=new_request_id(),
         ceremony=name,

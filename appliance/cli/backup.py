@@ -1,0 +1,260 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Backups: the key in shares, and the way back; none of it needs a daemon."""
+
+import asyncio
+import os
+import sys
+import termios
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Final
+
+import click
+import msgspec
+
+from appliance.backup import (
+    BackupError,
+    OpenedBackup,
+    make_backup_key,
+    open_backup,
+    verify_backup,
+)
+from appliance.cli.options import EXIT_FAILED, Options, fail, files, run
+from appliance.config import load_config
+from appliance.errors import ApplianceError
+from appliance.hardening import harden_process
+from appliance.installation import Paths, open_hsm
+from appliance.interchange import of_journal
+from appliance.restore import Restored, check_canaries, restore
+from appliance.service import wall_clock_ms
+from appliance.slip39 import decode, recover, split
+from appliance.wire import JournalRow
+from trinary.memory import LockedBuffer
+
+_LEAST_THRESHOLD: Final = 2
+_MOST_SHARES: Final = 16
+_LONGEST_SHARE_BYTES: Final = 1024
+_LINE_END: Final = 10
+_IDENTITY = click.option(
+    "--identity",
+    required=True,
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="PEM of the identity key pinned from `init`, with its successors.",
+)
+_BACKUP = click.argument(
+    "path", type=click.Path(path_type=Path, exists=True, dir_okay=False)
+)
+_UNLOCKED = click.option(
+    "--allow-unlocked", is_flag=True, help="Where memory can not be locked (tests)."
+)
+
+
+@click.group()
+def backup() -> None:
+    """Make the backup key; verify, try and restore backups (no daemon needed)."""
+
+
+@backup.command("make-key")
+@click.option("--threshold", type=click.IntRange(_LEAST_THRESHOLD, _MOST_SHARES))
+@click.option("--shares", type=click.IntRange(_LEAST_THRESHOLD, _MOST_SHARES))
+@_UNLOCKED
+def make_key(*, threshold: int, shares: int, allow_unlocked: bool) -> None:
+    """Draw a backup key, show its shares one after another, and forget it.
+
+    Best on a machine that is never connected. Each officer writes down one share
+    while nobody else looks; the public key goes to `ceremony set-backup-key`.
+    """
+    try:
+        _make_key(threshold, shares, allow_unlocked=allow_unlocked)
+    except ApplianceError as error:
+        fail(error, code=EXIT_FAILED)
+
+
+def _make_key(threshold: int, shares: int, *, allow_unlocked: bool) -> None:
+    harden_process(allow_unlocked=allow_unlocked)
+    private, public = make_backup_key(allow_unlocked=allow_unlocked)
+    with private, ExitStack() as wipe:
+        (texts,) = split(
+            private, groups=[(threshold, shares)], allow_unlocked=allow_unlocked
+        )
+        for text in texts:
+            wipe.enter_context(text)
+        for number, text in enumerate(texts, start=1):
+            click.echo(f"share {number} of {shares}; any {threshold} open a backup:")
+            sys.stdout.flush()
+            os.writev(sys.stdout.fileno(), [text.view, b"\n"])
+            if sys.stdin.isatty():
+                click.pause("written down and compared? Any key for the next one")
+                click.clear()
+    click.echo(f"backup key {public.hex()}")
+
+
+@backup.command("verify")
+@_BACKUP
+@_IDENTITY
+def verify(*, path: Path, identity: Path) -> None:
+    """Check a backup's signature and that it is whole; needs no share."""
+    with files():
+        data, pem = path.read_bytes(), identity.read_bytes()
+    try:
+        header = verify_backup(data, identity_pem=pem)
+    except ApplianceError as error:
+        fail(error, code=EXIT_FAILED)
+    click.echo(f"journal {header.journal_id} epoch {header.epoch}")
+    click.echo(f"row {header.sequence} {header.hash}")
+    click.echo(f"generations {', '.join(str(g.id) for g in header.generations)}")
+    click.echo(f"backup key {header.backup_key}")
+
+
+@backup.command("drill")
+@_BACKUP
+@_IDENTITY
+@_UNLOCKED
+def drill(*, path: Path, identity: Path, allow_unlocked: bool) -> None:
+    """Prove that the shares open a backup and its salts are right; keeps nothing.
+
+    Decrypts in locked memory, checks the journal's chain, derives the canary of
+    every generation and nothing else; neither a token nor a file is written.
+    """
+    try:
+        harden_process(allow_unlocked=allow_unlocked)
+        with _opened(path, identity, allow_unlocked=allow_unlocked) as opened:
+            lines = run(check_canaries(opened, allow_unlocked=allow_unlocked))
+            count = len(opened.rows)
+    except ApplianceError as error:
+        fail(error, code=EXIT_FAILED)
+    click.echo("\n".join([*lines, f"{count} rows of the journal verified"]))
+    click.echo("the drill passed; nothing was kept")
+
+
+@backup.command("restore")
+@_BACKUP
+@_IDENTITY
+@click.option(
+    "--old-appliance-is-dead",
+    is_flag=True,
+    help="State that the old host is destroyed or its KEK is.",
+)
+@click.pass_obj
+def restore_command(
+    options: Options, *, path: Path, identity: Path, old_appliance_is_dead: bool
+) -> None:
+    """Make an appliance of a backup, on an empty state folder and its own token.
+
+    It opens a new epoch and signs nothing before `ceremony recover-journal`.
+    """
+    if not old_appliance_is_dead:
+        dead = BackupError(
+            "two appliances of one journal would sign the same keys twice: destroy"
+            " the old one's KEK or host, then state --old-appliance-is-dead"
+        )
+        fail(dead, code=EXIT_FAILED)
+    config = load_config(options.require_config())
+    allow_unlocked = config.derivation.allow_unlocked
+    try:
+        harden_process(allow_unlocked=allow_unlocked)
+        with _opened(path, identity, allow_unlocked=allow_unlocked) as opened:
+            made = run(_restore(options.require_config(), opened))
+    except ApplianceError as error:
+        fail(error, code=EXIT_FAILED)
+    if options.as_json:
+        click.echo(msgspec.json.encode(made))
+        return
+    click.echo(f"journal {made.journal_id}: epoch {made.epoch} after {made.sequence}")
+    click.echo("It signs nothing before `ceremony recover-journal`.")
+    click.echo(f"new identity key {made.identity_key_id}; pin it beside the old one:")
+    click.echo(made.identity_pem)
+
+
+async def _restore(path: Path, opened: OpenedBackup) -> Restored:
+    config = load_config(path)
+    hsm = open_hsm(config)
+    try:
+        return await restore(
+            Paths(Path(config.state_dir)),
+            hsm,
+            opened,
+            allow_unlocked=config.derivation.allow_unlocked,
+            now_ms=wall_clock_ms(),
+        )
+    finally:
+        await asyncio.to_thread(hsm.close)
+
+
+@backup.command("interchange")
+@click.argument("export", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--network", required=True)
+def interchange(*, export: Path, network: str) -> None:
+    """Write what an exported journal says is spent, as an interchange file."""
+    with files():
+        lines = export.read_bytes().splitlines()
+    try:
+        rows = [msgspec.json.decode(line, type=JournalRow) for line in lines]
+        click.echo(of_journal(rows, network=network))
+    except msgspec.DecodeError:
+        fail(BackupError(f"{export} is no export of a journal"), code=EXIT_FAILED)
+    except ApplianceError as error:
+        fail(error, code=EXIT_FAILED)
+
+
+@contextmanager
+def _opened(
+    path: Path, identity: Path, *, allow_unlocked: bool
+) -> Iterator[OpenedBackup]:
+    """Check the backup, then ask for the shares and open it."""
+    with files():
+        data, pem = path.read_bytes(), identity.read_bytes()
+    verify_backup(data, identity_pem=pem)  # before anybody types a share
+    with _private_key(allow_unlocked=allow_unlocked) as private:
+        opened = open_backup(
+            data, private, identity_pem=pem, allow_unlocked=allow_unlocked
+        )
+    try:
+        yield opened
+    finally:
+        opened.close()
+
+
+@contextmanager
+def _private_key(*, allow_unlocked: bool) -> Iterator[LockedBuffer]:
+    with ExitStack() as wipe:
+        texts = [wipe.enter_context(_read_share(1, allow_unlocked=allow_unlocked))]
+        first = decode(texts[0])
+        first.value.close()
+        if first.header.member_threshold < _LEAST_THRESHOLD:
+            raise BackupError("one share alone would open this: two people are needed")
+        for number in range(2, first.header.member_threshold + 1):
+            text = _read_share(number, allow_unlocked=allow_unlocked)
+            texts.append(wipe.enter_context(text))
+        with recover(texts, allow_unlocked=allow_unlocked) as private:
+            yield private
+
+
+def _read_share(number: int, *, allow_unlocked: bool) -> LockedBuffer:
+    """Read one line of standard input without echo, straight into locked memory."""
+    click.echo(f"share {number}: ", nl=False, err=True)
+    text = LockedBuffer(_LONGEST_SHARE_BYTES, allow_unlocked=allow_unlocked)
+    place = 0
+    with _no_echo():
+        while place < text.size and os.readv(0, [text.view[place : place + 1]]):
+            place += 1
+            if text.view[place - 1] == _LINE_END:
+                break
+    click.echo(err=True)
+    return text
+
+
+@contextmanager
+def _no_echo() -> Iterator[None]:
+    if not os.isatty(0):
+        yield
+        return
+    before = termios.tcgetattr(0)
+    quiet = termios.tcgetattr(0)
+    quiet[3] &= ~termios.ECHO
+    termios.tcsetattr(0, termios.TCSAFLUSH, quiet)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(0, termios.TCSAFLUSH, before)

@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a backup to an appliance again: new HSM keys, the old journal, a new epoch.
+
+Runs where no daemon runs, on an empty state folder and a token of its own. A crash
+leaves no vault: move what is in the folder away and run it again. The steps,
+numbered as in docs/ceremonies/restore.md:
+
+1. Check the backup's signature, open it with the shares' key, check its chain.
+2. Derive the canary of every generation and compare (``drill`` ends here).
+3. Make KEK, MAC key and identity key in the token.
+4. Write the seal latch and the journal: the rows, and a row that opens the epoch.
+5. Write the vault. Its presence means that all went well.
+
+The restored journal is *recovering*: it signs and issues nothing before
+``recover-journal``, since keys may have signed after the backup was made.
+"""
+
+import contextlib
+import hashlib
+from dataclasses import dataclass
+
+from appliance.backup import OpenedBackup
+from appliance.ceremony import require_fresh
+from appliance.derivation import Derivation
+from appliance.errors import VaultError
+from appliance.hsm import DATA_KEY_BYTES, Hsm
+from appliance.installation import Paths
+from appliance.journal import import_journal
+from appliance.journal_chain import Head, next_row
+from appliance.receipt import key_id, public_key_pem
+from appliance.seal import SealLatch
+from appliance.vault import (
+    FORMAT,
+    Envelope,
+    Generation,
+    Sealed,
+    VaultContent,
+    associated_data,
+    seal,
+    write_vault,
+)
+from failpoints import failpoint
+from trinary.memory import LockedBuffer
+
+_KIB_PER_MIB = 1024
+_KEY_ID_BYTES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What ``restore`` prints for people to keep.
+
+    Attributes:
+        journal_id: As before.
+        epoch: The new one; every hub must be told to accept it.
+        sequence: The row the backup ended with.
+        identity_pem: The new identity key; receipts of before verify with the old.
+        identity_key_id: Its JWK thumbprint.
+    """
+
+    journal_id: str
+    epoch: int
+    sequence: int
+    identity_pem: str
+    identity_key_id: str
+
+
+async def check_canaries(backup: OpenedBackup, *, allow_unlocked: bool) -> list[str]:
+    """Derive every generation's canary from its salt and compare: steps 1 and 2.
+
+    Args:
+        backup: Stays open.
+        allow_unlocked: Go on where memory can not be locked.
+
+    Returns:
+        One line per generation.
+
+    Raises:
+        VaultError: If a salt gives another address than at its making.
+    """
+    lines = []
+    for generation in backup.header.generations:
+        address = await _canary(
+            generation, backup.salts[generation.id], allow_unlocked=allow_unlocked
+        )
+        if address != generation.canary_address:
+            raise VaultError(
+                f"the canary of generation {generation.id} derives to another address:"
+                " this backup can not be used"
+            )
+        lines.append(f"generation {generation.id}: canary {address[:12]}… derived")
+    return lines
+
+
+async def _canary(
+    generation: Generation, salt: LockedBuffer, *, allow_unlocked: bool
+) -> str:
+    derivation = Derivation(
+        workers=1,
+        memory_kib=generation.argon2.memory_kib,
+        memory_budget_mib=generation.argon2.memory_kib // _KIB_PER_MIB + 1,
+        allow_unlocked=allow_unlocked,
+    )
+    copy = LockedBuffer(salt.size, allow_unlocked=allow_unlocked)
+    copy.view[:] = salt.view
+    with contextlib.closing(derivation):
+        seeds = await derivation.seeds(
+            [generation.canary_uuid],
+            salt=copy,
+            parameters=generation.argon2,
+            level=generation.security_level,
+        )
+        with contextlib.closing(seeds):
+            return seeds.address(0)
+
+
+async def restore(
+    paths: Paths,
+    hsm: Hsm,
+    backup: OpenedBackup,
+    *,
+    allow_unlocked: bool,
+    now_ms: int,
+) -> Restored:
+    """Run steps 2 to 5.
+
+    Args:
+        paths: The state folder; it holds no vault and no journal yet.
+        hsm: The token, open; never the one of an appliance that still runs.
+        backup: Opened; stays open.
+        allow_unlocked: Go on where memory can not be locked.
+        now_ms: The time.
+
+    Returns:
+        What to print. ``ConfigError`` if there is something in the folder,
+        ``VaultError`` if a salt is not what it was.
+    """
+    require_fresh(paths)
+    await check_canaries(backup, allow_unlocked=allow_unlocked)
+    header, epoch = backup.header, backup.header.epoch + 1
+    kek, mac, identity = _make_keys(hsm, header.journal_id, epoch)
+    failpoint("restore.after-keys")
+    point = hsm.public_point(label=identity)
+    content = _seal_all(hsm, backup, kek, (mac, identity, point))
+    failpoint("restore.after-seal")
+    SealLatch.create(paths.latch)
+    failpoint("restore.after-latch")
+    last = backup.rows[-1]
+    row = next_row(
+        Head(last.sequence, last.hash, last.time_ms),
+        now_ms=now_ms,
+        client="ceremony",
+        kind="ceremony",
+        payload={
+            "step": "restore",
+            "epoch": epoch,
+            "sequence": header.sequence,
+            "hash": header.hash,
+            "backup_created_ms": header.created_ms,
+            "identity": point.hex(),
+            "old_appliance": "attested dead",
+        },
+    )
+    import_journal(
+        paths.journal, [*backup.rows, row], journal_id=header.journal_id, epoch=epoch
+    )
+    failpoint("restore.after-journal")
+    write_vault(paths.vault, content, hsm=hsm)
+    pem = public_key_pem(point)
+    return Restored(header.journal_id, epoch, header.sequence, pem, key_id(point))
+
+
+def _make_keys(hsm: Hsm, journal_id: str, epoch: int) -> list[str]:
+    """Make the three keys; numbered by the epoch, so that no label comes twice."""
+    labels = []
+    for number, role in enumerate(("kek", "mac", "identity"), start=1):
+        label = f"saltkeep-{role}-{epoch * 100 + 1:04}-{journal_id[:8]}"
+        start = bytes.fromhex(journal_id)[:_KEY_ID_BYTES]
+        hsm.generate_key(
+            role=role, label=label, key_id=start + epoch.to_bytes(2) + bytes([number])
+        )
+        labels.append(label)
+    return labels
+
+
+def _seal_all(
+    hsm: Hsm, backup: OpenedBackup, kek: str, others: tuple[str, str, bytes]
+) -> VaultContent:
+    header = backup.header
+    mac, identity, point = others
+
+    def envelope(
+        secret: LockedBuffer, purpose: str, of: Generation | None = None
+    ) -> Envelope:
+        aad = associated_data(
+            purpose=purpose, journal_id=header.journal_id, generation=of
+        )
+        return seal(secret.view, purpose=purpose, aad=aad, hsm=hsm, kek_label=kek)
+
+    with LockedBuffer(DATA_KEY_BYTES, allow_unlocked=True) as key_check:
+        hsm.random_into(key_check.view)
+        return VaultContent(
+            format=FORMAT,
+            journal_id=header.journal_id,
+            mac_key_label=mac,
+            identity_label=identity,
+            identity_point=point.hex(),
+            head_key=envelope(backup.head_key, "head-key"),
+            key_check=envelope(key_check, "key-check"),
+            key_check_sha256=hashlib.sha256(key_check.view).hexdigest(),
+            generations=[
+                Sealed(one, envelope(backup.salts[one.id], "salt", one))
+                for one in header.generations
+            ],
+            policy_root=header.policy_root,
+            retired=header.retired,
+            backup_key=header.backup_key,
+        )
