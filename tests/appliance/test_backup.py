@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Backups and the way back: last week's over today's signs no key twice."""
 
-import asyncio
 import json
 import os
 import re
@@ -276,6 +275,7 @@ async def test_without_a_backup_key_there_is_no_backup(box: Box) -> None:
 
 # --- SIGKILL ----------------------------------------------------------------------
 
+ROOT = Path(__file__).parents[2]
 RESTORING = (
     "restore.after-keys",
     "restore.after-seal",
@@ -292,16 +292,35 @@ DAEMON_STEPS = {
 }
 
 
-def killed_at(failpoint: str, marker: Path, command: list[str], answer: str) -> None:
+ONE_CEREMONY = """\
+import asyncio, sys
+from pathlib import Path
+from tests.appliance.box import Box
+from appliance.wire import RunCeremony
+
+async def main():
+    box = Box(Path(sys.argv[1]))
+    await box.appliance.check()
+    box.appliance.life.running.heads.anchored = True
+    request = RunCeremony(request_id="c", ceremony=sys.argv[2], subject=sys.argv[3])
+    await box.appliance._custody.run(request, client="operator-1")
+
+asyncio.run(main())
+"""
+
+
+def killed_at(
+    failpoint: str, marker: Path, command: list[str], answer: str = ""
+) -> None:
     """Run a command until it stops itself at a failpoint, and kill it there."""
     points = {"SALTKEEP_FAILPOINT": failpoint, "SALTKEEP_FAILPOINT_FILE": str(marker)}
     with subprocess.Popen(
-        [sys.executable, "-m", "appliance", *command],
+        [sys.executable, *command],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         text=True,
-        env=os.environ | points,
+        env=os.environ | points | {"PYTHONPATH": str(ROOT)},
     ) as process:
         assert process.stdin is not None
         process.stdin.write(answer)
@@ -330,7 +349,8 @@ async def test_a_restore_killed_at_any_step_signs_nothing_and_can_be_made_again(
     command = ["--config", config, "backup", "restore", *on(box, kept)]
     command.append("--old-appliance-is-dead")
     answer = "\n".join(shares[:2]) + "\n"
-    killed_at(failpoint, tmp_path / "reached", command, answer)
+    program = ["-m", "appliance", *command]
+    killed_at(failpoint, tmp_path / "reached", program, answer)
     complete = (state / "vault.json").exists()
     assert complete == (failpoint == "vault.after-rename")
     if not complete:
@@ -368,42 +388,9 @@ async def test_a_ceremony_killed_at_any_step_can_be_run_again(
     subjects = {"set-backup-key": key[1], "import-interchange": interchange(coin)}
     await box.close()
     marker = tmp_path / "reached"
-    script = "\n".join(
-        (
-            "import asyncio, sys",
-            "from pathlib import Path",
-            "from tests.appliance.box import Box",
-            "from appliance.wire import RunCeremony",
-            "async def main():",
-            "    box = Box(Path(sys.argv[1]))",
-            "    await box.appliance.check()",
-            "    box.appliance.life.running.heads.anchored = True",
-            "    request = RunCeremony(request_id='c', ceremony=sys.argv[2],",
-            "                          subject=sys.argv[3])",
-            "    await box.appliance.custody.run(request, client='operator-1')",
-            "asyncio.run(main())",
-        )
-    )
-    points = {"SALTKEEP_FAILPOINT": failpoint, "SALTKEEP_FAILPOINT_FILE": str(marker)}
-    root = str(Path(__file__).parents[2])
-    with subprocess.Popen(
-        [
-            sys.executable,
-            "-c",
-            script,
-            box.folder,
-            ceremony,
-            subjects.get(ceremony, ""),
-        ],
-        env=os.environ | points | {"PYTHONPATH": root},
-        cwd=root,
-    ) as process:
-        deadline_s = time.monotonic() + 20
-        while not marker.exists():
-            assert time.monotonic() < deadline_s, f"{failpoint} was never reached"
-            assert process.poll() is None, f"{failpoint} was never reached"
-            await asyncio.sleep(0.02)
-        process.kill()
+    subject = subjects.get(ceremony, "")
+    command = ["-c", ONE_CEREMONY, str(box.folder), ceremony, subject]
+    killed_at(failpoint, marker, command)
     again = Box(box.folder)
     await accept_head(again)
     if ceremony == "backup":
