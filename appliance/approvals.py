@@ -31,9 +31,8 @@ from appliance.wire import (
 
 LIFETIME_MS: Final = 3_600_000
 _MAX_PENDING: Final = 32
-_TWO: Final = 2
-_NEVER_ALONE: Final = frozenset(
-    {"set-backup-key", "import-interchange", "recover-journal"}
+_CUSTODY: Final = frozenset(
+    {"import-salt", "set-backup-key", "import-interchange", "recover-journal"}
 )
 _ONE_IS_ENOUGH: Final = frozenset({"backup"})  # encrypted to a key two have set
 _ID_BYTES: Final = 16
@@ -48,16 +47,10 @@ def approvals_needed(act: Act, policy: Policy) -> int:
             return needed.unseal
         case AcceptHead():
             return needed.accept_head
-        case RunCeremony(dry_run=True):
-            return 1
-        case RunCeremony(ceremony="import-salt"):
-            return needed.custody
         case RunCeremony():
-            if act.ceremony in _ONE_IS_ENOUGH:
+            if act.dry_run or act.ceremony in _ONE_IS_ENOUGH:
                 return 1
-            if act.ceremony in _NEVER_ALONE:
-                return max(_TWO, needed.custody)
-            return needed.ceremony
+            return needed.custody if act.ceremony in _CUSTODY else needed.ceremony
 
 
 def require_alone(act: Act, policy: Policy) -> None:
