@@ -169,6 +169,16 @@ def policies_of(payload: Mapping[str, Any]) -> tuple[SignedPolicy, ...]:
     return (msgspec.convert(payload["policy"], SignedPolicy),)
 
 
+def made_generation(row: JournalRow) -> int:
+    """Return the salt generation a ceremony's row gave a number to; 1 if none."""
+    if row.kind != "ceremony":
+        return 1
+    payload = json.loads(row.payload)
+    if payload.get("step") not in {"rotate-salt", "import-salt", "restore"}:
+        return 1
+    return int(payload["generation"])
+
+
 def is_recorded(transfer: Transfer, spent: Mapping[Commitment, str | None]) -> bool:
     """Say whether every key of a transfer is spent for exactly its hash."""
     return all(spent.get(c) == transfer.bundle_hash for c in transfer.commitments)

@@ -14,7 +14,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from appliance.journal_chain import Head, verify_chain
-from appliance.journal_records import guards_of, policies_of
+from appliance.journal_records import guards_of, made_generation, policies_of
 from appliance.journal_schema import FORMAT, GUARDS, HEADER, ROW, broken, require_sound
 from appliance.policy_file import SignedPolicy
 from appliance.wire import JournalRow
@@ -73,9 +73,8 @@ class _Found:
         if row.kind != "ceremony":
             return
         self.policies += policies_of(payload)
+        self.made.add(made_generation(row))
         match payload.get("step"):
-            case "rotate-salt" | "import-salt":
-                self.made.add(payload["generation"])
             case "restore":
                 self.restores += 1
                 self.recovering = True

@@ -7,7 +7,9 @@ numbered as in docs/ceremonies/restore.md:
 
 1. Check the backup's signature, open it with the shares' key, check its chain.
 2. Derive the canary of every generation and compare (``drill`` ends here).
-3. Make KEK, MAC key and identity key in the token.
+3. Make KEK, MAC key and identity key in the token, and a new salt generation: the
+   restored ones only sign. An address issued after the backup is not in the journal;
+   were its seed UUID issued again with the same salt, its key would sign twice.
 4. Write the seal latch and the journal: the rows, and a row that opens the epoch.
 5. Write the vault. Its presence means that all went well.
 
@@ -20,13 +22,20 @@ import hashlib
 from dataclasses import dataclass
 
 from appliance.backup import OpenedBackup
-from appliance.ceremony import require_fresh
+from appliance.ceremony import (
+    RANDOM_SALT_BYTES,
+    FirstGeneration,
+    require_fresh,
+    with_canary,
+)
 from appliance.derivation import Derivation
 from appliance.errors import VaultError
 from appliance.hsm import DATA_KEY_BYTES, Hsm
 from appliance.installation import Paths
+from appliance.intent import commit
 from appliance.journal import import_journal
 from appliance.journal_chain import Head, next_row
+from appliance.journal_records import made_generation
 from appliance.receipt import key_id, public_key_pem
 from appliance.seal import SealLatch
 from appliance.vault import (
@@ -44,6 +53,7 @@ from trinary.memory import LockedBuffer
 
 _KIB_PER_MIB = 1024
 _KEY_ID_BYTES = 4
+_LEAST_LEVEL = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +151,11 @@ async def restore(
     kek, mac, identity = _make_keys(hsm, header.journal_id, epoch)
     failpoint("restore.after-keys")
     point = hsm.public_point(label=identity)
-    content = _seal_all(hsm, backup, kek, (mac, identity, point))
+    labels = _Labels(kek, mac, identity, point)
+    with LockedBuffer(RANDOM_SALT_BYTES, allow_unlocked=allow_unlocked) as salt:
+        hsm.random_into(salt.view)
+        fresh = await _fresh_generation(backup, salt, allow_unlocked=allow_unlocked)
+        content = _seal_all(hsm, backup, labels, (fresh, salt))
     failpoint("restore.after-seal")
     SealLatch.create(paths.latch)
     failpoint("restore.after-latch")
@@ -159,6 +173,8 @@ async def restore(
             "backup_created_ms": header.created_ms,
             "identity": point.hex(),
             "old_appliance": "attested dead",
+            "generation": fresh.id,
+            "never_issue": [commit(fresh.canary_uuid)],
         },
     )
     import_journal(
@@ -183,11 +199,39 @@ def _make_keys(hsm: Hsm, journal_id: str, epoch: int) -> list[str]:
     return labels
 
 
+async def _fresh_generation(
+    backup: OpenedBackup, salt: LockedBuffer, *, allow_unlocked: bool
+) -> Generation:
+    """Describe the generation that issues from now on; its number was never given."""
+    header = backup.header
+    issuing = [g for g in header.generations if g.id not in header.retired][-1]
+    level = max(issuing.security_level, _LEAST_LEVEL)
+    first = FirstGeneration(issuing.network, level, issuing.argon2)
+    newest = max(
+        *(generation.id for generation in header.generations),
+        *(made_generation(row) for row in backup.rows),
+    )
+    return await with_canary(newest + 1, first, salt, allow_unlocked=allow_unlocked)
+
+
+@dataclass(frozen=True, slots=True)
+class _Labels:
+    """The keys made for the restored vault."""
+
+    kek: str
+    mac: str
+    identity: str
+    point: bytes
+
+
 def _seal_all(
-    hsm: Hsm, backup: OpenedBackup, kek: str, others: tuple[str, str, bytes]
+    hsm: Hsm,
+    backup: OpenedBackup,
+    labels: _Labels,
+    fresh: tuple[Generation, LockedBuffer],
 ) -> VaultContent:
     header = backup.header
-    mac, identity, point = others
+    salts = [(one, backup.salts[one.id]) for one in header.generations]
 
     def envelope(
         secret: LockedBuffer, purpose: str, of: Generation | None = None
@@ -195,24 +239,26 @@ def _seal_all(
         aad = associated_data(
             purpose=purpose, journal_id=header.journal_id, generation=of
         )
-        return seal(secret.view, purpose=purpose, aad=aad, hsm=hsm, kek_label=kek)
+        return seal(
+            secret.view, purpose=purpose, aad=aad, hsm=hsm, kek_label=labels.kek
+        )
 
     with LockedBuffer(DATA_KEY_BYTES, allow_unlocked=True) as key_check:
         hsm.random_into(key_check.view)
         return VaultContent(
             format=FORMAT,
             journal_id=header.journal_id,
-            mac_key_label=mac,
-            identity_label=identity,
-            identity_point=point.hex(),
+            mac_key_label=labels.mac,
+            identity_label=labels.identity,
+            identity_point=labels.point.hex(),
             head_key=envelope(backup.head_key, "head-key"),
             key_check=envelope(key_check, "key-check"),
             key_check_sha256=hashlib.sha256(key_check.view).hexdigest(),
             generations=[
-                Sealed(one, envelope(backup.salts[one.id], "salt", one))
-                for one in header.generations
+                Sealed(one, envelope(salt, "salt", one))
+                for one, salt in [*salts, fresh]
             ],
             policy_root=header.policy_root,
-            retired=header.retired,
+            retired=[generation.id for generation in header.generations],
             backup_key=header.backup_key,
         )

@@ -100,7 +100,7 @@ class Box:
         issued = await self.expect(
             IssueAddress(request_id="issue", seed_uuid=uuid), Issued
         )
-        return Coin(uuid, issued.address, amount_i)
+        return Coin(uuid, issued.address, amount_i, issued.generation)
 
     async def status(self) -> StatusReport:
         return await self.expect(GetStatus(request_id="s"), StatusReport)
