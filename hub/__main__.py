@@ -20,7 +20,7 @@ from hub.clock import system_clock_ms
 from hub.config import Config, load
 from hub.config_reference import reference
 from hub.errors import AddressUnknownError, DatabaseUnavailableError, HubError
-from hub.model import Address
+from hub.model import Address, HeadToken
 from hub.service import open_hub, run_hub
 from hub.store import Store, Transaction
 from hub.store.books import BooksReport
@@ -157,6 +157,30 @@ async def _read(
     except Exception as error:  # SQLAlchemy's types stay in the store
         what = str(error).splitlines()[0]
         raise DatabaseUnavailableError(f"{what}; is it migrated?") from error
+    finally:
+        await store.close()
+
+
+@cli.command("accept-epoch")
+@click.argument("epoch", type=int)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.pass_obj
+def accept_epoch(options: tuple[Path | None, bool], *, epoch: int, yes: bool) -> None:
+    """Go on with an appliance that was restored: its journal opened EPOCH.
+
+    Only after its operators have said so: what the hub knew of the journal's end,
+    which finds a rolled-back appliance, is given up.
+    """
+    if not yes:
+        click.confirm(f"Was the appliance restored, to epoch {epoch}?", abort=True)
+    head = _run(_accept_epoch(_config(options), epoch))
+    click.echo(f"journal {head.journal_id}: epoch {head.epoch} is accepted")
+
+
+async def _accept_epoch(config: Config, epoch: int) -> HeadToken:
+    store = Store(config.hub.database_url, clock=system_clock_ms)
+    try:
+        return await store.run(lambda tx: tx.head.accept_epoch(epoch))
     finally:
         await store.close()
 

@@ -23,8 +23,36 @@ class Head:
         """Read the token to send with the next request.
 
         Returns:
-            The highest one stored; None before the first reply.
+            The highest one stored; None before the first reply, also of an epoch
+            that people have accepted.
         """
+        stored = await self._stored()
+        return stored if stored is not None and stored.sequence else None
+
+    async def accept_epoch(self, epoch: int) -> HeadToken:
+        """Go on with a journal that was restored; for people to decide.
+
+        Args:
+            epoch: The one that ``restore`` printed, higher than the one known.
+
+        Returns:
+            What is known from now on: the same journal, no row of it yet.
+
+        Raises:
+            HeadConflictError: If no journal is known, or the epoch does not rise.
+        """
+        stored = await self._stored()
+        if stored is None:
+            raise HeadConflictError("no head is known yet: there is nothing to accept")
+        if epoch <= stored.epoch:
+            raise HeadConflictError(f"epoch {stored.epoch} is known, {epoch} came")
+        opened = HeadToken(
+            journal_id=stored.journal_id, epoch=epoch, sequence=0, hash="", mac=""
+        )
+        await self._replace(opened)
+        return opened
+
+    async def _stored(self) -> HeadToken | None:
         query = select(appliance_head).with_for_update()
         row = (await self._connection.execute(query)).one_or_none()
         if row is None:
@@ -47,7 +75,7 @@ class Head:
                 each other. Another journal, or another hash for the same row,
                 raises ``HeadConflictError``.
         """
-        stored = await self.get()
+        stored = await self._stored()
         if stored is None:
             await self._replace(token)
             return
@@ -75,7 +103,10 @@ def _require_same_journal(stored: HeadToken, token: HeadToken) -> None:
         raise HeadConflictError(message)
     if token.epoch != stored.epoch:
         # A restored journal opens a new epoch: people decide, not a reply.
-        message = f"head of epoch {token.epoch}, known is {stored.epoch}"
+        message = (
+            f"head of epoch {token.epoch}, known is {stored.epoch}: if the appliance"
+            f" was restored, run `saltkeep-hub accept-epoch {token.epoch}`"
+        )
         raise HeadConflictError(message)
     if token.sequence == stored.sequence and token.hash != stored.hash:
         message = f"row {token.sequence} was {stored.hash}, is {token.hash}"

@@ -22,6 +22,7 @@ from appliance.wire import (
     Fault,
     GetStatus,
     IssueAddress,
+    Issued,
     ProposeAct,
     RunCeremony,
     Signed,
@@ -163,6 +164,28 @@ async def test_last_week_s_backup_over_today_s_signs_no_key_twice(
     await accept_head(restarted)
     assert (await restarted.refused(bundle([released]))).code == "key-spent"
     await restarted.close()
+
+
+async def test_a_uuid_issued_again_after_a_restore_gives_another_key(
+    box: Box, key: tuple[list[str], str]
+) -> None:
+    """A hub that hides what it got signed gains nothing by asking anew."""
+    shares, public = key
+    backup = await backed_up(box, public)
+    hidden = await box.coin()  # issued and spent after the backup
+    await box.expect(bundle([hidden]), Signed)
+    await box.close()
+    again = restored(box, backup, shares[1:])
+    await accept_head(again)
+    await run(again, "recover-journal", "complete")
+    request = IssueAddress(request_id="i", seed_uuid=hidden.seed_uuid)
+    issued = await again.expect(request, Issued)
+    assert issued.generation == 2
+    assert issued.address != hidden.address
+    assert (await again.refused(bundle([hidden]))).code == "foreign-input"
+    report = await again.expect(GetStatus(request_id="s"), StatusReport)
+    assert report.generations == ["1 (retired)", "2"]
+    await again.close()
 
 
 async def test_where_nobody_knows_no_key_of_before_signs(

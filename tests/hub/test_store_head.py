@@ -49,3 +49,27 @@ async def test_a_head_that_contradicts_the_one_known_is_an_alarm(
     await remember(store)
     with pytest.raises(HeadConflictError):
         await remember(store, **changes)
+
+
+async def test_people_accept_the_epoch_of_a_restored_journal(store: Store) -> None:
+    await remember(store)
+    known = await store.run(lambda tx: tx.head.accept_epoch(2))
+    assert (known.journal_id, known.epoch) == (FIRST.journal_id, 2)
+    async with store.reading() as tx:
+        assert await tx.head.get() is None  # nothing of that epoch to send yet
+    with pytest.raises(HeadConflictError):
+        await remember(store, sequence=99)  # a reply of before the restore
+    with pytest.raises(HeadConflictError):
+        await remember(store, epoch=2, journal_id="bb" * 16)
+    newer = await remember(store, epoch=2, sequence=3, hash="h3")
+    assert newer is not None
+    assert (newer.epoch, newer.sequence) == (2, 3)
+
+
+@pytest.mark.parametrize("epoch", [0, 1])
+async def test_an_epoch_only_rises(epoch: int, store: Store) -> None:
+    with pytest.raises(HeadConflictError, match="no head"):
+        await store.run(lambda tx: tx.head.accept_epoch(2))
+    await remember(store)
+    with pytest.raises(HeadConflictError, match="is known"):
+        await store.run(lambda tx: tx.head.accept_epoch(epoch))
