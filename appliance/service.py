@@ -333,6 +333,12 @@ def _with_running(report: StatusReport, running: Running) -> StatusReport:
     """Fill in what only a running appliance knows."""
     journal, issuing = running.journal, running.vault.issuing
     anchored = running.heads.anchored
+    if running.heads.recovering and report.state == "ready":
+        report = msgspec.structs.replace(
+            report,
+            state="unready",
+            reason="recovering: restored from a backup, run `ceremony recover-journal`",
+        )
     return msgspec.structs.replace(
         report,
         anchored=anchored,

@@ -138,6 +138,8 @@ async def test_last_week_s_backup_over_today_s_signs_no_key_twice(
     for coin in (old, released, new, unspent, before):
         reply = await again.expect(bundle([coin]), Fault)
         assert reply.code == "recovering"
+    report = await again.expect(GetStatus(request_id="s"), StatusReport)
+    assert (report.state, report.reason[:10]) == ("unready", "recovering")
     issue = IssueAddress(request_id="i", seed_uuid=new.seed_uuid)
     assert (await again.expect(issue, Fault)).code == "recovering"
 
