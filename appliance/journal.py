@@ -466,6 +466,11 @@ class Journal:
             # the head is worth nothing until the file has been read again.
             self._open = False
             raise failure(error) from error
+        except UnicodeDecodeError as error:  # SQLite quotes the damage it found
+            self._open = False
+            raise BrokenInvariantError(
+                "journal: its schema is no text", code="journal-broken"
+            ) from error
 
     def _append(
         self,
