@@ -24,7 +24,9 @@ from appliance.ceremony import (
     check_strength,
     with_canary,
 )
+from appliance.checkup import Checkup
 from appliance.derivation import Argon2Parameters
+from appliance.enrolment import Enrolment
 from appliance.errors import BadRequestError, BrokenInvariantError, ConfigError
 from appliance.installation import read_salt
 from appliance.intent import commit
@@ -79,6 +81,7 @@ class Custody:
         Raises:
             BadRequestError: If there is no such ceremony.
         """
+        channel = Enrolment(self.life)
         ceremonies = {
             "rotate-kek": self._rotate_key,
             "rotate-mac": self._rotate_key,
@@ -92,6 +95,10 @@ class Custody:
             "backup": self._backup,
             "import-interchange": self._import_interchange,
             "recover-journal": self._recover_journal,
+            "enrol-client": channel.enrol_client,
+            "revoke-client": channel.revoke_client,
+            "rotate-tls": channel.rotate_tls,
+            "verify": self._verify,
         }
         ceremony = ceremonies.get(request.ceremony)
         if ceremony is None:
@@ -384,6 +391,13 @@ class Custody:
             )
             running.heads.recovering = False
         return steps
+
+    async def _verify(self, request: RunCeremony, client: str) -> list[str]:
+        if request.dry_run:
+            return ["1. check vault, salts, identity, journal, policy and channel"]
+        found = await Checkup(self.life).run()
+        await self._journal(client, "verify", found=found)
+        return found
 
     async def _switch(self, vault: Vault, **changes: object) -> None:
         """Write the vault with changes, open it anew and let requests use it."""

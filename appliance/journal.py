@@ -57,8 +57,9 @@ from appliance.journal_schema import (
     open_engine,
     settle,
 )
-from appliance.journal_verification import rows_after, verify_journal
+from appliance.journal_verification import Verified, rows_after, verify_journal
 from appliance.journal_view import JournalView
+from appliance.roster import client_changes_of
 from appliance.wire import JournalRow
 from failpoints import failpoint
 
@@ -164,6 +165,7 @@ class Journal:
 
     Attributes:
         policies: Every signed policy that took force, the first one first.
+        clients: Every client that was enrolled or revoked, the oldest first.
     """
 
     def __init__(
@@ -183,6 +185,7 @@ class Journal:
                 self.verified = verify_journal(connection, journal_id)
             self.epoch, self._head = self.verified.epoch, self.verified.head
             self.policies = self.verified.policies
+            self.clients = self.verified.clients
             settle(self._engine)
             self.now_ms()
         except BaseException:
@@ -230,6 +233,11 @@ class Journal:
         with self._transaction() as connection:
             query = rows_after(after_sequence).limit(limit)
             return [JournalRow(*row) for row in connection.execute(query)]
+
+    def verify_again(self) -> Verified:
+        """Check every row and guard as a start does; the journal waits meanwhile."""
+        with self._transaction() as connection:
+            return verify_journal(connection, self.journal_id)
 
     def check_writable(self) -> None:
         """Write something that changes nothing, and sync it."""
@@ -407,6 +415,7 @@ class Journal:
             failpoint("journal.ceremony.before-commit")
         self._head = head
         self.policies += policies_of(payload)
+        self.clients += client_changes_of(payload)
 
     def commit_spent(
         self,

@@ -33,9 +33,11 @@ from appliance.journal import Journal
 from appliance.journal_chain import Head
 from appliance.panel import NoPanel
 from appliance.policy_force import PolicyCopy, PolicyInForce
+from appliance.roster import Roster
 from appliance.seal import Seal, SealLatch
 from appliance.signing import Signing
 from appliance.threads import OwnerThread
+from appliance.tls_identity import TlsIdentity
 from appliance.vault import Vault
 from failpoints import failpoint
 
@@ -65,6 +67,8 @@ class Lifecycle:
         config: The appliance's configuration.
         clock_ms: The time in milliseconds since 1970.
         latch: The seal latch.
+        roster: Who may connect.
+        tls: As whom it listens.
         journal_thread: Owns the journal.
         hsm: The token, shared by vault and ceremonies.
         running: The running parts; None unless every check has passed.
@@ -74,6 +78,8 @@ class Lifecycle:
     config: Config
     clock_ms: Callable[[], int]
     latch: SealLatch = field(init=False)
+    roster: Roster = field(init=False)
+    tls: TlsIdentity = field(init=False)
     journal_thread: OwnerThread = field(init=False)
     running: Running | None = None
     unready: str = "starting"
@@ -87,6 +93,8 @@ class Lifecycle:
         require_private(self.paths.folder, what="the state folder")
         require_private(Path(self.config.listen.key), what="the key of [listen]")
         self.latch = SealLatch(self.paths.latch)
+        self.roster = Roster(self.config.clients, self.paths.clients)
+        self.tls = TlsIdentity(self.config.listen)
         self.hsm = open_hsm(self.config)
         self._hsm_thread = OwnerThread("hsm")
         self.journal_thread = OwnerThread("journal")
@@ -229,9 +237,10 @@ class Lifecycle:
             await asyncio.to_thread(
                 self.policy_copy.write, journal.journal_id, policy.newest
             )
+            await asyncio.to_thread(self.roster.adopt, journal.clients)
             derivation = await asyncio.to_thread(self._make_derivation, vault)
             undo.callback(derivation.close)
-            await self._check_canaries(vault, derivation)
+            await self.check_canaries(vault, derivation)
             head_key = await self._hsm_thread(vault.open_head_key)
         except BaseException:
             await self.journal_thread(undo.close)
@@ -302,7 +311,16 @@ class Lifecycle:
             allow_unlocked=settings.allow_unlocked,
         )
 
-    async def _check_canaries(self, vault: Vault, derivation: Derivation) -> None:
+    async def check_canaries(self, vault: Vault, derivation: Derivation) -> None:
+        """Derive the canary of every generation and compare.
+
+        Args:
+            vault: Whose salts.
+            derivation: Where to derive.
+
+        Raises:
+            BrokenInvariantError: ``canary`` if one differs.
+        """
         for generation in vault.generations.values():
             salt = await self._hsm_thread(vault.open_salt, generation.id)
             seeds = await derivation.seeds(

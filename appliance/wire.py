@@ -219,16 +219,21 @@ class RunCeremony(_Request, frozen=True, kw_only=True, tag="run-ceremony"):
     Attributes:
         ceremony: ``rotate-kek``, ``rotate-mac``, ``rotate-identity``,
             ``rotate-salt``, ``import-salt``, ``retire``, ``destroy-key``,
-            ``abandon``, ``set-backup-key``, ``backup``, ``import-interchange`` or
-            ``recover-journal``.
+            ``abandon``, ``set-backup-key``, ``backup``, ``import-interchange``,
+            ``recover-journal``, ``enrol-client``, ``revoke-client``, ``rotate-tls``
+            or ``verify``.
         subject: ``retire``: the generation's number; ``destroy-key``: the label;
             ``import-salt``: where the appliance reads it, never the salt itself;
             ``set-backup-key``: the public key; ``import-interchange``: the file;
-            ``recover-journal``: ``complete``, or nothing.
+            ``recover-journal``: ``complete``, or nothing; ``enrol-client``: SHA-256
+            of the client's public key; ``revoke-client``: that, or a name;
+            ``rotate-tls``: the certificate in PEM, or nothing for the request.
         security_level: ``rotate-salt``, ``import-salt``: of the new generation; 0:
             as before.
         argon2: ``import-salt``: variant, passes and KiB it was used with, such as
             ``argon2id 4 131072``; empty: as before.
+        name: ``enrol-client``: of the client.
+        role: ``enrol-client``: its one role.
         dry_run: Say what would be done and do nothing.
     """
 
@@ -236,6 +241,8 @@ class RunCeremony(_Request, frozen=True, kw_only=True, tag="run-ceremony"):
     subject: str = ""
     security_level: int = 0
     argon2: str = ""
+    name: str = ""
+    role: str = ""
     dry_run: bool = False
 
 

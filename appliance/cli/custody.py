@@ -2,16 +2,22 @@
 """Ceremonies on a running appliance."""
 
 from pathlib import Path
+from typing import Final
 
 import click
 import msgspec
+from cryptography import x509
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from appliance.certificates import spki_sha256
 from appliance.cli.approvals import ask_or_propose
 from appliance.cli.options import EXIT_FAILED, Options, fail, files, run
 from appliance.client import new_request_id
-from appliance.errors import RefusedError
+from appliance.errors import ConfigError, RefusedError
 from appliance.receipt import successors
 from appliance.wire import CeremonyReport, GetStatus, RunCeremony, StatusReport
+
+_READS_A_FILE: Final = {"import-interchange", "enrol-client", "rotate-tls"}
 
 
 @click.command()
@@ -31,12 +37,18 @@ from appliance.wire import CeremonyReport, GetStatus, RunCeremony, StatusReport
             "backup",
             "import-interchange",
             "recover-journal",
+            "enrol-client",
+            "revoke-client",
+            "rotate-tls",
+            "verify",
         ]
     ),
 )
 @click.argument("subject", default="")
 @click.option("--level", default=0, help="rotate-salt, import-salt: security level.")
 @click.option("--argon2", default="", help="import-salt: e.g. 'argon2id 4 131072'.")
+@click.option("--name", "client_name", default="", help="enrol-client: its name.")
+@click.option("--role", default="", help="enrol-client: hub, operator or auditor.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.pass_obj
@@ -47,6 +59,8 @@ def ceremony(  # noqa: PLR0913 - one argument per option
     subject: str,
     level: int,
     argon2: str,
+    client_name: str,
+    role: str,
     dry_run: bool,
     yes: bool,
 ) -> None:
@@ -67,18 +81,28 @@ def ceremony(  # noqa: PLR0913 - one argument per option
       import-interchange FILE  journal the keys it names as spent
       recover-journal [complete]  let a restored journal sign again; unless
                           everything was imported, its unspent keys never do
+      enrol-client CERTIFICATE --name NAME --role ROLE
+                          let a client's key connect, with one role
+      revoke-client NAME  shut a client out at once; or one key, by its SHA-256
+      rotate-tls [CERTIFICATE]  ask for a certificate of a new key of the listener;
+                          given the certificate, listen with it
+      verify              check vault, salts, journal, policy and channel whole
 
     A rotation that was cut short goes on when it is asked for again.
     """
-    if name == "import-interchange":
+    if name in _READS_A_FILE and subject:
         with files():
             subject = Path(subject).read_text()
+    if name == "enrol-client":
+        subject = _pin_of_client(subject)
     request = RunCeremony(
         request_id=new_request_id(),
         ceremony=name,
         subject=subject,
         security_level=level,
         argon2=argon2,
+        name=client_name,
+        role=role,
         dry_run=True,
     )
     report = run(_ceremony(options, request))
@@ -98,6 +122,20 @@ def ceremony(  # noqa: PLR0913 - one argument per option
     else:
         click.echo("\n".join(report.steps))
         click.echo("done" if report.done else "nothing was done: a dry run")
+
+
+def _pin_of_client(pem: str) -> str:
+    """Return the pin of a client certificate, or end the program."""
+    try:
+        certificate = x509.load_pem_x509_certificate(pem.encode())
+        usage = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage)
+    except (ValueError, x509.ExtensionNotFound) as error:
+        none = ConfigError(f"no client certificate in PEM: {error}", code="file")
+        fail(none, code=EXIT_FAILED)
+    if list(usage.value) != [ExtendedKeyUsageOID.CLIENT_AUTH]:
+        other = ConfigError("the certificate is not for clientAuth alone", code="file")
+        fail(other, code=EXIT_FAILED)
+    return spki_sha256(certificate)
 
 
 async def _ceremony(options: Options, request: RunCeremony) -> CeremonyReport:

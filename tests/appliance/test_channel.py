@@ -27,6 +27,7 @@ from appliance.certificates import (
 )
 from appliance.client import ApplianceClient, Endpoint, endpoint_of
 from appliance.errors import FaultError
+from appliance.roster import ClientChange
 from appliance.server import Server
 from appliance.service import ROLES
 from appliance.wire import (
@@ -190,9 +191,9 @@ async def test_a_pinned_key_in_a_server_certificate_is_refused(
     listening: Listening,
 ) -> None:
     pair = make_certificate(listening.authority(), "hub", server=True, now=NOW)
-    listening.server._clients[spki_sha256(pair.certificate)] = listening.box.clients[
-        "hub"
-    ]
+    pin = spki_sha256(pair.certificate)
+    hub = msgspec.structs.replace(listening.box.clients["hub"], spki_sha256=pin)
+    listening.box.appliance.life.roster.adopt([ClientChange(enrolled=True, client=hub)])
     await handshake_fails(listening, listening.context(pair))
 
 
