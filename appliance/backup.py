@@ -69,6 +69,7 @@ class BackupHeader(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         ephemeral: The ephemeral public key, hex.
         secrets_sha256: Of the encrypted secrets.
         rows_sha256: Of the encrypted rows.
+        successions: How identity keys named each other.
     """
 
     format: str
@@ -84,6 +85,7 @@ class BackupHeader(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ephemeral: str
     secrets_sha256: str
     rows_sha256: str
+    successions: list[str] = []
 
 
 class _BackupFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -218,6 +220,7 @@ def make_backup(
         ephemeral=point.hex(),
         secrets_sha256=hashlib.sha256(secrets).hexdigest(),
         rows_sha256=hashlib.sha256(encrypted).hexdigest(),
+        successions=content.successions,
     )
     statement = make_statement(
         BACKUP_TYPE,

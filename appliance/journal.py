@@ -435,8 +435,7 @@ class Journal:
             How many became spent.
         """
         with self._transaction() as connection:
-            query = sa.select(SPENT_KEY.c.commitment).where(SPENT_KEY.c.n == 0)
-            known = set(connection.execute(query).scalars())
+            known = set(_spent_hashes(connection, commitments))
             new = [c for c in dict.fromkeys(commitments) if c not in known]
             head = self._append(
                 connection,

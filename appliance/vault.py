@@ -287,16 +287,30 @@ class Vault:
         Raises:
             VaultError: If there is no such generation.
         """
-        entries = [
-            entry
-            for entry in self.content.generations
-            if entry.generation.id == generation_id
-        ]
-        if not entries:
+        generation = self.generations.get(generation_id)
+        if generation is None:
             raise VaultError(f"the vault holds no generation {generation_id}")
-        generation = entries[0].generation
-        aad = self.associated_data("salt", generation)
-        return self._open(entries[0].envelope, aad, generation.salt_bytes)
+        return self.open_secret("salt", generation, generation.salt_bytes)
+
+    def open_secret(
+        self, purpose: str, generation: Generation, size: int
+    ) -> LockedBuffer:
+        """Unwrap what a generation's envelope holds; the caller closes it.
+
+        Args:
+            purpose: What it must be sealed as.
+            generation: Whose.
+            size: Its length in bytes.
+
+        Returns:
+            The secret.
+        """
+        (envelope,) = [
+            entry.envelope
+            for entry in self.content.generations
+            if entry.generation.id == generation.id
+        ]
+        return self._open(envelope, self.associated_data(purpose, generation), size)
 
     def open_head_key(self) -> LockedBuffer:
         """Unwrap the key of head tokens; the caller closes it."""

@@ -224,7 +224,8 @@ class RunCeremony(_Request, frozen=True, kw_only=True, tag="run-ceremony"):
             or ``verify``.
         subject: ``retire``: the generation's number; ``destroy-key``: the label;
             ``import-salt``: where the appliance reads it, never the salt itself;
-            ``set-backup-key``: the public key; ``import-interchange``: the file;
+            ``set-backup-key``: the public key; ``import-interchange``: the file, or
+            ``file:PATH#SHA256`` on the host;
             ``recover-journal``: ``complete``, or nothing; ``enrol-client``: SHA-256
             of the client's public key; ``revoke-client``: that, or a name;
             ``rotate-tls``: the certificate in PEM, or nothing for the request.

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Ceremonies on a running appliance."""
 
+import hashlib
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +19,8 @@ from appliance.receipt import successors
 from appliance.wire import CeremonyReport, GetStatus, RunCeremony, StatusReport
 
 _READS_A_FILE: Final = {"import-interchange", "enrol-client", "rotate-tls"}
+
+_LARGEST_SENT_CHARACTERS: Final = 500_000
 
 
 @click.command()
@@ -49,6 +52,11 @@ _READS_A_FILE: Final = {"import-interchange", "enrol-client", "rotate-tls"}
 @click.option("--argon2", default="", help="import-salt: e.g. 'argon2id 4 131072'.")
 @click.option("--name", "client_name", default="", help="enrol-client: its name.")
 @click.option("--role", default="", help="enrol-client: hub, operator or auditor.")
+@click.option(
+    "--on-host",
+    default="",
+    help="import-interchange: where the file lies on the appliance's host.",
+)
 @click.option("--dry-run", is_flag=True, help="Say what would be done.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.pass_obj
@@ -61,6 +69,7 @@ def ceremony(  # noqa: PLR0913 - one argument per option
     argon2: str,
     client_name: str,
     role: str,
+    on_host: str,
     dry_run: bool,
     yes: bool,
 ) -> None:
@@ -78,7 +87,9 @@ def ceremony(  # noqa: PLR0913 - one argument per option
       abandon             take back a rotation that was cut short
       set-backup-key KEY  encrypt backups to KEY from now on
       backup              write one into the state folder's backups
-      import-interchange FILE  journal the keys it names as spent
+      import-interchange FILE  journal the keys it names as spent; a file of over
+                          500,000 characters is read by the appliance on its host,
+                          if it is the very same
       recover-journal [complete]  let a restored journal sign again; unless
                           everything was imported, its unspent keys never do
       enrol-client CERTIFICATE --name NAME --role ROLE
@@ -91,8 +102,7 @@ def ceremony(  # noqa: PLR0913 - one argument per option
     A rotation that was cut short goes on when it is asked for again.
     """
     if name in _READS_A_FILE and subject:
-        with files():
-            subject = Path(subject).read_text()
+        subject = _content(Path(subject), on_host)
     if name == "enrol-client":
         subject = _pin_of_client(subject)
     request = RunCeremony(
@@ -122,6 +132,16 @@ def ceremony(  # noqa: PLR0913 - one argument per option
     else:
         click.echo("\n".join(report.steps))
         click.echo("done" if report.done else "nothing was done: a dry run")
+
+
+def _content(path: Path, on_host: str) -> str:
+    """Return a file's text; of a large one where the appliance reads it itself."""
+    with files():
+        text = path.read_text()
+        where = on_host or str(path.resolve())
+    if len(text) <= _LARGEST_SENT_CHARACTERS and not on_host:
+        return text
+    return f"file:{where}#{hashlib.sha256(text.encode()).hexdigest()}"
 
 
 def _pin_of_client(pem: str) -> str:
