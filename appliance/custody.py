@@ -198,10 +198,20 @@ class Custody:
                 "2. derive its canary; journal that seed UUID as never to be issued",
                 f"3. write the vault: generation {number} signs and never issues",
             ]
+            if request.blind:
+                steps.append(
+                    f"4. let an old Hub (role legacy-hub) have bare hashes signed with"
+                    f" generation {number}, whatever they pay, one per seed UUID"
+                )
             if not request.dry_run:
                 made = await self._seal_salt(vault, number, first, salt)
                 await self._add_generation(
-                    vault, made, request.ceremony, client, retired=[number]
+                    vault,
+                    made,
+                    request.ceremony,
+                    client,
+                    retired=[number],
+                    blind=[number] if request.blind else [],
                 )
         arena_kib = max(one.argon2.memory_kib for one in vault.generations.values())
         if not request.dry_run and first.argon2.memory_kib > arena_kib:
@@ -259,12 +269,14 @@ class Custody:
         client: str,
         *,
         retired: Sequence[int] = (),
+        blind: Sequence[int] = (),
     ) -> None:
         failpoint("rotate-salt.sealed")
         await self._journal(
             client,
             step,
             generation=made.generation.id,
+            blind=bool(blind),
             never_issue=[commit(made.generation.canary_uuid)],
         )
         failpoint("rotate-salt.journalled")
@@ -272,11 +284,14 @@ class Custody:
             vault,
             generations=[*vault.content.generations, made],
             retired=[*vault.content.retired, *retired],
+            blind=[*vault.content.blind, *blind],
         )
         failpoint("rotate-salt.switched")
 
     async def _retire(self, request: RunCeremony, client: str) -> list[str]:
         vault = self.life.require_running().vault
+        if request.subject in map(str, vault.content.blind):
+            return await self._close_blind(request, client)
         active = sorted(set(vault.generations) - set(vault.content.retired))
         if request.subject not in map(str, active):
             raise BadRequestError(
@@ -295,6 +310,18 @@ class Custody:
             failpoint("retire.journalled")
             retired = [*vault.content.retired, int(request.subject)]
             await self._switch(vault, retired=retired)
+        return steps
+
+    async def _close_blind(self, request: RunCeremony, client: str) -> list[str]:
+        steps = [
+            f"1. journal that no bare hash is signed with generation {request.subject}",
+            "2. write the vault; its addresses can still be swept as whole bundles",
+        ]
+        if not request.dry_run:
+            number, vault = int(request.subject), self.life.require_running().vault
+            await self._journal(client, "retire", generation=number, blind=False)
+            left = [one for one in vault.content.blind if one != number]
+            await self._switch(vault, blind=left)
         return steps
 
     async def _destroy_key(self, request: RunCeremony, client: str) -> list[str]:

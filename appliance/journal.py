@@ -39,6 +39,7 @@ from appliance.journal_records import (
     guards_of,
     is_recorded,
     policies_of,
+    require_blind_again,
     require_same_issue,
     require_unspent,
     require_unspent_outputs,
@@ -365,6 +366,43 @@ class Journal:
             failpoint("journal.sign.before-commit")
         self._head = head
         failpoint("journal.sign.after-commit")
+
+    def commit_blind(
+        self,
+        commitment: Commitment,
+        bundle_hash: str,
+        *,
+        client: str,
+        decide: Callable[[JournalView], None],
+    ) -> None:
+        """Record a key as spent for a bare hash; synced when this returns.
+
+        Args:
+            commitment: Of the key.
+            bundle_hash: 81 trytes.
+            client: Who asked.
+            decide: Raises, under the lock, if it may not be.
+
+        Raises:
+            RefusedError: ``key-spent`` if it is spent for another hash.
+        """
+        with self._transaction() as connection:
+            spent = _spent_hashes(connection, [commitment])
+            if commitment in spent:
+                require_blind_again(spent[commitment], bundle_hash)
+                return
+            _require_not_refused(connection, bundle_hash)
+            decide(JournalView(client, self.now_ms(), connection))
+            payload: dict[str, object] = {
+                "commitment": commitment,
+                "bundle_hash": bundle_hash,
+            }
+            head = self._append(
+                connection, client=client, kind="blind", payload=payload
+            )
+            failpoint("journal.blind.before-commit")
+        self._head = head
+        failpoint("journal.blind.after-commit")
 
     def find_signed(self, bundle_hash: str) -> SignedRecord | None:
         """Return a bundle that was signed, whole."""

@@ -17,6 +17,7 @@ from appliance.errors import RefusedError
 from appliance.intent import Commitment, Transfer
 from appliance.journal_schema import (
     AUTHORISATION,
+    BLIND,
     ISSUED,
     PAID,
     REFUSED,
@@ -137,6 +138,10 @@ def guards_of(row: JournalRow) -> Iterator[tuple[sa.Table, dict[str, Any]]]:
         case "issued":
             names = ("commitment", "address")
             yield ISSUED, asked | {name: payload[name] for name in names}
+        case "blind":
+            commitment = payload["commitment"]
+            yield SPENT_KEY, here | payload | {"n": 0}
+            yield BLIND, asked | {"commitment": commitment}
         case "refused":
             for bundle_hash in payload["final"]:
                 yield REFUSED, here | {"bundle_hash": bundle_hash}
@@ -203,6 +208,24 @@ def require_unspent(transfer: Transfer, spent: Mapping[Commitment, str | None]) 
                 f" {recorded or 'an unknown hash'}; it never signs another",
                 recorded_bundle_hash=recorded,
             )
+
+
+def require_blind_again(recorded: str | None, bundle_hash: str) -> None:
+    """Let a spent key sign a bare hash only if it is the recorded one.
+
+    Args:
+        recorded: What it is spent for; None: unknown.
+        bundle_hash: What is asked.
+
+    Raises:
+        RefusedError: ``key-spent``, with the hash it is spent for.
+    """
+    if recorded != bundle_hash:
+        raise RefusedError(
+            "key-spent",
+            "this seed UUID signed another hash, or was imported as spent",
+            recorded_bundle_hash=recorded or "",
+        )
 
 
 def require_unspent_outputs(

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from appliance.blind import Blind
 from appliance.config import Config
 from appliance.derivation import Derivation
 from appliance.errors import (
@@ -57,6 +58,7 @@ class Running:
     derivation: Derivation
     issuing: Issuing
     signing: Signing
+    blind: Blind
 
 
 @dataclass(slots=True)
@@ -266,7 +268,18 @@ class Lifecycle:
             policy,
             NoPanel(),
         )
-        return Running(vault, journal, heads, policy, derivation, issuing, signing)
+        blind = Blind(
+            journal,
+            self.journal_thread,
+            vault,
+            self._hsm_thread,
+            derivation,
+            policy,
+            issuing,
+        )
+        return Running(
+            vault, journal, heads, policy, derivation, issuing, signing, blind
+        )
 
     def open_vault(self) -> Vault:
         """Open and authenticate the vault file anew; blocks on the HSM."""

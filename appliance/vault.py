@@ -105,6 +105,8 @@ class VaultContent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         successions: Statements by which each identity key named the next one.
         policy_root: Hex digest of the first signed policy; later ones follow from it.
         backup_key: Public key backups are encrypted to, hex; empty: none.
+        blind: Ids of generations that sign bare hashes for an old Hub. A backup does
+            not carry it: after a restore that door is shut.
     """
 
     format: str
@@ -120,6 +122,7 @@ class VaultContent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     retired: list[int] = []
     successions: list[str] = []
     backup_key: str = ""
+    blind: list[int] = []
 
 
 class _VaultFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

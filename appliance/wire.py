@@ -15,8 +15,9 @@ A client tells outcomes apart by type alone:
 - ``Fault``: the appliance could not say; ``retry`` tells whether the very same
   request may be sent again. A time-out is a ``Fault`` that the client makes up.
 
-No request carries a bare hash to be signed: a signature needs every
-transaction of the bundle.
+No request of a hub carries a bare hash to be signed: a signature needs every
+transaction of the bundle. The one exception is ``SignBlind``, for an old Hub that is
+being moved over: see ``appliance.blind``.
 """
 
 import hashlib
@@ -174,6 +175,24 @@ class FetchBundle(_Request, frozen=True, kw_only=True, tag="fetch-bundle"):
     bundle_hash: str
 
 
+class LegacyAddress(_Request, frozen=True, kw_only=True, tag="legacy-address"):
+    """Ask for a seed UUID's address under the blind generation (legacy-hub)."""
+
+    seed_uuid: str
+
+
+class SignBlind(_Request, frozen=True, kw_only=True, tag="sign-blind"):
+    """Ask for the signature of a bare hash, one per seed UUID (role legacy-hub).
+
+    Attributes:
+        seed_uuid: 64 characters of the base64 alphabet.
+        bundle_hash: 81 trytes.
+    """
+
+    seed_uuid: str
+    bundle_hash: str
+
+
 class TailJournal(_Request, frozen=True, kw_only=True, tag="tail-journal"):
     """Read rows of the journal (roles auditor and operator).
 
@@ -233,6 +252,7 @@ class RunCeremony(_Request, frozen=True, kw_only=True, tag="run-ceremony"):
             as before.
         argon2: ``import-salt``: variant, passes and KiB it was used with, such as
             ``argon2id 4 131072``; empty: as before.
+        blind: ``import-salt``: let an old Hub have bare hashes signed with it.
         name: ``enrol-client``: of the client.
         role: ``enrol-client``: its one role.
         dry_run: Say what would be done and do nothing.
@@ -242,6 +262,7 @@ class RunCeremony(_Request, frozen=True, kw_only=True, tag="run-ceremony"):
     subject: str = ""
     security_level: int = 0
     argon2: str = ""
+    blind: bool = False
     name: str = ""
     role: str = ""
     dry_run: bool = False
@@ -350,6 +371,8 @@ Request: TypeAlias = (
     | IssueAddress
     | SignTransfer
     | FetchBundle
+    | LegacyAddress
+    | SignBlind
     | TailJournal
     | SealNow
     | Unseal
@@ -409,6 +432,18 @@ class Signed(_Reply, frozen=True, kw_only=True, tag="signed"):
 
     bundle_hash: str
     signatures: list[InputSignature]
+
+
+class BlindSigned(_Reply, frozen=True, kw_only=True, tag="blind-signed"):
+    """A bare hash is signed; its key is spent for it alone.
+
+    Attributes:
+        bundle_hash: 81 trytes.
+        fragments: One string of 2187 trytes per security level.
+    """
+
+    bundle_hash: str
+    fragments: list[str]
 
 
 class Deferred(_Reply, frozen=True, kw_only=True, tag="deferred"):
@@ -484,9 +519,10 @@ class StatusReport(_Reply, frozen=True, kw_only=True, tag="status-report"):
         epoch: The journal's epoch.
         sequence: Number of its last row; -1 while not anchored.
         generation: The salt generation that issues.
-        generations: Every generation, as ``1`` or ``1 (retired)``.
+        generations: Every generation, as ``1``, ``1 (retired)`` or ``1 (blind)``.
         rotation: The rotation under way, if one was cut short.
         security_level: Of addresses issued now.
+        blind_level: Security level of the blind generation; 0: that door is shut.
         network: The network name of that generation.
         identity_key: PEM of the identity key; pin it from `init`, not from here.
         successions: Statements by which each identity key named the next one:
@@ -506,6 +542,7 @@ class StatusReport(_Reply, frozen=True, kw_only=True, tag="status-report"):
     generations: list[str]
     rotation: str
     security_level: int
+    blind_level: int
     network: str
     identity_key: str
     successions: list[str]
@@ -601,6 +638,7 @@ class PolicyReport(_Reply, frozen=True, kw_only=True, tag="policy-report"):
 Reply: TypeAlias = (
     Issued
     | Signed
+    | BlindSigned
     | Deferred
     | Refused
     | Fault

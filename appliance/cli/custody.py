@@ -50,6 +50,7 @@ _LARGEST_SENT_CHARACTERS: Final = 500_000
 @click.argument("subject", default="")
 @click.option("--level", default=0, help="rotate-salt, import-salt: security level.")
 @click.option("--argon2", default="", help="import-salt: e.g. 'argon2id 4 131072'.")
+@click.option("--blind", is_flag=True, help="import-salt: for an old Hub's RPC.")
 @click.option("--name", "client_name", default="", help="enrol-client: its name.")
 @click.option("--role", default="", help="enrol-client: hub, operator or auditor.")
 @click.option(
@@ -67,6 +68,7 @@ def ceremony(  # noqa: PLR0913 - one argument per option
     subject: str,
     level: int,
     argon2: str,
+    blind: bool,
     client_name: str,
     role: str,
     on_host: str,
@@ -81,8 +83,10 @@ def ceremony(  # noqa: PLR0913 - one argument per option
       rotate-identity     another key that signs receipts; the old one names it
       rotate-salt         a new salt generation issues from now on
       import-salt SOURCE  a salt of elsewhere, from a 0600 file, credential:NAME or
-                          fd:N of the appliance's host; it signs and never issues
-      retire NUMBER       a generation issues no more; its salt stays
+                          fd:N of the appliance's host; it signs and never issues;
+                          --blind: an old Hub may have bare hashes signed with it
+      retire NUMBER       a generation issues no more; its salt stays. A blind one
+                          signs no more bare hashes
       destroy-key LABEL   end an HSM key that nothing needs any more
       abandon             take back a rotation that was cut short
       set-backup-key KEY  encrypt backups to KEY from now on
@@ -111,6 +115,7 @@ def ceremony(  # noqa: PLR0913 - one argument per option
         subject=subject,
         security_level=level,
         argon2=argon2,
+        blind=blind,
         name=client_name,
         role=role,
         dry_run=True,
