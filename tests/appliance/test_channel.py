@@ -40,6 +40,7 @@ from appliance.wire import (
     GetStatus,
     IssueAddress,
     Issued,
+    LegacyAddress,
     ListActs,
     MakeCheckpoint,
     OperatorSignature,
@@ -47,6 +48,7 @@ from appliance.wire import (
     RunCeremony,
     SealNow,
     SetPolicy,
+    SignBlind,
     SignTransfer,
     StatusReport,
     TailJournal,
@@ -265,6 +267,10 @@ SAMPLES = {
     IssueAddress: IssueAddress(request_id="r", seed_uuid=new_uuid()),
     SignTransfer: bundle([Coin(new_uuid(), new_address())]),
     FetchBundle: FetchBundle(request_id="r", bundle_hash=new_address()),
+    LegacyAddress: LegacyAddress(request_id="r", seed_uuid=new_uuid()),
+    SignBlind: SignBlind(
+        request_id="r", seed_uuid=new_uuid(), bundle_hash=new_address()
+    ),
     TailJournal: TailJournal(request_id="r"),
     SealNow: SealNow(request_id="r", reason="x"),
     Unseal: Unseal(request_id="r", latch_id="x"),
@@ -302,13 +308,19 @@ async def test_a_wrong_role_is_forbidden_for_every_request(
 
 
 def test_no_request_can_carry_a_bare_hash_to_a_signature() -> None:
-    """Only ``SignTransfer`` leads to one, and it needs every transaction."""
+    """Only ``SignTransfer`` leads to one, and it needs every transaction.
+
+    ``SignBlind`` does too, for one role that may ask nothing else.
+    """
     for kind in typing.get_args(wire.Request):
         fields = {field.name: field for field in msgspec.structs.fields(kind)}
         if "bundle_hash" not in fields:
             continue
         if kind is FetchBundle:  # gives only what was signed before
             assert set(fields) == {"request_id", "head", "bundle_hash"}
+            continue
+        if kind is SignBlind:
+            assert ROLES[kind] == {"legacy-hub"}
             continue
         assert kind is SignTransfer
         assert fields["transactions"].required
