@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from appliance import __version__
+from appliance.config_reference import reference
 from appliance.errors import ApplianceError
 from signing_rpc.config import Config, load_config
 from signing_rpc.gateway import Gateway
@@ -39,6 +40,12 @@ def serve(*, path: Path) -> None:
     except ApplianceError as error:
         click.secho(f"{error.code}: {error}", fg="red", err=True)
         sys.exit(1)
+
+
+@cli.command("config-reference")
+def config_reference() -> None:
+    """Print every configuration field with unit and default (Markdown)."""
+    click.echo(reference(Config))
 
 
 async def _serve(config: Config) -> None:
