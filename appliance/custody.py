@@ -382,7 +382,6 @@ class Custody:
                 client=client,
                 payload={"step": "recover-journal", "imported": statement},
             )
-            running.heads.recovering = False
         return steps
 
     async def _switch(self, vault: Vault, **changes: object) -> None:

@@ -26,6 +26,7 @@ from appliance.errors import ApplianceError
 from appliance.hardening import harden_process
 from appliance.installation import Paths, open_hsm
 from appliance.interchange import of_journal
+from appliance.journal_database import database_of
 from appliance.restore import Restored, check_canaries, restore
 from appliance.service import wall_clock_ms
 from appliance.slip39 import decode, recover, split
@@ -177,6 +178,7 @@ async def _restore(path: Path, opened: OpenedBackup) -> Restored:
             opened,
             allow_unlocked=config.derivation.allow_unlocked,
             now_ms=wall_clock_ms(),
+            database=database_of(config),
         )
     finally:
         await asyncio.to_thread(hsm.close)
