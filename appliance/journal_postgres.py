@@ -42,7 +42,6 @@ _SESSION: Final = {
     "lock_timeout": "10000",
     "idle_in_transaction_session_timeout": "15000",
     "statement_timeout": "20000",
-    "application_name": "saltkeep-appliance",
 }
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -291,6 +290,7 @@ class PostgresJournal:
                 password=secret,
                 ssl_context=address.tls,
                 timeout=_TIMEOUT_S,
+                application_name="saltkeep-appliance",
                 startup_params=session,
                 **where,
             )
