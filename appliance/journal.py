@@ -591,6 +591,9 @@ class Journal:
             raise BrokenInvariantError(
                 "journal: its schema is no text", code="journal-broken"
             ) from error
+        except OSError as error:  # a connection that was lost
+            self._open = False
+            raise JournalError(f"the journal's database is away: {error}") from error
         except (BrokenInvariantError, JournalError):
             self._open = False
             raise

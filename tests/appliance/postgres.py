@@ -129,6 +129,7 @@ class Server:
     def set(self, **settings: str) -> None:
         """Change settings of the running server; without any, back to its own."""
         with self.connect() as connection:
+            connection.run("SET default_transaction_read_only = off")
             if not settings:
                 connection.run("ALTER SYSTEM RESET ALL")
             for name, value in settings.items():
