@@ -6,7 +6,7 @@ issued, derive its keys, decide, confirm presence, commit the keys as spent (syn
 to disk), and only then sign. ``Signing.sign`` is that path, on one screen.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -15,6 +15,7 @@ from appliance.derivation import Derivation, Seeds
 from appliance.errors import (
     BadRequestError,
     BrokenInvariantError,
+    FaultError,
     RefusedError,
 )
 from appliance.intent import Commitment, Transfer, TransferInput, understand
@@ -32,7 +33,7 @@ from appliance.policy_force import PolicyInForce
 from appliance.steps import Steps
 from appliance.threads import OwnerThread
 from appliance.vault import Vault
-from appliance.wire import InputSignature, SignTransfer
+from appliance.wire import InputClaim, InputSignature, SignTransfer
 from failpoints import failpoint
 
 
@@ -127,6 +128,7 @@ class Signing:
             raise BadRequestError(
                 f"bundle {bundle_hash} was never signed here", code="unknown-bundle"
             )
+        await self.require_held(record.claims)
         request = SignTransfer(
             request_id="",
             transactions=list(record.transactions),
@@ -136,6 +138,29 @@ class Signing:
         )
         transfer = understand(request, levels=self._levels())
         return record, await self._sign_again(transfer, steps)
+
+    async def require_held(self, claims: Iterable[InputClaim]) -> None:
+        """Insist on the salts that some inputs need, before anything is refused.
+
+        Args:
+            claims: Which keys are asked for.
+
+        Raises:
+            FaultError: ``vault-behind`` if another appliance of this journal issued
+                by a generation that this vault does not hold: ask that one.
+        """
+        held = set(self.vault.generations)
+        if not self.journal.shared or {claim.generation for claim in claims} <= held:
+            return
+        await self.journal_thread(self.journal.catch_up)
+        asked = {claim.generation for claim in claims}
+        missing = sorted(asked & self.journal.verified.generations - held)
+        if missing:
+            raise FaultError(
+                f"generations {missing} are held by another appliance of this journal"
+                " and not by this one: ask there, or bring this vault up to date",
+                code="vault-behind",
+            )
 
     def _levels(self) -> dict[int, int]:
         return {i: g.security_level for i, g in self.vault.generations.items()}
