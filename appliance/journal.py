@@ -20,7 +20,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy import exc
@@ -36,6 +36,7 @@ from appliance.journal_records import (
     IssuedRecord,
     Leaving,
     SignedRecord,
+    Spent,
     guards_of,
     is_recorded,
     policies_of,
@@ -64,6 +65,15 @@ from failpoints import failpoint
 
 CLOCK_TOLERANCE_MS: Final = 5_000
 _Answer = TypeVar("_Answer")
+
+
+class Door(Protocol):
+    """What lets a key sign again."""
+
+    def pass_with(
+        self, transfer: Transfer, own: Mapping[str, Commitment], spent: Spent
+    ) -> dict[str, object]:
+        """Judge under the lock and return what the row says besides, or raise."""
 
 
 def create_journal(
@@ -286,10 +296,8 @@ class Journal:
 
     # --- signing --------------------------------------------------------------
 
-    def spent_hashes(
-        self, commitments: Sequence[Commitment]
-    ) -> dict[Commitment, str | None]:
-        """Return the recorded hash of each key that is spent (None: unknown)."""
+    def spent_hashes(self, commitments: Sequence[Commitment]) -> Spent:
+        """Return the recorded hashes of each key that is spent, the oldest first."""
         with self._transaction() as connection:
             return _spent_hashes(connection, commitments)
 
@@ -325,34 +333,39 @@ class Journal:
         own: Mapping[str, Commitment],
         client: str,
         decide: Callable[[JournalView], Leaving],
+        door: Door | None = None,
     ) -> None:
         """Record every key of a transfer as spent; synced when this returns.
 
         All keys or none. The same transfer again changes nothing. A spent key
         (``key-spent``), an output spent meanwhile (``output-spent``) and an
-        earlier refusal of the hash raise ``RefusedError``.
+        earlier refusal of the hash raise ``RefusedError``. A spent key passes only
+        by a door, judged anew under the lock.
 
         Args:
             transfer: What is about to be signed.
             own: Commitments of the outputs that are ours, by address.
             client: Who asked.
             decide: Decides again under the lock: returns what leaves, or raises.
+            door: For keys that have signed: the word of two operators.
         """
         with self._transaction() as connection:
             spent = _spent_hashes(connection, transfer.commitments)
             if is_recorded(transfer, spent):
                 return
-            require_unspent(transfer, spent)
+            if door is None:
+                require_unspent(transfer, spent)
             spent_outputs = _spent_hashes(connection, list(own.values()))
             require_unspent_outputs(transfer, own, spent_outputs)
             _require_not_refused(connection, transfer.bundle_hash)
+            second = door.pass_with(transfer, own, spent) if door else {}
             leaving = decide(JournalView(client, self.now_ms(), connection))
             failpoint("journal.sign.before-insert")
             head = self._append(
                 connection,
                 client=client,
                 kind="signed",
-                payload=signed_payload(transfer, leaving),
+                payload=signed_payload(transfer, leaving) | second,
             )
             failpoint("journal.sign.before-commit")
         self._head = head
@@ -440,6 +453,30 @@ class Journal:
         failpoint("journal.spent.after-commit")
         return len(new)
 
+    def commit_export(
+        self,
+        commitment: Commitment,
+        *,
+        client: str,
+        payload: Callable[[], dict[str, object]],
+    ) -> None:
+        """Record a key whose seed is about to leave: spent, hash unknown. Synced.
+
+        Args:
+            commitment: Which key; it may have signed before.
+            client: Who asks.
+            payload: Says under the lock what else the row says, or raises.
+        """
+        with self._transaction() as connection:
+            n = len(_spent_hashes(connection, [commitment]).get(commitment, ()))
+            export = {"export": {"commitment": commitment, "n": n}}
+            head = self._append(
+                connection, client=client, kind="ceremony", payload=payload() | export
+            )
+            failpoint("journal.export.before-commit")
+        self._head = head
+        failpoint("journal.export.after-commit")
+
     def unspent_issued(self) -> list[Commitment]:
         """Return every key that was issued and is not recorded as spent."""
         spent = sa.select(SPENT_KEY.c.commitment)
@@ -509,11 +546,16 @@ def _find_issued(
 
 def _spent_hashes(
     connection: sa.Connection, commitments: Sequence[Commitment]
-) -> dict[Commitment, str | None]:
-    query = sa.select(SPENT_KEY.c.commitment, SPENT_KEY.c.bundle_hash).where(
-        SPENT_KEY.c.commitment.in_(commitments), SPENT_KEY.c.n == 0
+) -> Spent:
+    query = (
+        sa.select(SPENT_KEY.c.commitment, SPENT_KEY.c.bundle_hash)
+        .where(SPENT_KEY.c.commitment.in_(commitments))
+        .order_by(SPENT_KEY.c.n)
     )
-    return {Commitment(row[0]): row[1] for row in connection.execute(query)}
+    found: dict[Commitment, tuple[str | None, ...]] = {}
+    for commitment, bundle_hash in connection.execute(query):
+        found[commitment] = (*found.get(commitment, ()), bundle_hash)
+    return found
 
 
 def _is_signed(connection: sa.Connection, bundle_hash: str) -> bool:

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
+from appliance.approved import require_approved
 from appliance.journal_chain import Head, verify_chain
 from appliance.journal_records import guards_of, made_generation, policies_of
 from appliance.journal_schema import FORMAT, GUARDS, HEADER, ROW, broken, require_sound
@@ -57,6 +58,7 @@ class Verified:
 class _Found:
     """What the rows have said so far."""
 
+    journal_id: str
     head: Head | None = None
     issued: set[int] = field(default_factory=set)
     made: set[int] = field(default_factory=lambda: {1})
@@ -68,6 +70,8 @@ class _Found:
     def take(self, row: JournalRow) -> None:
         """Note what one row says of the journal as a whole."""
         payload = json.loads(row.payload)
+        if "door" in payload:
+            require_approved(payload, self.policies[-1], journal_id=self.journal_id)
         if row.kind == "issued":
             self.issued.add(payload["generation"])
         if row.kind != "ceremony":
@@ -117,7 +121,7 @@ def verify_journal(connection: sa.Connection, journal_id: str) -> Verified:
 
 def _verify_rows(connection: sa.Connection, journal_id: str) -> _Found:
     """Check every row and return what they say."""
-    found = _Found()
+    found = _Found(journal_id)
     while rows := _rows(connection, found.head):
         found.head = verify_chain(rows, after=found.head)
         _require_guards(connection, rows, journal_id)
