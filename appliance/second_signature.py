@@ -216,14 +216,14 @@ def _require_harmless(exposures: Sequence[KeyExposure], doors: Doors) -> None:
 def _inputs(transfer: Transfer, exposures: Sequence[KeyExposure]) -> Iterator[str]:
     by_index = {one.index: one for one in exposures}
     for entry in transfer.inputs:
-        told = "has never signed"
+        told = "never signed before"
         if entry.index in by_index:
             one = by_index[entry.index]
             told = (
-                f"has signed {one.signatures} times, {one.bits_before:.1f} bits left;"
+                f"signed before: {one.signatures}, {one.bits_before:.1f} bits left;"
                 f" after this {one.bits_after:.1f}"
             )
-        yield f"input {entry.index}: {entry.amount_i} i of {entry.address} {told}"
+        yield f"input {entry.index}: {entry.amount_i} i of {entry.address}, {told}"
 
 
 def _outputs(transfer: Transfer, own: Mapping[str, Commitment]) -> Iterator[str]:

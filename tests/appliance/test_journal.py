@@ -456,7 +456,7 @@ class JournalRules(RuleBasedStateMachine):
             found = self.journal.spent_hashes(
                 [commit(coin.seed_uuid) for coin in self.issued]
             )
-            assert found == self.signed
+            assert found == {key: (value,) for key, value in self.signed.items()}
 
     def teardown(self) -> None:
         if hasattr(self, "journal"):
