@@ -71,7 +71,7 @@ class Door(Protocol):
     """What lets a key sign again."""
 
     def pass_with(
-        self, transfer: Transfer, own: Mapping[str, Commitment], spent: Spent
+        self, transfer: Transfer, own: Mapping[str, Commitment], spent: Spent, /
     ) -> dict[str, object]:
         """Judge under the lock and return what the row says besides, or raise."""
 

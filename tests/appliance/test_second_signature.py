@@ -6,11 +6,6 @@ bundle. What it tries is refused with a code of its own, and no key signs.
 """
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -36,7 +31,6 @@ from appliance.wire import (
     Refused,
     Reply,
     RunCeremony,
-    SecondSignature,
     Signed,
     SignTransfer,
     act_digest,
@@ -46,6 +40,8 @@ from tests.appliance.box import Box, sign_with
 from tests.appliance.bundles import Coin, Output, bundle, new_address, new_uuid
 from tests.appliance.door import (
     OPEN,
+    anchored,
+    killed_at,
     mined,
     put_policy,
     second,
@@ -91,7 +87,7 @@ async def signatures_of(box: Box, coin: Coin) -> list[str | None]:
     return list(found.get(key, ()))
 
 
-# --- what it is for ------------------------------------------------------------------
+# --- what it is for ---------------------------------------------------------------
 
 
 async def test_two_operators_let_a_spent_key_sign_a_mined_bundle(opened: Box) -> None:
@@ -193,7 +189,7 @@ async def test_operators_propose_and_fetch_without_a_hub(opened: Box) -> None:
     await opened.expect(fetch, Fetched, name="operator-1")
 
 
-# --- a hub in the wrong hands ----------------------------------------------------------
+# --- a hub in the wrong hands -----------------------------------------------------
 
 
 async def test_the_door_is_shut_unless_the_policy_opens_it(box: Box) -> None:
@@ -430,7 +426,7 @@ async def test_a_hub_s_acts_do_not_crowd_out_the_operators(opened: Box) -> None:
     await opened.propose(RunCeremony(request_id="", ceremony="rotate-mac"))
 
 
-# --- hashes nobody knows ----------------------------------------------------------------
+# --- hashes nobody knows ----------------------------------------------------------
 
 
 async def import_as_spent(box: Box, coin: Coin) -> None:
@@ -457,7 +453,7 @@ async def test_a_key_with_an_unknown_hash_has_no_bits_left(opened: Box) -> None:
     assert await signatures_of(opened, coin) == [None, fetched.bundle_hash]
 
 
-# --- the second net -----------------------------------------------------------------------
+# --- the second net ---------------------------------------------------------------
 
 
 class Forged:
@@ -467,7 +463,7 @@ class Forged:
         self.row = row
 
     def pass_with(
-        self, transfer: Transfer, own: Mapping[str, Commitment], spent: Spent
+        self, _: Transfer, __: Mapping[str, Commitment], ___: Spent
     ) -> dict[str, object]:
         return self.row
 
@@ -537,7 +533,7 @@ def test_a_forged_row_of_a_second_signature_is_found_at_the_next_start(
         Journal(tmp_path / "journal.db", journal_id="ab" * 16, clock_ms=lambda: 2)
 
 
-# --- SIGKILL --------------------------------------------------------------------------
+# --- SIGKILL ----------------------------------------------------------------------
 
 KILLED_AT = (
     "act.approved",
@@ -551,52 +547,6 @@ KILLED_AT = (
     "appliance.sign.signed",
     "appliance.before-reply:3",
 )
-ONE_ACT = """\
-import asyncio, sys
-from pathlib import Path
-import msgspec
-from tests.appliance.box import Box
-from appliance.wire import SecondSignature
-
-async def main():
-    box = Box(Path(sys.argv[1]))
-    assert await box.appliance.check()
-    box.appliance.life.running.heads.anchored = True
-    act = msgspec.json.decode(Path(sys.argv[2]).read_bytes(), type=SecondSignature)
-    proposed = await box.propose(act)
-    await box.approve(proposed, 1)
-    await box.approve(proposed, 2)
-
-asyncio.run(main())
-"""
-
-
-def killed(folder: Path, act: SecondSignature, failpoint: str) -> None:
-    """Propose and approve in a process of its own; kill it at a failpoint."""
-    marker, file = folder / "reached", folder / "act.json"
-    file.write_bytes(msgspec.json.encode(act))
-    variables = {
-        "SALTKEEP_FAILPOINT": failpoint,
-        "SALTKEEP_FAILPOINT_FILE": str(marker),
-        "PYTHONPATH": str(ROOT),
-    }
-    command = [sys.executable, "-c", ONE_ACT, str(folder), str(file)]
-    child = subprocess.Popen(command, env=os.environ | variables, cwd=ROOT)
-    deadline_s = time.monotonic() + 60
-    while not marker.exists() or not marker.read_text():
-        assert child.poll() is None, "it ended before the failpoint"
-        assert time.monotonic() < deadline_s
-        time.sleep(0.02)
-    os.kill(int(marker.read_text()), signal.SIGKILL)
-    child.wait()
-
-
-async def anchored(folder: Path) -> Box:
-    box = Box(folder)
-    assert await box.appliance.check(), box.appliance.life.unready
-    running = box.appliance.life.require_running()
-    running.heads.anchored = True
-    return box
 
 
 @pytest.mark.slow
@@ -608,7 +558,7 @@ async def test_killed_at_any_step_only_the_approved_bundle_is_ever_signed(
     request = await mined(opened, bundle([coin]))
     rival = await mined(opened, bundle([coin]))
     await opened.close()
-    killed(opened.folder, second(request), failpoint)
+    killed_at(opened.folder, second(request), failpoint)
     box = await anchored(opened.folder)
     done = await signatures_of(box, coin)
     assert done in ([first.bundle_hash], [first.bundle_hash, request.bundle_hash])
