@@ -178,7 +178,11 @@ async def test_signing_goes_on_while_every_core_mines(opened: Box) -> None:
     spent, _ = await spent_coin(opened)
     alone_ms = await median_ms(coins[:12])
     report = await opened.expect(search(bundle([spent]), ENDLESS), MiningReport)
-    assert niceness_of_threads().count(19) >= 1 + len(os.sched_getaffinity(0)) // 2
+    most = 0
+    for _ in range(200):  # the kernel's threads come and go with each part
+        most = max(most, niceness_of_threads().count(19))
+        await asyncio.sleep(0.005)
+    assert most >= len(os.sched_getaffinity(0))
     mining_ms = await median_ms(coins[12:])
     stopped = await cancelled(opened, report)
     print(f"{alone_ms:.1f} ms alone, {mining_ms:.1f} ms; {stopped.tried} tags tried")
