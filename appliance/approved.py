@@ -6,13 +6,14 @@ policy that was in force: at every start, and by an auditor.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 from appliance.errors import ForbiddenError, RefusedError
+from appliance.journal_records import policies_of, require_two_approvals
 from appliance.journal_schema import broken
 from appliance.policy_file import (
     LEAST_APPROVALS,
@@ -22,6 +23,7 @@ from appliance.policy_file import (
     signers_of,
 )
 from appliance.wire import (
+    JournalRow,
     OperatorSignature,
     PendingAct,
     act_digest,
@@ -106,6 +108,28 @@ def require_approved(
         payload.get("export", {}).get("commitment"),
     ):
         broken(f"act {door['id']} is not what its row did")
+
+
+def require_doors(rows: Iterable[JournalRow]) -> None:
+    """Check every row of a whole journal that passed a door; works on an export.
+
+    Args:
+        rows: From the first one; their chain is checked.
+    """
+    policies: list[SignedPolicy] = []
+    journal_id = ""
+    for row in rows:
+        payload = json.loads(row.payload)
+        journal_id = journal_id or payload["journal_id"]
+        try:
+            if any(payload.get("n", ())) or "export" in payload:
+                require_two_approvals(payload)
+            if "door" in payload:
+                require_approved(payload, policies[-1], journal_id=journal_id)
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            broken(f"row {row.sequence} is of no appliance: {type(error).__name__}")
+        if row.kind == "ceremony":
+            policies += policies_of(payload)
 
 
 def _subject(act: Mapping[str, Any]) -> tuple[str | None, str | None]:

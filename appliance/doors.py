@@ -6,6 +6,7 @@ operators approved. ``shown`` says what approvers see and refuses what can not b
 ``pass_by`` does the act, once.
 """
 
+import asyncio
 from dataclasses import dataclass
 
 import msgspec
@@ -145,7 +146,7 @@ class DangerousDoors:
         self.life.require_ready()  # a seal that fell meanwhile holds it back
         sealed = msgspec.json.format(msgspec.json.encode(await seed.seal(record)))
         path = self.life.paths.exports / f"seed-{approved.pending.id}.json"
-        write_backup(path, sealed)
+        await asyncio.to_thread(write_backup, path, sealed)
         failpoint("export.written")
         steps = [
             "1. journalled the key as spent, for a hash nobody knows",

@@ -101,7 +101,7 @@ def verify_journal(connection: sa.Connection, journal_id: str) -> Verified:
         require_sound(connection)
         epoch = _require_header(connection, journal_id)
         found = _verify_rows(connection, journal_id)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
         broken(f"it says what no appliance wrote: {type(error).__name__}")
     if found.head is None:
         broken("it holds no row")

@@ -152,7 +152,8 @@ class Mining:
         elif last is not None and last.state == "running":
             raise DeferredError(
                 "busy",
-                f"a search runs: {last.tried} of {last.request.tries} tags are tried",
+                f"search {last.id} runs: {last.tried} of {last.request.tries} tags are"
+                " tried; `recover cancel` ends it",
                 retry_after_s=_BUSY_RETRY_S,
             )
         transfer, spent = await running.signing.examine(

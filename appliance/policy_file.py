@@ -17,6 +17,10 @@ from typing import Annotated, Final
 import msgspec
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import (
+    X25519PrivateKey,
+    X25519PublicKey,
+)
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from msgspec import Meta
 
@@ -285,10 +289,10 @@ def _require_keys(content: Policy) -> None:
                 f"the key of {operator.name} is not 32 bytes, base64",
             )
     for officer in content.officers:
-        if not _is_raw_key(officer.key):
+        if not _is_agreement_key(officer.key):
             raise RefusedError(
                 "policy-malformed",
-                f"the key of officer {officer.name} is not 32 bytes, base64",
+                f"the key of officer {officer.name} is no X25519 key, base64",
             )
     for issuer in content.issuers:
         try:
@@ -304,6 +308,18 @@ def _is_raw_key(text: str) -> bool:
         return len(base64.b64decode(text, validate=True)) == _KEY_BYTES
     except ValueError:
         return False
+
+
+def _is_agreement_key(text: str) -> bool:
+    """Say whether something can be encrypted to a key; some points are none."""
+    if not _is_raw_key(text):
+        return False
+    public = X25519PublicKey.from_public_bytes(base64.b64decode(text))
+    try:
+        X25519PrivateKey.generate().exchange(public)
+    except ValueError:
+        return False
+    return True
 
 
 def _verifies(key: str, signature: str, digest: bytes) -> bool:

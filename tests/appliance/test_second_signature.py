@@ -13,6 +13,7 @@ import msgspec
 import pytest
 
 from appliance.approvals import LIFETIME_MS, Ripe
+from appliance.approved import require_doors
 from appliance.errors import BrokenInvariantError, RefusedError
 from appliance.intent import Commitment, Transfer, commit, understand
 from appliance.interchange import FORMAT
@@ -477,8 +478,9 @@ def forged_row(names: Sequence[str], bundle_hash: str) -> dict[str, object]:
 
 def one_key_journal(folder: Path, box_policy: str) -> tuple[Journal, Coin]:
     path = folder / "journal.db"
-    policy = {"text": box_policy, "signatures": []}
-    ceremony: dict[str, object] = {"step": "init", "policy": policy}
+    ceremony: dict[str, object] = {"step": "init"}
+    if box_policy:
+        ceremony["policy"] = {"text": box_policy, "signatures": []}
     create_journal(path, journal_id="ab" * 16, now_ms=1, ceremony=ceremony)
     journal = Journal(path, journal_id="ab" * 16, clock_ms=lambda: 2)
     coin = Coin(new_uuid(), new_address())
@@ -530,6 +532,76 @@ def test_a_forged_row_of_a_second_signature_is_found_at_the_next_start(
     )
     journal.close()
     with pytest.raises(BrokenInvariantError, match="not signed by two operators"):
+        Journal(tmp_path / "journal.db", journal_id="ab" * 16, clock_ms=lambda: 2)
+
+
+async def test_an_auditor_checks_the_approvals_on_an_export(
+    opened: Box,
+) -> None:
+    coin, _ = await spent_coin(opened)
+    await signed_by_two(opened, await mined(opened, bundle([coin])))
+    rows = await opened.rows()
+    require_doors(rows)
+    place = next(n for n, row in enumerate(rows) if '"door"' in row.payload)
+    good = json.loads(rows[place].payload)
+    first, second = good["door"]["signatures"]
+    for door in (
+        good["door"] | {"shown": ["nothing much"]},
+        good["door"] | {"signatures": [first, first]},
+        good["door"] | {"signatures": [first, second | {"operator": "operator-3"}]},
+        good["door"] | {"proposer": "operator-1"},
+        {"signatures": [first, second]},
+    ):
+        text = json.dumps(good | {"door": door})
+        forged = msgspec.structs.replace(rows[place], payload=text)
+        with pytest.raises(BrokenInvariantError):
+            require_doors([*rows[:place], forged, *rows[place + 1 :]])
+    other = json.dumps(good | {"bundle_hash": "A" * 81})
+    forged = msgspec.structs.replace(rows[place], payload=other)
+    with pytest.raises(BrokenInvariantError, match="not what its row did"):
+        require_doors([*rows[:place], forged])
+    bare = {name: value for name, value in good.items() if name != "door"}
+    forged = msgspec.structs.replace(rows[place], payload=json.dumps(bare))
+    with pytest.raises(BrokenInvariantError, match="approvals of"):
+        require_doors([*rows[:place], forged])
+
+
+@pytest.mark.parametrize(
+    "door",
+    [
+        None,
+        [],
+        "x",
+        {},
+        {"signatures": []},
+        forged_row(["a", "b"], "A" * 81)["door"],
+        forged_row([], "A" * 81)["door"] | {"act": "{"},  # type: ignore[operator]
+        forged_row([], "A" * 81)["door"] | {"signatures": [1]},  # type: ignore[operator]
+    ],
+)
+@pytest.mark.parametrize("has_policy", [True, False])
+def test_a_door_that_no_appliance_wrote_is_a_broken_journal(
+    door: object, *, has_policy: bool, template: Path, tmp_path: Path
+) -> None:
+    policy = (template / "policy.toml").read_text()
+    journal, coin = one_key_journal(tmp_path, policy if has_policy else "")
+    fresh = Coin(new_uuid(), new_address())
+    record = IssuedRecord(commit(fresh.seed_uuid), fresh.address, 1, 2, "", "r")
+    journal.commit_issue(record, client="hub")
+    transfer = understand(bundle([fresh]), levels={1: 2})
+    journal.commit_signature(
+        transfer,
+        own={},
+        client="hub",
+        decide=lambda _: Leaving({}),
+        door=Forged({"door": door}),
+    )
+    rows = journal.rows(after_sequence=0, limit=10)
+    journal.close()
+    assert coin
+    with pytest.raises(BrokenInvariantError):
+        require_doors(rows)
+    with pytest.raises(BrokenInvariantError):
         Journal(tmp_path / "journal.db", journal_id="ab" * 16, clock_ms=lambda: 2)
 
 
