@@ -10,7 +10,7 @@ PYTEST  := $(BIN)/python -m pytest
 PARALLEL := -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick check docs format test-asan bench soak clean
+.PHONY: help demo test quick check docs format test-asan bench soak mutation clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -51,8 +51,14 @@ bench: $(VENV)/.test ## Speeds as ratios to their peers, in one run
 soak: $(VENV)/.test ## Long tests, by hand
 	$(PYTEST) -m soak $(ARGS)
 
+mutation: $(VENV)/.test ## Which mutants of policy and journal the tests miss, by hand
+	$(PIP) --require-hashes -r requirements/mutation.txt
+	rm -rf mutants
+	$(BIN)/mutmut run --max-children 2
+	$(BIN)/mutmut results
+
 clean: ## Remove what was built
-	rm -rf $(VENV) build demo-state .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) build demo-state mutants .mypy_cache .ruff_cache .pytest_cache
 	find . -name '*.so' -not -path './.git/*' -delete
 
 $(VENV)/.demo: scripts/bootstrap requirements/build.txt requirements/appliance.txt requirements/hub.txt setup.py pyproject.toml $(wildcard trinary/kernel/*.[ch]) trinary/build_kernel.py

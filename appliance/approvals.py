@@ -35,9 +35,17 @@ LIFETIME_MS: Final = 3_600_000
 MOST_OF_AN_OPERATOR: Final = 32
 MOST_OF_A_HUB: Final = 4
 _CUSTODY: Final = frozenset(
-    {"import-salt", "set-backup-key", "import-interchange", "recover-journal"}
+    {
+        "import-salt",
+        "set-backup-key",
+        "import-interchange",
+        "recover-journal",
+        "enrol-client",
+    }
 )
-_ONE_IS_ENOUGH: Final = frozenset({"backup"})  # encrypted to a key two have set
+_ONE_IS_ENOUGH: Final = frozenset(  # encrypted to a key two have set; only looks
+    {"backup", "verify"}
+)
 _ID_BYTES: Final = 16
 _FULL_RETRY_S: Final = 60.0
 

@@ -12,7 +12,6 @@ and the journal's rows. See docs/adr/0013-backups-to-a-split-key.md.
 
 import base64
 import hashlib
-import os
 import zlib
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -28,13 +27,13 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import (
 )
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from appliance.durable import write_durably
 from appliance.errors import FaultError
 from appliance.journal_chain import require_rows
 from appliance.receipt import make_statement, read_statement
 from appliance.sealing import KEY_BYTES, agree_as, agree_with
 from appliance.vault import HEAD_KEY_BYTES, Generation, Vault
 from appliance.wire import JournalRow
-from failpoints import failpoint
 from trinary.memory import LockedBuffer
 
 BACKUP_TYPE: Final = "saltkeep-backup+jws"
@@ -68,6 +67,7 @@ class BackupHeader(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         ephemeral: The ephemeral public key, hex.
         secrets_sha256: Of the encrypted secrets.
         rows_sha256: Of the encrypted rows.
+        successions: How identity keys named each other.
     """
 
     format: str
@@ -83,6 +83,7 @@ class BackupHeader(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ephemeral: str
     secrets_sha256: str
     rows_sha256: str
+    successions: list[str] = []
 
 
 class _BackupFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -214,6 +215,7 @@ def make_backup(
         ephemeral=point.hex(),
         secrets_sha256=hashlib.sha256(secrets).hexdigest(),
         rows_sha256=hashlib.sha256(encrypted).hexdigest(),
+        successions=content.successions,
     )
     statement = make_statement(
         BACKUP_TYPE,
@@ -348,16 +350,4 @@ def write_backup(path: Path, data: bytes) -> None:
         data: From ``make_backup``.
     """
     path.parent.mkdir(mode=0o700, exist_ok=True)
-    temporary = path.with_name(f".{path.name}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    failpoint("backup.before-rename")
-    temporary.rename(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    write_durably(path, data, before_rename="backup.before-rename")

@@ -16,6 +16,7 @@ from typing import Final
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 _CA_DAYS: Final = 3650
@@ -52,8 +53,13 @@ def certificate_pem(certificate: x509.Certificate) -> bytes:
 
 def spki_sha256(certificate: x509.Certificate) -> str:
     """Return the pin of a certificate: SHA-256 of its public key, hex."""
+    return public_pin(certificate.public_key())
+
+
+def public_pin(key: CertificatePublicKeyTypes) -> str:
+    """Return the pin of a public key: SHA-256 of its SPKI, hex."""
     return hashlib.sha256(
-        certificate.public_key().public_bytes(
+        key.public_bytes(
             serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
         )
     ).hexdigest()

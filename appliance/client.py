@@ -13,7 +13,9 @@ from typing import Self, TypeVar
 
 import aiohttp
 import msgspec
+from cryptography import x509
 
+from appliance.certificates import spki_sha256
 from appliance.config import load_config
 from appliance.errors import ConfigError, FaultError
 from appliance.wire import (
@@ -69,14 +71,19 @@ def endpoint_of(configuration: Path, *, name: str, port: int = 0) -> Endpoint:
     ]
     if len(pins) != 1:
         raise ConfigError(f"{configuration} names no server pin; give --client FILE")
+    here = spki_sha256(  # rotated since that line was written
+        x509.load_pem_x509_certificate(Path(config.listen.certificate).read_bytes())
+    )
     files = ChannelFiles(
-        tls / "ca.pem", tls / f"{name}.pem", tls / f"{name}.key", pins[0]
+        tls / "ca.pem", tls / f"{name}.pem", tls / f"{name}.key", pins[0], here
     )
     return Endpoint(f"https://{config.listen.host}:{port or config.listen.port}", files)
 
 
 def load_endpoint(path: Path) -> Endpoint:
     """Read a client file: url, ca, certificate, key, server_spki_sha256.
+
+    Also ``next_server_spki_sha256``, while the server's key is being changed.
 
     Args:
         path: The TOML file; paths in it are meant from its folder.
@@ -95,6 +102,7 @@ def load_endpoint(path: Path) -> Endpoint:
             base / raw["certificate"],
             base / raw["key"],
             raw["server_spki_sha256"],
+            raw.get("next_server_spki_sha256", ""),
         )
         return Endpoint(raw["url"], files)
     except (OSError, tomllib.TOMLDecodeError, KeyError, TypeError) as error:

@@ -15,7 +15,7 @@ from msgspec import Meta
 
 from appliance.errors import ConfigError
 
-Role = Literal["hub", "operator", "auditor"]
+Role = Literal["hub", "operator", "auditor", "legacy-hub"]
 
 
 class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -45,7 +45,8 @@ class Client(_Section, frozen=True, kw_only=True):
         str, Meta(min_length=1, description="Name in the journal and the log.")
     ]
     role: Annotated[
-        Role, Meta(description="`hub`, `operator` or `auditor`; one per certificate.")
+        Role,
+        Meta(description="`hub`, `operator`, `auditor` or `legacy-hub`; one per key."),
     ]
     spki_sha256: Annotated[
         str,

@@ -10,38 +10,36 @@ and stands in the journal.
 """
 
 import asyncio
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 import msgspec
 
-from appliance.backup import make_backup, require_backup_key, write_backup
+from appliance.backup import require_backup_key
 from appliance.ceremony import (
     RANDOM_SALT_BYTES,
     FirstGeneration,
     check_strength,
     with_canary,
 )
+from appliance.checkup import Checkup
 from appliance.derivation import Argon2Parameters
+from appliance.enrolment import Enrolment
 from appliance.errors import BadRequestError, BrokenInvariantError, ConfigError
 from appliance.installation import read_salt
 from appliance.intent import commit
-from appliance.interchange import read_interchange
 from appliance.lifecycle import Lifecycle
 from appliance.receipt import CHECKPOINT_TYPE, make_statement
 from appliance.rotation import Rotations
 from appliance.vault import Sealed, Vault, VaultContent, seal, write_vault
 from appliance.wire import RunCeremony
+from appliance.worst_day import WorstDay
 from failpoints import failpoint
 from trinary.memory import LockedBuffer
 
 _LEVELS: Final = (2, 3)
-_EVERY_ROW: Final = 1 << 62
 _RECOVERING: Final = frozenset({"import-interchange", "recover-journal"})
-COMPLETE: Final = "complete"
-"""What operators say with ``recover-journal`` when everything was imported."""
 
 
 @dataclass(slots=True)
@@ -79,6 +77,7 @@ class Custody:
         Raises:
             BadRequestError: If there is no such ceremony.
         """
+        channel, worst_day = Enrolment(self.life), WorstDay(self.life)
         ceremonies = {
             "rotate-kek": self._rotate_key,
             "rotate-mac": self._rotate_key,
@@ -89,9 +88,13 @@ class Custody:
             "destroy-key": self._destroy_key,
             "abandon": self._abandon,
             "set-backup-key": self._set_backup_key,
-            "backup": self._backup,
-            "import-interchange": self._import_interchange,
-            "recover-journal": self._recover_journal,
+            "backup": worst_day.backup,
+            "import-interchange": worst_day.import_interchange,
+            "recover-journal": worst_day.recover_journal,
+            "enrol-client": channel.enrol_client,
+            "revoke-client": channel.revoke_client,
+            "rotate-tls": channel.rotate_tls,
+            "verify": self._verify,
         }
         ceremony = ceremonies.get(request.ceremony)
         if ceremony is None:
@@ -195,10 +198,20 @@ class Custody:
                 "2. derive its canary; journal that seed UUID as never to be issued",
                 f"3. write the vault: generation {number} signs and never issues",
             ]
+            if request.blind:
+                steps.append(
+                    f"4. let an old Hub (role legacy-hub) have bare hashes signed with"
+                    f" generation {number}, whatever they pay, one per seed UUID"
+                )
             if not request.dry_run:
                 made = await self._seal_salt(vault, number, first, salt)
                 await self._add_generation(
-                    vault, made, request.ceremony, client, retired=[number]
+                    vault,
+                    made,
+                    request.ceremony,
+                    client,
+                    retired=[number],
+                    blind=[number] if request.blind else [],
                 )
         arena_kib = max(one.argon2.memory_kib for one in vault.generations.values())
         if not request.dry_run and first.argon2.memory_kib > arena_kib:
@@ -256,12 +269,14 @@ class Custody:
         client: str,
         *,
         retired: Sequence[int] = (),
+        blind: Sequence[int] = (),
     ) -> None:
         failpoint("rotate-salt.sealed")
         await self._journal(
             client,
             step,
             generation=made.generation.id,
+            blind=bool(blind),
             never_issue=[commit(made.generation.canary_uuid)],
         )
         failpoint("rotate-salt.journalled")
@@ -269,11 +284,14 @@ class Custody:
             vault,
             generations=[*vault.content.generations, made],
             retired=[*vault.content.retired, *retired],
+            blind=[*vault.content.blind, *blind],
         )
         failpoint("rotate-salt.switched")
 
     async def _retire(self, request: RunCeremony, client: str) -> list[str]:
         vault = self.life.require_running().vault
+        if request.subject in map(str, vault.content.blind):
+            return await self._close_blind(request, client)
         active = sorted(set(vault.generations) - set(vault.content.retired))
         if request.subject not in map(str, active):
             raise BadRequestError(
@@ -292,6 +310,18 @@ class Custody:
             failpoint("retire.journalled")
             retired = [*vault.content.retired, int(request.subject)]
             await self._switch(vault, retired=retired)
+        return steps
+
+    async def _close_blind(self, request: RunCeremony, client: str) -> list[str]:
+        steps = [
+            f"1. journal that no bare hash is signed with generation {request.subject}",
+            "2. write the vault; its addresses can still be swept as whole bundles",
+        ]
+        if not request.dry_run:
+            number, vault = int(request.subject), self.life.require_running().vault
+            await self._journal(client, "retire", generation=number, blind=False)
+            left = [one for one in vault.content.blind if one != number]
+            await self._switch(vault, blind=left)
         return steps
 
     async def _destroy_key(self, request: RunCeremony, client: str) -> list[str]:
@@ -325,65 +355,12 @@ class Custody:
             await self._switch(vault, backup_key=key)
         return steps
 
-    async def _backup(self, request: RunCeremony, client: str) -> list[str]:
-        running = self.life.require_running()
-        folder = self.life.paths.backups
-        if not request.dry_run:
-            await self._journal(client, "backup", key=running.vault.content.backup_key)
-        journal = running.journal
-        path = folder / f"backup-{journal.epoch}-{journal.head.sequence:08}.json"
-        if not request.dry_run:
-            rows = await self.life.journal_thread(
-                journal.rows, after_sequence=0, limit=_EVERY_ROW
-            )
-            data = await asyncio.to_thread(
-                make_backup,
-                running.vault,
-                rows,
-                epoch=journal.epoch,
-                now_ms=journal.now_ms(),
-            )
-            failpoint("backup.made")
-            await asyncio.to_thread(write_backup, path, data)
-        return [f"1. encrypt every salt and the journal to the backup key: {path.name}"]
-
-    async def _import_interchange(self, request: RunCeremony, client: str) -> list[str]:
-        running = self.life.require_running()
-        network = running.vault.issuing.network
-        spent = read_interchange(request.subject, network=network)
-        if not request.dry_run:
-            digest = hashlib.sha256(request.subject.encode()).hexdigest()
-            await self.life.journal_thread(
-                running.journal.commit_spent,
-                spent,
-                client=client,
-                payload={"step": "import-interchange", "sha256": digest},
-            )
-        return [f"1. journal {len(spent)} keys as spent; those known stay as they are"]
-
-    async def _recover_journal(self, request: RunCeremony, client: str) -> list[str]:
-        running = self.life.require_running()
-        if not running.heads.recovering:
-            raise BadRequestError("this journal was not restored, or is recovered")
-        if request.subject not in {"", COMPLETE}:
-            raise BadRequestError(f"say {COMPLETE!r}, or nothing")
-        doubtful = []
-        if request.subject != COMPLETE:
-            doubtful = await self.life.journal_thread(running.journal.unspent_issued)
-        steps = [
-            f"1. journal {len(doubtful)} keys that may have signed since as spent",
-            "2. open the journal for signing and issuing",
-        ]
-        if not request.dry_run:
-            statement = request.subject or "incomplete"
-            await self.life.journal_thread(
-                running.journal.commit_spent,
-                doubtful,
-                client=client,
-                payload={"step": "recover-journal", "imported": statement},
-            )
-            running.heads.recovering = False
-        return steps
+    async def _verify(self, request: RunCeremony, client: str) -> list[str]:
+        if request.dry_run:
+            return ["1. check vault, salts, identity, journal, policy and channel"]
+        found = await Checkup(self.life).run()
+        await self._journal(client, "verify", found=found)
+        return found
 
     async def _switch(self, vault: Vault, **changes: object) -> None:
         """Write the vault with changes, open it anew and let requests use it."""

@@ -13,8 +13,8 @@ import msgspec
 
 from appliance.approvals import Ripe
 from appliance.approved import ApprovedAct
-from appliance.backup import write_backup
 from appliance.config import Client
+from appliance.durable import write_durably
 from appliance.errors import BrokenInvariantError, ForbiddenError, RefusedError
 from appliance.intent import commit, require_size
 from appliance.lifecycle import Lifecycle
@@ -146,7 +146,10 @@ class DangerousDoors:
         self.life.require_ready()  # a seal that fell meanwhile holds it back
         sealed = msgspec.json.format(msgspec.json.encode(await seed.seal(record)))
         path = self.life.paths.exports / f"seed-{approved.pending.id}.json"
-        await asyncio.to_thread(write_backup, path, sealed)
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        await asyncio.to_thread(
+            write_durably, path, sealed, before_rename="export.before-rename"
+        )
         failpoint("export.written")
         steps = [
             "1. journalled the key as spent, for a hash nobody knows",
@@ -160,7 +163,7 @@ class DangerousDoors:
         Raises:
             ForbiddenError: If the proposer's certificate was taken out since.
         """
-        for client in self.life.config.clients:
+        for client in self.life.roster.clients:
             if client.name == name:
                 return client
         raise ForbiddenError(f"who proposed it, {name:.80}, is no client any more")

@@ -53,6 +53,11 @@ class Paths:
         return self.folder / "policy.json"
 
     @property
+    def clients(self) -> Path:
+        """Copy of what the journal says of clients."""
+        return self.folder / "clients.json"
+
+    @property
     def backups(self) -> Path:
         """Where backups are written, encrypted, to be taken away."""
         return self.folder / "backups"

@@ -49,7 +49,12 @@ class Issuing:
     policy: PolicyInForce
 
     async def issue(
-        self, request: IssueAddress, *, client: Client, steps: Steps
+        self,
+        request: IssueAddress,
+        *,
+        client: Client,
+        steps: Steps,
+        generation: Generation | None = None,
     ) -> IssuedRecord:
         """Answer with the address of a fresh seed UUID.
 
@@ -57,6 +62,7 @@ class Issuing:
             request: The UUID and whom the address is for.
             client: Who asks.
             steps: Receives the time of each step.
+            generation: Instead of the one that issues.
 
         Returns:
             What is now recorded; the same again if it was asked before.
@@ -89,7 +95,7 @@ class Issuing:
                 return require_same_issue(earlier, request.user_commitment)
             await self.journal_thread(self.journal.consult, client.name, within_rate)
         failpoint("appliance.issue.before-derive")
-        generation = self.vault.issuing
+        generation = generation or self.vault.issuing
         with steps("derive"):
             address = await self._derive_twice(request.seed_uuid, generation)
         failpoint("appliance.issue.after-derive")

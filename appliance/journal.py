@@ -40,6 +40,7 @@ from appliance.journal_records import (
     guards_of,
     is_recorded,
     policies_of,
+    require_blind_again,
     require_same_issue,
     require_unspent,
     require_unspent_outputs,
@@ -58,8 +59,9 @@ from appliance.journal_schema import (
     open_engine,
     settle,
 )
-from appliance.journal_verification import rows_after, verify_journal
+from appliance.journal_verification import Verified, rows_after, verify_journal
 from appliance.journal_view import JournalView
+from appliance.roster import client_changes_of
 from appliance.wire import JournalRow
 from failpoints import failpoint
 
@@ -174,6 +176,7 @@ class Journal:
 
     Attributes:
         policies: Every signed policy that took force, the first one first.
+        clients: Every client that was enrolled or revoked, the oldest first.
     """
 
     def __init__(
@@ -193,6 +196,7 @@ class Journal:
                 self.verified = verify_journal(connection, journal_id)
             self.epoch, self._head = self.verified.epoch, self.verified.head
             self.policies = self.verified.policies
+            self.clients = self.verified.clients
             settle(self._engine)
             self.now_ms()
         except BaseException:
@@ -240,6 +244,11 @@ class Journal:
         with self._transaction() as connection:
             query = rows_after(after_sequence).limit(limit)
             return [JournalRow(*row) for row in connection.execute(query)]
+
+    def verify_again(self) -> Verified:
+        """Check every row and guard as a start does; the journal waits meanwhile."""
+        with self._transaction() as connection:
+            return verify_journal(connection, self.journal_id)
 
     def check_writable(self) -> None:
         """Write something that changes nothing, and sync it."""
@@ -371,6 +380,43 @@ class Journal:
         self._head = head
         failpoint("journal.sign.after-commit")
 
+    def commit_blind(
+        self,
+        commitment: Commitment,
+        bundle_hash: str,
+        *,
+        client: str,
+        decide: Callable[[JournalView], None],
+    ) -> None:
+        """Record a key as spent for a bare hash; synced when this returns.
+
+        Args:
+            commitment: Of the key.
+            bundle_hash: 81 trytes.
+            client: Who asked.
+            decide: Raises, under the lock, if it may not be.
+
+        Raises:
+            RefusedError: ``key-spent`` if it is spent for another hash.
+        """
+        with self._transaction() as connection:
+            spent = _spent_hashes(connection, [commitment])
+            if commitment in spent:
+                require_blind_again(spent[commitment], bundle_hash)
+                return
+            _require_not_refused(connection, bundle_hash)
+            decide(JournalView(client, self.now_ms(), connection))
+            payload: dict[str, object] = {
+                "commitment": commitment,
+                "bundle_hash": bundle_hash,
+            }
+            head = self._append(
+                connection, client=client, kind="blind", payload=payload
+            )
+            failpoint("journal.blind.before-commit")
+        self._head = head
+        failpoint("journal.blind.after-commit")
+
     def find_signed(self, bundle_hash: str) -> SignedRecord | None:
         """Return a bundle that was signed, whole."""
         with self._transaction() as connection:
@@ -420,6 +466,7 @@ class Journal:
             failpoint("journal.ceremony.before-commit")
         self._head = head
         self.policies += policies_of(payload)
+        self.clients += client_changes_of(payload)
 
     def commit_spent(
         self,
@@ -439,8 +486,7 @@ class Journal:
             How many became spent.
         """
         with self._transaction() as connection:
-            query = sa.select(SPENT_KEY.c.commitment).where(SPENT_KEY.c.n == 0)
-            known = set(connection.execute(query).scalars())
+            known = set(_spent_hashes(connection, commitments))
             new = [c for c in dict.fromkeys(commitments) if c not in known]
             head = self._append(
                 connection,

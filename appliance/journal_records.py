@@ -6,7 +6,7 @@ by it and, at every start, compared with it.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -17,6 +17,7 @@ from appliance.errors import RefusedError
 from appliance.intent import Commitment, Transfer
 from appliance.journal_schema import (
     AUTHORISATION,
+    BLIND,
     ISSUED,
     PAID,
     REFUSED,
@@ -141,6 +142,10 @@ def guards_of(row: JournalRow) -> Iterator[tuple[sa.Table, dict[str, Any]]]:
         case "issued":
             names = ("commitment", "address")
             yield ISSUED, asked | {name: payload[name] for name in names}
+        case "blind":
+            commitment = payload["commitment"]
+            yield SPENT_KEY, here | payload | {"n": 0}
+            yield BLIND, asked | {"commitment": commitment}
         case "refused":
             for bundle_hash in payload["final"]:
                 yield REFUSED, here | {"bundle_hash": bundle_hash}
@@ -232,6 +237,24 @@ def require_unspent(transfer: Transfer, spent: Spent) -> None:
                 f" {recorded or 'an unknown hash'}; it never signs another",
                 recorded_bundle_hash=recorded,
             )
+
+
+def require_blind_again(recorded: Sequence[str | None], bundle_hash: str) -> None:
+    """Let a spent key sign a bare hash only if it is the recorded one.
+
+    Args:
+        recorded: What it is spent for, the oldest first; None: unknown.
+        bundle_hash: What is asked.
+
+    Raises:
+        RefusedError: ``key-spent``, with the hash it is spent for.
+    """
+    if bundle_hash not in recorded:
+        raise RefusedError(
+            "key-spent",
+            "this seed UUID signed another hash, or was imported as spent",
+            recorded_bundle_hash=recorded[0] or "",
+        )
 
 
 def require_unspent_outputs(

@@ -11,7 +11,7 @@ from sqlalchemy import event, exc
 
 from appliance.errors import ApplianceError, BrokenInvariantError, JournalError
 
-FORMAT: Final = "saltkeep-journal/2"
+FORMAT: Final = "saltkeep-journal/3"
 
 _metadata = sa.MetaData()
 
@@ -100,7 +100,16 @@ AUTHORISATION: Final = sa.Table(
     sa.Column("bundle_hash", sa.String(81), nullable=False),
     _row_number(),
 )
-GUARDS: Final = (SPENT_KEY, ISSUED, REFUSED, SIGNED, PAID, AUTHORISATION)
+BLIND: Final = sa.Table(
+    "blind",
+    _metadata,
+    sa.Column("commitment", sa.String(64), primary_key=True),
+    sa.Column("client", sa.String, nullable=False),
+    sa.Column("time_ms", sa.BigInteger, nullable=False),
+    _row_number(),
+    sa.Index("blind_by_client", "client", "time_ms"),
+)
+GUARDS: Final = (SPENT_KEY, ISSUED, REFUSED, SIGNED, PAID, AUTHORISATION, BLIND)
 
 # What a busy, full or failing disk says; anything else is not as it was written.
 _MENDS_ITSELF: Final = frozenset(

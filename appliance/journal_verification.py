@@ -18,6 +18,7 @@ from appliance.journal_chain import Head, verify_chain
 from appliance.journal_records import guards_of, made_generation, policies_of
 from appliance.journal_schema import FORMAT, GUARDS, HEADER, ROW, broken, require_sound
 from appliance.policy_file import SignedPolicy
+from appliance.roster import ClientChange, client_changes_of
 from appliance.wire import JournalRow
 
 _ROWS_AT_ONCE: Final = 1000
@@ -41,6 +42,7 @@ class Verified:
         generations: Salt generations that addresses were issued by.
         newest_generation: The highest number ever given to one.
         policies: Every signed policy that took force, the first one first.
+        clients: Every client that was enrolled or revoked, the oldest first.
         recovering: Whether it was restored and not recovered since.
         restored_head: Sequence and hash the last restore went back to, if any.
     """
@@ -50,6 +52,7 @@ class Verified:
     generations: frozenset[int]
     newest_generation: int
     policies: tuple[SignedPolicy, ...]
+    clients: tuple[ClientChange, ...]
     recovering: bool
     restored_head: tuple[int, str] | None
 
@@ -63,6 +66,7 @@ class _Found:
     issued: set[int] = field(default_factory=set)
     made: set[int] = field(default_factory=lambda: {1})
     policies: list[SignedPolicy] = field(default_factory=list)
+    clients: list[ClientChange] = field(default_factory=list)
     restores: int = 0
     recovering: bool = False
     restored_head: tuple[int, str] | None = None
@@ -77,6 +81,7 @@ class _Found:
         if row.kind != "ceremony":
             return
         self.policies += policies_of(payload)
+        self.clients += client_changes_of(payload)
         self.made.add(made_generation(row))
         match payload.get("step"):
             case "restore":
@@ -114,6 +119,7 @@ def verify_journal(connection: sa.Connection, journal_id: str) -> Verified:
         frozenset(found.issued),
         max(found.made),
         tuple(found.policies),
+        tuple(found.clients),
         found.recovering,
         found.restored_head,
     )

@@ -7,7 +7,7 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from appliance.journal_schema import AUTHORISATION, ISSUED, PAID, SIGNED
+from appliance.journal_schema import AUTHORISATION, BLIND, ISSUED, PAID, SIGNED
 from appliance.policy import HOUR_S, Usage
 
 _OLDEST_PAID: Final = sa.func.min(PAID.c.time_ms)
@@ -46,10 +46,15 @@ class JournalView:
             .group_by(PAID.c.address)
         )
         found = self._connection.execute(paid).all()
+        blind = sa.select(sa.func.count(), sa.func.min(BLIND.c.time_ms)).where(
+            BLIND.c.client == self.client, BLIND.c.time_ms > since_ms
+        )
+        blind_keys, blind_ms = self._connection.execute(blind).one()
+        times = [at for at in (oldest_ms, blind_ms) if at is not None]
         return Usage(
             int(outside_i),
-            int(keys),
-            self._age_s(oldest_ms),
+            int(keys) + int(blind_keys),
+            self._age_s(min(times, default=None)),
             {row[0]: int(row[1]) for row in found},
             self._age_s(min((row[2] for row in found), default=None)),
         )

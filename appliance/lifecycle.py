@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from appliance.blind import Blind
 from appliance.config import Config
 from appliance.derivation import Derivation
 from appliance.errors import (
@@ -33,9 +34,11 @@ from appliance.journal import Journal
 from appliance.journal_chain import Head
 from appliance.panel import NoPanel
 from appliance.policy_force import PolicyCopy, PolicyInForce
+from appliance.roster import Roster
 from appliance.seal import Seal, SealLatch
 from appliance.signing import Signing
 from appliance.threads import OwnerThread
+from appliance.tls_identity import TlsIdentity
 from appliance.vault import Vault
 from failpoints import failpoint
 
@@ -55,6 +58,7 @@ class Running:
     derivation: Derivation
     issuing: Issuing
     signing: Signing
+    blind: Blind
 
 
 @dataclass(slots=True)
@@ -65,6 +69,8 @@ class Lifecycle:
         config: The appliance's configuration.
         clock_ms: The time in milliseconds since 1970.
         latch: The seal latch.
+        roster: Who may connect.
+        tls: As whom it listens.
         journal_thread: Owns the journal.
         hsm: The token, shared by vault and ceremonies.
         running: The running parts; None unless every check has passed.
@@ -74,6 +80,8 @@ class Lifecycle:
     config: Config
     clock_ms: Callable[[], int]
     latch: SealLatch = field(init=False)
+    roster: Roster = field(init=False)
+    tls: TlsIdentity = field(init=False)
     journal_thread: OwnerThread = field(init=False)
     running: Running | None = None
     unready: str = "starting"
@@ -87,6 +95,8 @@ class Lifecycle:
         require_private(self.paths.folder, what="the state folder")
         require_private(Path(self.config.listen.key), what="the key of [listen]")
         self.latch = SealLatch(self.paths.latch)
+        self.roster = Roster(self.config.clients, self.paths.clients)
+        self.tls = TlsIdentity(self.config.listen)
         self.hsm = open_hsm(self.config)
         self._hsm_thread = OwnerThread("hsm")
         self.journal_thread = OwnerThread("journal")
@@ -229,9 +239,10 @@ class Lifecycle:
             await asyncio.to_thread(
                 self.policy_copy.write, journal.journal_id, policy.newest
             )
+            await asyncio.to_thread(self.roster.adopt, journal.clients)
             derivation = await asyncio.to_thread(self._make_derivation, vault)
             undo.callback(derivation.close)
-            await self._check_canaries(vault, derivation)
+            await self.check_canaries(vault, derivation)
             head_key = await self._hsm_thread(vault.open_head_key)
         except BaseException:
             await self.journal_thread(undo.close)
@@ -257,7 +268,18 @@ class Lifecycle:
             policy,
             NoPanel(),
         )
-        return Running(vault, journal, heads, policy, derivation, issuing, signing)
+        blind = Blind(
+            journal,
+            self.journal_thread,
+            vault,
+            self._hsm_thread,
+            derivation,
+            policy,
+            issuing,
+        )
+        return Running(
+            vault, journal, heads, policy, derivation, issuing, signing, blind
+        )
 
     def open_vault(self) -> Vault:
         """Open and authenticate the vault file anew; blocks on the HSM."""
@@ -302,7 +324,16 @@ class Lifecycle:
             allow_unlocked=settings.allow_unlocked,
         )
 
-    async def _check_canaries(self, vault: Vault, derivation: Derivation) -> None:
+    async def check_canaries(self, vault: Vault, derivation: Derivation) -> None:
+        """Derive the canary of every generation and compare.
+
+        Args:
+            vault: Whose salts.
+            derivation: Where to derive.
+
+        Raises:
+            BrokenInvariantError: ``canary`` if one differs.
+        """
         for generation in vault.generations.values():
             salt = await self._hsm_thread(vault.open_salt, generation.id)
             seeds = await derivation.seeds(

@@ -24,6 +24,15 @@ _MINUTES_A_DAY: Final = 1440
 _DAYS_A_WEEK: Final = 7
 _SHORTEST_WAIT_S: Final = 1.0
 _AUTHORISATION_WAIT_S: Final = 60.0
+_NEEDS_A_BUNDLE: Final = (
+    "max_outside_per_bundle_i",
+    "max_outside_per_window_i",
+    "min_input_i",
+    "presence_above_i",
+    "max_per_destination_i",
+    "max_per_destination_per_window_i",
+    "authorise_above_i",
+)
 _Verdict = TypeVar("_Verdict")
 
 
@@ -188,6 +197,54 @@ def decide(asked: Asked, rules: Rules, usages: Sequence[Usage], now_s: int) -> D
                 for limits in rules.limits
             )
         )
+    )
+
+
+def decide_blind(rules: Rules, usages: Sequence[Usage], now_s: int) -> Decision:
+    """Say whether one more bare hash may be signed for a client now.
+
+    Nothing is known of its value or destinations, so any rule about those denies it.
+
+    Args:
+        rules: What holds for this client.
+        usages: What the journal shows in the window of each of the limits.
+        now_s: Policy time, seconds since 1970.
+
+    Returns:
+        ``Denied`` by ``blind``; else ``Postponed`` by ``hours`` or ``keys-window``;
+        else ``Approved``.
+    """
+    lists = [name for name in ("allow", "deny") if getattr(rules, name)]
+    bounds = [
+        name
+        for limits in rules.limits
+        for name in _NEEDS_A_BUNDLE
+        if getattr(limits, name)
+    ]
+    if lists or bounds:
+        return Denied(
+            "blind",
+            f"the policy holds {', '.join([*lists, *bounds])} for this client, which"
+            " no bare hash can be judged by",
+        )
+    return (
+        _postpone_closed(rules.hours, now_s)
+        or _first(
+            _postpone_keys(limits, usage)
+            for limits, usage in zip(rules.limits, usages, strict=True)
+        )
+        or Approved(needs_presence=False)
+    )
+
+
+def _postpone_keys(limits: Spending, usage: Usage) -> Postponed | None:
+    if not _exceeds(usage.keys + 1, limits.max_keys_per_window):
+        return None
+    return Postponed(
+        "keys-window",
+        f"{usage.keys + 1} keys with those spent before,"
+        f" {limits.max_keys_per_window} may be",
+        max(limits.window_s - usage.oldest_age_s, _SHORTEST_WAIT_S),
     )
 
 

@@ -9,7 +9,6 @@ A copy of the newest one lies beside the vault, for the time while the appliance
 sealed and its journal closed: it says who may unseal, and nothing else.
 """
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ from pathlib import Path
 import msgspec
 
 from appliance.config import Spending
+from appliance.durable import write_durably
 from appliance.errors import BrokenInvariantError, FaultError, RefusedError
 from appliance.journal import Journal
 from appliance.policy import Rules
@@ -27,8 +27,6 @@ from appliance.policy_file import (
     policy_digest,
     verify_policy,
 )
-
-_MODE = 0o600
 
 
 @dataclass(slots=True)
@@ -123,13 +121,7 @@ class PolicyCopy:
         text = msgspec.json.format(msgspec.json.encode(Copied(journal_id, signed)))
         if self.path.exists() and self.path.read_bytes() == text:
             return
-        temporary = self.path.with_suffix(".new")
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
-        with os.fdopen(os.open(temporary, flags, _MODE), "wb") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.rename(self.path)
+        write_durably(self.path, text)
 
     def read(self) -> Copied:
         """Return what was in force when the appliance last came up.

@@ -114,14 +114,14 @@ def successors(statements: Sequence[str], *, identity_pem: bytes) -> list[str]:
         identity_pem: The pinned key, or several.
 
     Returns:
-        PEM of each key they lead to; statements of before the pinned key are
-        passed over. ``RefusedError`` if one does not follow.
+        PEM of each key they lead to. Statements of other keys are passed over: of
+        before the pinned one, and of after a restore, whose key nobody could name.
+        ``RefusedError`` if one that should follow was not signed by the key before.
     """
     trusted = identity_pem
     found: list[str] = []
-    pinned = {_thumbprint(key) for key in _load_keys(identity_pem)}
     for statement in statements:
-        if not found and _previous_of(statement) not in pinned:
+        if _previous_of(statement) not in map(_thumbprint, _load_keys(trusted)):
             continue
         claims = read_statement(statement, kind=SUCCESSION_TYPE, identity_pem=trusted)
         trusted = str(claims["key"]).encode()

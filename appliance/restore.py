@@ -6,7 +6,7 @@ leaves no vault: move what is in the folder away and run it again. The steps,
 numbered as in docs/ceremonies/restore.md:
 
 1. Check the backup's signature, open it with the shares' key, check its chain.
-2. Derive the canary of every generation and compare (``drill`` ends here).
+2. Derive the canary of every generation and compare.
 3. Make KEK, MAC key and identity key in the token, and a new salt generation: the
    restored ones only sign. An address issued after the backup is not in the journal;
    were its seed UUID issued again with the same salt, its key would sign twice.
@@ -261,4 +261,5 @@ def _seal_all(
             policy_root=header.policy_root,
             retired=[generation.id for generation in header.generations],
             backup_key=header.backup_key,
+            successions=header.successions,
         )

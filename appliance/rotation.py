@@ -29,6 +29,7 @@ from typing import Final
 
 import msgspec
 
+from appliance.durable import sync_folder, write_durably
 from appliance.errors import BadRequestError, HsmError
 from appliance.hsm import Hsm
 from appliance.receipt import (
@@ -60,7 +61,6 @@ _SECRET_KEY: Final = 4  # CKO_SECRET_KEY
 _PRIVATE_KEY, _PUBLIC_KEY = 3, 2  # CKO_PRIVATE_KEY, CKO_PUBLIC_KEY
 _KEY_ID_BYTES: Final = 8
 _OWN_LABEL: Final = "saltkeep-(kek|mac|identity)-[0-9]{{4}}-{}"
-_MODE: Final = 0o600
 _STEPS: Final = (
     "write the record: {new} replaces {old}",
     "make {new} in the HSM, not extractable",
@@ -273,7 +273,7 @@ class Rotations:
         """Remove the record: the rotation is journalled."""
         failpoint("rotate.journalled")
         self._record_path.unlink(missing_ok=True)
-        _sync_folder(self._record_path.parent)
+        sync_folder(self._record_path.parent)
         failpoint("rotate.finished")
 
     def abandon(self) -> Record:
@@ -317,14 +317,8 @@ class Rotations:
         self._hsm.destroy_key(label=label, classes=_classes(label))
 
     def _write_record(self, record: Record) -> None:
-        descriptor = os.open(
-            self._record_path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _MODE
-        )
-        with os.fdopen(descriptor, "w") as file:
-            json.dump(asdict(record), file)
-            file.flush()
-            os.fsync(file.fileno())
-        _sync_folder(self._record_path.parent)
+        text = json.dumps(asdict(record)).encode()
+        write_durably(self._record_path, text)
 
     def _make_key(self, record: Record) -> None:
         with suppress(HsmError):
@@ -350,11 +344,3 @@ class Rotations:
 def _classes(label: str) -> tuple[int, ...]:
     """Return the classes of the objects a label names."""
     return (_PRIVATE_KEY, _PUBLIC_KEY) if "-identity-" in label else (_SECRET_KEY,)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -8,7 +8,6 @@ further than the handshake or a 403 and cost nothing but a counter.
 
 import asyncio
 import logging
-import ssl
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -18,7 +17,7 @@ from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from appliance.certificates import spki_sha256
-from appliance.config import Client, Config, Listen
+from appliance.config import Client, Config
 from appliance.errors import ConfigError
 from appliance.service import Appliance
 from appliance.wire import (
@@ -39,25 +38,6 @@ _BODY_TIMEOUT_S: Final = 30.0
 _CLIENT_AUTH: Final = ExtendedKeyUsageOID.CLIENT_AUTH
 
 
-def server_context(listen: Listen) -> ssl.SSLContext:
-    """Return TLS 1.3 only, no tickets, client certificates required.
-
-    Raises:
-        ConfigError: If a file is missing or does not fit.
-    """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
-    context.num_tickets = 0
-    context.verify_mode = ssl.CERT_REQUIRED
-    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
-    try:
-        context.load_cert_chain(listen.certificate, listen.key)
-        context.load_verify_locations(listen.client_ca)
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigError(f"TLS files of [listen]: {error}") from error
-    return context
-
-
 class _Stranger(Exception):  # noqa: N818 - control flow inside this module
     """The peer is nobody we know; the message is for our log only."""
 
@@ -74,11 +54,7 @@ class Server:
     config: Config
     appliance: Appliance
     strangers_count: int = 0
-    _clients: dict[str, Client] = field(init=False)
     _working: set[asyncio.Task[Reply]] = field(default_factory=set)
-
-    def __post_init__(self) -> None:
-        self._clients = {c.spki_sha256: c for c in self.config.clients}
 
     def application(self) -> web.Application:
         """Return the one-endpoint application."""
@@ -96,7 +72,7 @@ class Server:
             ConfigError: If [listen] names what can not be had.
         """
         listen = self.config.listen
-        context = server_context(listen)
+        context = self.appliance.life.tls.context()
         runner = web.AppRunner(
             self.application(),
             access_log=None,
@@ -167,7 +143,7 @@ class Server:
         except ValueError:
             raise _Stranger("malformed certificate") from None
         self._require_in_force(certificate)
-        client = self._clients.get(spki_sha256(certificate))
+        client = self.appliance.life.roster.find(spki_sha256(certificate))
         if client is None:
             raise _Stranger(f"unknown key {spki_sha256(certificate)}")
         return client

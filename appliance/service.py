@@ -37,9 +37,11 @@ from appliance.operators import Operators
 from appliance.receipt import public_key_pem
 from appliance.refusals import Refusals
 from appliance.steps import Steps
+from appliance.vault import VaultContent
 from appliance.wire import (
     AcceptHead,
     ApproveAct,
+    BlindSigned,
     CancelMining,
     Deferred,
     ExportSeed,
@@ -50,6 +52,7 @@ from appliance.wire import (
     GetStatus,
     IssueAddress,
     Issued,
+    LegacyAddress,
     ListActs,
     MakeCheckpoint,
     MineBundle,
@@ -62,6 +65,7 @@ from appliance.wire import (
     SealNow,
     SecondSignature,
     SetPolicy,
+    SignBlind,
     Signed,
     SignTransfer,
     StatusReport,
@@ -73,10 +77,12 @@ from failpoints import failpoint
 _log = logging.getLogger(__name__)
 
 ROLES: Final[dict[type, frozenset[str]]] = {
-    GetStatus: frozenset({"hub", "operator", "auditor"}),
+    GetStatus: frozenset({"hub", "operator", "auditor", "legacy-hub"}),
     IssueAddress: frozenset({"hub"}),
     SignTransfer: frozenset({"hub"}),
     FetchBundle: frozenset({"hub", "operator"}),
+    LegacyAddress: frozenset({"legacy-hub"}),
+    SignBlind: frozenset({"legacy-hub"}),
     TailJournal: frozenset({"operator", "auditor"}),
     SealNow: frozenset({"operator"}),
     Unseal: frozenset(),  # only as an act that several approved
@@ -261,6 +267,8 @@ class Appliance:
             IssueAddress: self._issue,
             SignTransfer: self._sign,
             FetchBundle: self._fetch,
+            LegacyAddress: self._legacy_address,
+            SignBlind: self._sign_blind,
         }
         return await handlers[type(request)](request, client, steps)
 
@@ -312,6 +320,36 @@ class Appliance:
             signatures=signatures,
         )
 
+    # --- requests of an old Hub's gateway -----------------------------------------
+
+    async def _legacy_address(
+        self, request: LegacyAddress, client: Client, steps: Steps
+    ) -> Reply:
+        blind = self.life.require_ready().blind
+        address, generation, receipt = await blind.address(
+            request.seed_uuid, client=client, steps=steps
+        )
+        self.life.require_ready()
+        return Issued(
+            request_id=request.request_id,
+            address=address,
+            generation=generation.id,
+            security_level=generation.security_level,
+            receipt=receipt,
+        )
+
+    async def _sign_blind(
+        self, request: SignBlind, client: Client, steps: Steps
+    ) -> Reply:
+        blind = self.life.require_ready().blind
+        fragments = await blind.sign(request, client=client, steps=steps)
+        self.life.require_ready()  # a seal that fell meanwhile holds them back
+        return BlindSigned(
+            request_id=request.request_id,
+            bundle_hash=request.bundle_hash,
+            fragments=fragments,
+        )
+
     # --- status -----------------------------------------------------------------
 
     async def _status(self, request: GetStatus, _: Client, __: Steps) -> Reply:
@@ -329,6 +367,7 @@ class Appliance:
             generations=[],
             rotation="",
             security_level=0,
+            blind_level=0,
             network="",
             identity_key="",
             successions=[],
@@ -363,16 +402,21 @@ def _with_running(report: StatusReport, running: Running) -> StatusReport:
         sequence=journal.head.sequence if anchored else -1,
         generation=issuing.id,
         generations=[
-            f"{number} (retired)"
-            if number in running.vault.content.retired
-            else str(number)
+            _named(number, running.vault.content)
             for number in sorted(running.vault.generations)
         ],
         security_level=issuing.security_level,
+        blind_level=running.blind.security_level(),
         network=issuing.network,
         identity_key=public_key_pem(running.vault.identity_point),
         successions=running.vault.content.successions,
     )
+
+
+def _named(number: int, content: VaultContent) -> str:
+    if number in content.blind:
+        return f"{number} (blind)"
+    return f"{number} (retired)" if number in content.retired else str(number)
 
 
 def _as_reply(request_id: str, error: ApplianceError) -> Reply:

@@ -11,6 +11,7 @@ import datetime as dt
 import json
 import os
 import secrets
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -31,17 +32,25 @@ from appliance.certificates import (
 )
 from appliance.config import Config, load_config
 from appliance.errors import ConfigError
-from appliance.hsm import initialise_token
-from appliance.installation import Paths, open_hsm, read_salt, token_access
+from appliance.hsm import Hsm, TokenAccess, initialise_token
+from appliance.installation import (
+    Paths,
+    open_hsm,
+    read_pin,
+    read_salt,
+    token_access,
+)
 from appliance.operator_keys import (
     load_operator_key,
     make_operator_key,
     sign_as_operator,
 )
 from appliance.policy_file import SignedPolicy, parse_policy, policy_digest
+from hsm_profiles import ProfileError, load_profile
 
 _LABEL: Final = "saltkeep"
 _PIN_BYTES: Final = 12
+_SCRATCH_TIMEOUT_S: Final = 10.0
 CLIENT_ROLES: Final = {
     "hub": "hub",
     "operator-1": "operator",
@@ -132,6 +141,43 @@ def _prepare(folder: Path, options: SoftHsmOptions, now: dt.datetime) -> Config:
         token_access(config), officer_pin=secrets.token_hex(_PIN_BYTES), user_pin=pin
     )
     return config
+
+
+@contextlib.contextmanager
+def scratch_hsm(folder: Path) -> Iterator[Hsm]:
+    """Make a SoftHSM2 token to be thrown away.
+
+    Args:
+        folder: Where its files lie; the caller removes it.
+
+    Yields:
+        The token, open; its PIN is known to nobody else.
+
+    Raises:
+        ConfigError: If SoftHSM2 is not installed.
+    """
+    _write_token_configuration(folder)
+    pin = secrets.token_hex(_PIN_BYTES)
+    _write_private(folder / "pin", pin)
+    try:
+        profile = load_profile("softhsm2")
+        module = profile.find_module()
+    except ProfileError as error:
+        raise ConfigError(str(error)) from error
+    access = TokenAccess(
+        profile=profile,
+        module=module,
+        token_label="scratch",  # noqa: S106 - a name
+        environment={"SOFTHSM2_CONF": str(folder / "softhsm2.conf")},
+        call_timeout_s=_SCRATCH_TIMEOUT_S,
+        pin_latch=folder / "pin.latch",
+    )
+    initialise_token(access, officer_pin=secrets.token_hex(_PIN_BYTES), user_pin=pin)
+    hsm = Hsm(access, read_pin(str(folder / "pin"), allow_unlocked=True))
+    try:
+        yield hsm
+    finally:
+        hsm.close()
 
 
 def _make_policy(folder: Path, network: str) -> SignedPolicy:

@@ -105,6 +105,8 @@ class VaultContent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         successions: Statements by which each identity key named the next one.
         policy_root: Hex digest of the first signed policy; later ones follow from it.
         backup_key: Public key backups are encrypted to, hex; empty: none.
+        blind: Ids of generations that sign bare hashes for an old Hub. A backup does
+            not carry it: after a restore that door is shut.
     """
 
     format: str
@@ -120,6 +122,7 @@ class VaultContent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     retired: list[int] = []
     successions: list[str] = []
     backup_key: str = ""
+    blind: list[int] = []
 
 
 class _VaultFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -287,16 +290,30 @@ class Vault:
         Raises:
             VaultError: If there is no such generation.
         """
-        entries = [
-            entry
-            for entry in self.content.generations
-            if entry.generation.id == generation_id
-        ]
-        if not entries:
+        generation = self.generations.get(generation_id)
+        if generation is None:
             raise VaultError(f"the vault holds no generation {generation_id}")
-        generation = entries[0].generation
-        aad = self.associated_data("salt", generation)
-        return self._open(entries[0].envelope, aad, generation.salt_bytes)
+        return self.open_secret("salt", generation, generation.salt_bytes)
+
+    def open_secret(
+        self, purpose: str, generation: Generation, size: int
+    ) -> LockedBuffer:
+        """Unwrap what a generation's envelope holds; the caller closes it.
+
+        Args:
+            purpose: What it must be sealed as.
+            generation: Whose.
+            size: Its length in bytes.
+
+        Returns:
+            The secret.
+        """
+        (envelope,) = [
+            entry.envelope
+            for entry in self.content.generations
+            if entry.generation.id == generation.id
+        ]
+        return self._open(envelope, self.associated_data(purpose, generation), size)
 
     def open_head_key(self) -> LockedBuffer:
         """Unwrap the key of head tokens; the caller closes it."""

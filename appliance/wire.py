@@ -15,8 +15,9 @@ A client tells outcomes apart by type alone:
 - ``Fault``: the appliance could not say; ``retry`` tells whether the very same
   request may be sent again. A time-out is a ``Fault`` that the client makes up.
 
-No request carries a bare hash to be signed: a signature needs every
-transaction of the bundle.
+No request of a hub carries a bare hash to be signed: a signature needs every
+transaction of the bundle. The one exception is ``SignBlind``, for an old Hub that is
+being moved over: see ``appliance.blind``.
 """
 
 import hashlib
@@ -174,6 +175,24 @@ class FetchBundle(_Request, frozen=True, kw_only=True, tag="fetch-bundle"):
     bundle_hash: str
 
 
+class LegacyAddress(_Request, frozen=True, kw_only=True, tag="legacy-address"):
+    """Ask for a seed UUID's address under the blind generation (legacy-hub)."""
+
+    seed_uuid: str
+
+
+class SignBlind(_Request, frozen=True, kw_only=True, tag="sign-blind"):
+    """Ask for the signature of a bare hash, one per seed UUID (role legacy-hub).
+
+    Attributes:
+        seed_uuid: 64 characters of the base64 alphabet.
+        bundle_hash: 81 trytes.
+    """
+
+    seed_uuid: str
+    bundle_hash: str
+
+
 class TailJournal(_Request, frozen=True, kw_only=True, tag="tail-journal"):
     """Read rows of the journal (roles auditor and operator).
 
@@ -219,16 +238,23 @@ class RunCeremony(_Request, frozen=True, kw_only=True, tag="run-ceremony"):
     Attributes:
         ceremony: ``rotate-kek``, ``rotate-mac``, ``rotate-identity``,
             ``rotate-salt``, ``import-salt``, ``retire``, ``destroy-key``,
-            ``abandon``, ``set-backup-key``, ``backup``, ``import-interchange`` or
-            ``recover-journal``.
+            ``abandon``, ``set-backup-key``, ``backup``, ``import-interchange``,
+            ``recover-journal``, ``enrol-client``, ``revoke-client``, ``rotate-tls``
+            or ``verify``.
         subject: ``retire``: the generation's number; ``destroy-key``: the label;
             ``import-salt``: where the appliance reads it, never the salt itself;
-            ``set-backup-key``: the public key; ``import-interchange``: the file;
-            ``recover-journal``: ``complete``, or nothing.
+            ``set-backup-key``: the public key; ``import-interchange``: the file, or
+            ``file:PATH#SHA256`` on the host;
+            ``recover-journal``: ``complete``, or nothing; ``enrol-client``: SHA-256
+            of the client's public key; ``revoke-client``: that, or a name;
+            ``rotate-tls``: the certificate in PEM, or nothing for the request.
         security_level: ``rotate-salt``, ``import-salt``: of the new generation; 0:
             as before.
         argon2: ``import-salt``: variant, passes and KiB it was used with, such as
             ``argon2id 4 131072``; empty: as before.
+        blind: ``import-salt``: let an old Hub have bare hashes signed with it.
+        name: ``enrol-client``: of the client.
+        role: ``enrol-client``: its one role.
         dry_run: Say what would be done and do nothing.
     """
 
@@ -236,6 +262,9 @@ class RunCeremony(_Request, frozen=True, kw_only=True, tag="run-ceremony"):
     subject: str = ""
     security_level: int = 0
     argon2: str = ""
+    blind: bool = False
+    name: str = ""
+    role: str = ""
     dry_run: bool = False
 
 
@@ -443,6 +472,8 @@ Request: TypeAlias = (
     | IssueAddress
     | SignTransfer
     | FetchBundle
+    | LegacyAddress
+    | SignBlind
     | TailJournal
     | SealNow
     | Unseal
@@ -507,6 +538,18 @@ class Signed(_Reply, frozen=True, kw_only=True, tag="signed"):
 
     bundle_hash: str
     signatures: list[InputSignature]
+
+
+class BlindSigned(_Reply, frozen=True, kw_only=True, tag="blind-signed"):
+    """A bare hash is signed; its key is spent for it alone.
+
+    Attributes:
+        bundle_hash: 81 trytes.
+        fragments: One string of 2187 trytes per security level.
+    """
+
+    bundle_hash: str
+    fragments: list[str]
 
 
 class Deferred(_Reply, frozen=True, kw_only=True, tag="deferred"):
@@ -582,9 +625,10 @@ class StatusReport(_Reply, frozen=True, kw_only=True, tag="status-report"):
         epoch: The journal's epoch.
         sequence: Number of its last row; -1 while not anchored.
         generation: The salt generation that issues.
-        generations: Every generation, as ``1`` or ``1 (retired)``.
+        generations: Every generation, as ``1``, ``1 (retired)`` or ``1 (blind)``.
         rotation: The rotation under way, if one was cut short.
         security_level: Of addresses issued now.
+        blind_level: Security level of the blind generation; 0: that door is shut.
         network: The network name of that generation.
         identity_key: PEM of the identity key; pin it from `init`, not from here.
         successions: Statements by which each identity key named the next one:
@@ -604,6 +648,7 @@ class StatusReport(_Reply, frozen=True, kw_only=True, tag="status-report"):
     generations: list[str]
     rotation: str
     security_level: int
+    blind_level: int
     network: str
     identity_key: str
     successions: list[str]
@@ -742,6 +787,7 @@ class PolicyReport(_Reply, frozen=True, kw_only=True, tag="policy-report"):
 Reply: TypeAlias = (
     Issued
     | Signed
+    | BlindSigned
     | Deferred
     | Refused
     | Fault

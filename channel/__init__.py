@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import ssl
 import stat
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,12 +34,14 @@ class ChannelFiles:
         certificate: PEM path of the client certificate (clientAuth).
         key: PEM path of its private key.
         server_spki_sha256: Pin of the server's public key, 64 hex characters.
+        next_server_spki_sha256: Pin of the key it is about to change to, if any.
     """
 
     ca: Path
     certificate: Path
     key: Path
     server_spki_sha256: str
+    next_server_spki_sha256: str = ""
 
 
 def client_context(files: ChannelFiles) -> ssl.SSLContext:
@@ -65,16 +68,19 @@ def client_context(files: ChannelFiles) -> ssl.SSLContext:
         raise ChannelError(
             f"cannot use {files.ca}, {files.certificate} and {files.key}: {error}"
         ) from error
-    context.sslobject_class = _pinned(files.server_spki_sha256)
+    pins = (files.server_spki_sha256, files.next_server_spki_sha256)
+    context.sslobject_class = _pinned([pin for pin in pins if pin])
     return context
 
 
-def _pinned(pin: str) -> type[ssl.SSLObject]:
+def _pinned(pins: Sequence[str]) -> type[ssl.SSLObject]:
     class PinnedObject(ssl.SSLObject):
         def do_handshake(self) -> None:
             super().do_handshake()
             der = self.getpeercert(binary_form=True)
-            if der is None or not hmac.compare_digest(_spki_sha256(der), pin):
+            if der is None or not any(
+                hmac.compare_digest(_spki_sha256(der), pin) for pin in pins
+            ):
                 raise ssl.SSLCertVerificationError(
                     "the server's public key is not the pinned one"
                 )

@@ -84,6 +84,9 @@ class ApplianceSection:
     identity_key: Path = documented(
         "PEM of the identity key printed by `init`; receipts are checked with it."
     )
+    next_server_spki_sha256: str = documented(
+        "Pin of the key the appliance is about to change to; empty: none.", ""
+    )
     timeout_s: float = documented("Deadline of one request, in seconds.", 60.0)
 
 
@@ -209,13 +212,23 @@ def _require_sane(config: Config) -> None:
     if not 1 <= nodes.quorum <= len(nodes.endpoints):
         message = f"nodes.quorum is {nodes.quorum} of {len(nodes.endpoints)} nodes"
         raise ConfigError(message)
-    if not re.fullmatch("[0-9a-f]{64}", config.appliance.server_spki_sha256):
-        message = "appliance.server_spki_sha256 must be 64 hex characters, lower case"
-        raise ConfigError(message)
+    _require_pins(config.appliance)
     if not config.appliance.url.startswith("https://"):
         message = "appliance.url must begin with https://"
         raise ConfigError(message)
     _require_guarded(config.api.legacy)
+
+
+def _require_pins(appliance: ApplianceSection) -> None:
+    pins = {
+        "server_spki_sha256": appliance.server_spki_sha256,
+        "next_server_spki_sha256": appliance.next_server_spki_sha256,
+    }
+    for name, pin in pins.items():
+        absent = not pin and name.startswith("next_")
+        if not absent and not re.fullmatch("[0-9a-f]{64}", pin):
+            message = f"appliance.{name} must be 64 hex characters, lower case"
+            raise ConfigError(message)
 
 
 def _require_positive(config: Config) -> None:

@@ -228,7 +228,11 @@ def _signer_settings(config: Config) -> SignerSettings:
     return SignerSettings(
         url=section.url,
         files=ChannelFiles(
-            section.ca, section.certificate, section.key, section.server_spki_sha256
+            section.ca,
+            section.certificate,
+            section.key,
+            section.server_spki_sha256,
+            section.next_server_spki_sha256,
         ),
         identity_key=section.identity_key,
         network=config.hub.network,

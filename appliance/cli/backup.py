@@ -8,6 +8,7 @@ import termios
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final
 
 import click
@@ -22,13 +23,16 @@ from appliance.backup import (
 )
 from appliance.cli.options import EXIT_FAILED, Options, fail, files, run
 from appliance.config import load_config
+from appliance.drill import drill
 from appliance.errors import ApplianceError
 from appliance.hardening import harden_process
+from appliance.hsm import Hsm
 from appliance.installation import Paths, open_hsm
 from appliance.interchange import of_journal
-from appliance.restore import Restored, check_canaries, restore
+from appliance.restore import Restored, restore
 from appliance.service import wall_clock_ms
 from appliance.slip39 import decode, recover, split
+from appliance.softhsm import scratch_hsm
 from appliance.wire import JournalRow
 from trinary.memory import LockedBuffer
 
@@ -36,6 +40,7 @@ _LEAST_THRESHOLD: Final = 2
 _MOST_SHARES: Final = 16
 _LONGEST_SHARE_BYTES: Final = 1024
 _LINE_END: Final = 10
+_MEMORY: Final = Path("/dev/shm")  # noqa: S108 - never reaches a disk
 _IDENTITY = click.option(
     "--identity",
     required=True,
@@ -111,21 +116,53 @@ def verify(*, path: Path, identity: Path) -> None:
 @_BACKUP
 @_IDENTITY
 @_UNLOCKED
-def drill(*, path: Path, identity: Path, allow_unlocked: bool) -> None:
-    """Prove that the shares open a backup and its salts are right; keeps nothing.
+@click.pass_obj
+def drill_command(
+    options: Options, *, path: Path, identity: Path, allow_unlocked: bool
+) -> None:
+    """Bring a backup onto a scratch token, prove it there, and throw both away.
 
-    Decrypts in locked memory, checks the journal's chain, derives the canary of
-    every generation and nothing else; neither a token nor a file is written.
+    The token is a SoftHSM2 token of its own in memory-backed storage or, with
+    --config, the one that configuration names, its state folder empty. What is
+    written there can derive the canary of each generation and nothing else: the
+    salts stay in locked memory.
     """
     try:
         harden_process(allow_unlocked=allow_unlocked)
-        with _opened(path, identity, allow_unlocked=allow_unlocked) as opened:
-            lines = run(check_canaries(opened, allow_unlocked=allow_unlocked))
-            count = len(opened.rows)
+        with (
+            _opened(path, identity, allow_unlocked=allow_unlocked) as opened,
+            _scratch(options.config) as (paths, hsm),
+        ):
+            lines = drill(paths, hsm, opened, allow_unlocked=allow_unlocked)
     except ApplianceError as error:
         fail(error, code=EXIT_FAILED)
-    click.echo("\n".join([*lines, f"{count} rows of the journal verified"]))
+    click.echo("\n".join(lines))
     click.echo("the drill passed; nothing was kept")
+
+
+@contextmanager
+def _scratch(config_path: Path | None) -> Iterator[tuple[Paths, Hsm]]:
+    """Open what is thrown away: a folder, and a token whose keys are destroyed."""
+    if config_path is None:
+        memory = _MEMORY if _MEMORY.is_dir() else None
+        with (
+            TemporaryDirectory(prefix="saltkeep-drill-", dir=memory) as name,
+            scratch_hsm(Path(name)) as scratch,
+        ):
+            yield Paths(Path(name)), scratch
+        return
+    config = load_config(config_path)
+    paths = Paths(Path(config.state_dir))
+    if paths.folder.exists() and any(paths.folder.iterdir()):
+        raise BackupError(f"{paths.folder} is not empty: a drill takes an empty one")
+    paths.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    hsm = open_hsm(config)
+    try:
+        yield paths, hsm
+    finally:
+        hsm.close()
+        for left in paths.folder.iterdir():
+            left.unlink()
 
 
 @backup.command("restore")

@@ -1,17 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
 """Ceremonies on a running appliance."""
 
+import hashlib
 from pathlib import Path
+from typing import Final
 
 import click
 import msgspec
+from cryptography import x509
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from appliance.certificates import spki_sha256
 from appliance.cli.approvals import ask_or_propose
 from appliance.cli.options import EXIT_FAILED, Options, fail, files, run
 from appliance.client import new_request_id
-from appliance.errors import RefusedError
+from appliance.errors import ConfigError, RefusedError
 from appliance.receipt import successors
 from appliance.wire import CeremonyReport, GetStatus, RunCeremony, StatusReport
+
+_READS_A_FILE: Final = {"import-interchange", "enrol-client", "rotate-tls"}
+
+_LARGEST_SENT_CHARACTERS: Final = 500_000
 
 
 @click.command()
@@ -31,12 +40,24 @@ from appliance.wire import CeremonyReport, GetStatus, RunCeremony, StatusReport
             "backup",
             "import-interchange",
             "recover-journal",
+            "enrol-client",
+            "revoke-client",
+            "rotate-tls",
+            "verify",
         ]
     ),
 )
 @click.argument("subject", default="")
 @click.option("--level", default=0, help="rotate-salt, import-salt: security level.")
 @click.option("--argon2", default="", help="import-salt: e.g. 'argon2id 4 131072'.")
+@click.option("--blind", is_flag=True, help="import-salt: for an old Hub's RPC.")
+@click.option("--name", "client_name", default="", help="enrol-client: its name.")
+@click.option("--role", default="", help="enrol-client: hub, operator or auditor.")
+@click.option(
+    "--on-host",
+    default="",
+    help="import-interchange: where the file lies on the appliance's host.",
+)
 @click.option("--dry-run", is_flag=True, help="Say what would be done.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.pass_obj
@@ -47,6 +68,10 @@ def ceremony(  # noqa: PLR0913 - one argument per option
     subject: str,
     level: int,
     argon2: str,
+    blind: bool,
+    client_name: str,
+    role: str,
+    on_host: str,
     dry_run: bool,
     yes: bool,
 ) -> None:
@@ -58,27 +83,41 @@ def ceremony(  # noqa: PLR0913 - one argument per option
       rotate-identity     another key that signs receipts; the old one names it
       rotate-salt         a new salt generation issues from now on
       import-salt SOURCE  a salt of elsewhere, from a 0600 file, credential:NAME or
-                          fd:N of the appliance's host; it signs and never issues
-      retire NUMBER       a generation issues no more; its salt stays
+                          fd:N of the appliance's host; it signs and never issues;
+                          --blind: an old Hub may have bare hashes signed with it
+      retire NUMBER       a generation issues no more; its salt stays. A blind one
+                          signs no more bare hashes
       destroy-key LABEL   end an HSM key that nothing needs any more
       abandon             take back a rotation that was cut short
       set-backup-key KEY  encrypt backups to KEY from now on
       backup              write one into the state folder's backups
-      import-interchange FILE  journal the keys it names as spent
+      import-interchange FILE  journal the keys it names as spent; a file of over
+                          500,000 characters is read by the appliance on its host,
+                          if it is the very same
       recover-journal [complete]  let a restored journal sign again; unless
                           everything was imported, its unspent keys never do
+      enrol-client CERTIFICATE --name NAME --role ROLE
+                          let a client's key connect, with one role
+      revoke-client NAME  shut a client out at once; or one key, by its SHA-256
+      rotate-tls [CERTIFICATE]  ask for a certificate of a new key of the listener;
+                          given the certificate, listen with it
+      verify              check vault, salts, journal, policy and channel whole
 
     A rotation that was cut short goes on when it is asked for again.
     """
-    if name == "import-interchange":
-        with files():
-            subject = Path(subject).read_text()
+    if name in _READS_A_FILE and subject:
+        subject = _content(Path(subject), on_host)
+    if name == "enrol-client":
+        subject = _pin_of_client(subject)
     request = RunCeremony(
         request_id=new_request_id(),
         ceremony=name,
         subject=subject,
         security_level=level,
         argon2=argon2,
+        blind=blind,
+        name=client_name,
+        role=role,
         dry_run=True,
     )
     report = run(_ceremony(options, request))
@@ -98,6 +137,30 @@ def ceremony(  # noqa: PLR0913 - one argument per option
     else:
         click.echo("\n".join(report.steps))
         click.echo("done" if report.done else "nothing was done: a dry run")
+
+
+def _content(path: Path, on_host: str) -> str:
+    """Return a file's text; of a large one where the appliance reads it itself."""
+    with files():
+        text = path.read_text()
+        where = on_host or str(path.resolve())
+    if len(text) <= _LARGEST_SENT_CHARACTERS and not on_host:
+        return text
+    return f"file:{where}#{hashlib.sha256(text.encode()).hexdigest()}"
+
+
+def _pin_of_client(pem: str) -> str:
+    """Return the pin of a client certificate, or end the program."""
+    try:
+        certificate = x509.load_pem_x509_certificate(pem.encode())
+        usage = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage)
+    except (ValueError, x509.ExtensionNotFound) as error:
+        none = ConfigError(f"no client certificate in PEM: {error}", code="file")
+        fail(none, code=EXIT_FAILED)
+    if list(usage.value) != [ExtendedKeyUsageOID.CLIENT_AUTH]:
+        other = ConfigError("the certificate is not for clientAuth alone", code="file")
+        fail(other, code=EXIT_FAILED)
+    return spki_sha256(certificate)
 
 
 async def _ceremony(options: Options, request: RunCeremony) -> CeremonyReport:

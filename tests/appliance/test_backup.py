@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Backups and the way back: last week's over today's signs no key twice."""
 
+import hashlib
 import json
 import os
 import re
@@ -14,6 +15,7 @@ import msgspec
 import pytest
 
 from appliance.interchange import FORMAT, of_journal
+from appliance.receipt import successors
 from appliance.wire import (
     AcceptHead,
     ActReport,
@@ -235,6 +237,61 @@ async def test_importing_only_adds_and_keeps_what_is_known(
     assert (await box.refused(bundle([other]))).code == "key-spent"
     for text in ("{}", interchange(coin).replace("devnet", "mainnet")):
         assert (await refused(box, "import-interchange", text)).code == "bad-request"
+
+
+async def test_a_large_file_is_read_on_the_host_if_it_is_the_approved_one(
+    box: Box, tmp_path: Path
+) -> None:
+    coin = await box.coin()
+    keys = [
+        {"commitment": hashlib.sha256(b"%d" % n).hexdigest(), "hashes": "unknown"}
+        for n in range(12_000)
+    ]
+    keys.append({"commitment": commitment_of(coin.seed_uuid), "hashes": "unknown"})
+    path = tmp_path / "spent.json"
+    text = json.dumps({"format": FORMAT, "network": "devnet", "keys": keys})
+    path.write_text(text)
+    assert len(text) > 1 << 20  # more than one request holds
+    named = f"file:{path}#{hashlib.sha256(text.encode()).hexdigest()}"
+    act = RunCeremony(request_id="", ceremony="import-interchange", subject=named)
+    proposed = await box.propose(act)
+    assert "12001 keys" in proposed.acts[0].shown[0]
+    path.write_text(text.replace("unknown", "unknown "))
+    assert (await box.approve(proposed, 1)).missing == 1
+    exchanged = await box.expect(box.approval(proposed, 2), Fault, name="operator-1")
+    assert "another file" in exchanged.message
+    path.write_text(text)
+    await run(box, "import-interchange", named)
+    assert (await box.refused(bundle([coin]))).code == "key-spent"
+    spent = [json.loads(row.payload).get("spent", []) for row in await box.rows()]
+    assert sum(map(len, spent)) == 12_001
+    assert max(map(len, spent)) == 5_000
+    missing = f"file:{tmp_path / 'nothing'}#{'0' * 64}"
+    assert "can not read" in (await refused(box, "import-interchange", missing)).message
+
+
+async def test_successions_outlive_a_restore(
+    box: Box, key: tuple[list[str], str]
+) -> None:
+    shares, public = key
+    first = (box.folder / "identity.pem").read_bytes()
+    rotate = RunCeremony(request_id="c", ceremony="rotate-identity")
+    await box.expect(rotate, CeremonyReport, name="operator-1")
+    second = (await box.status()).identity_key
+    (box.folder / "identity.pem").write_bytes(first + second.encode())
+    backup = await backed_up(box, public)
+    await box.close()
+    again = restored(box, backup, shares[:2])
+    await accept_head(again)
+    await run(again, "recover-journal")
+    third = (await again.status()).identity_key
+    await again.expect(rotate, CeremonyReport, name="operator-1")
+    status = await again.status()
+    assert successors(status.successions, identity_pem=first) == [second]
+    assert successors(status.successions, identity_pem=third.encode()) == [
+        status.identity_key
+    ]
+    await again.close()
 
 
 async def test_wrong_shares_and_altered_backups_each_have_their_own_error(

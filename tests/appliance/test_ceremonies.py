@@ -3,9 +3,7 @@
 
 import asyncio
 import base64
-import contextlib
 import json
-import time
 from pathlib import Path
 
 import pytest
@@ -13,9 +11,7 @@ import pytest
 from appliance.pytest_plugin import ApplianceProcess
 from appliance.rotation import next_label
 from appliance.wire import (
-    AcceptHead,
     CeremonyReport,
-    Done,
     Fault,
     GetStatus,
     IssueAddress,
@@ -27,6 +23,7 @@ from appliance.wire import (
 )
 from tests.appliance.box import Box
 from tests.appliance.bundles import Coin, bundle, new_uuid
+from tests.appliance.killing import anchor, kill_during
 
 ROTATIONS = ("rotate-kek", "rotate-mac", "rotate-identity")
 STEPS = (
@@ -254,42 +251,12 @@ async def test_abandon_takes_back_only_what_is_not_in_force(box: Box) -> None:
 # --- SIGKILL ----------------------------------------------------------------------
 
 
-def freeze_at(process: ApplianceProcess, failpoint: str, marker: Path) -> None:
-    process.environment = {
-        "SALTKEEP_FAILPOINT": failpoint,
-        "SALTKEEP_FAILPOINT_FILE": str(marker),
-    }
-
-
-async def kill_during(
-    process: ApplianceProcess, ceremony: str, failpoint: str, marker: Path
-) -> None:
-    """Run a ceremony in a real process and kill it where it stopped itself."""
-    freeze_at(process, failpoint, marker)
-    process.start()
-    async with process.client("operator-1") as operator:
-        request = asyncio.create_task(operator.ask(ask(ceremony)))
-        deadline_s = time.monotonic() + 20
-        while not marker.exists():
-            assert time.monotonic() < deadline_s, f"{failpoint} was never reached"
-            await asyncio.sleep(0.02)
-        process.kill()
-        request.cancel()
-        with contextlib.suppress(BaseException):
-            await request
-    process.environment = {}
-
-
 async def finish(process: ApplianceProcess, ceremony: str) -> list[JournalRow]:
     """Restart, run the ceremony to its end, sign, and return the ceremony rows."""
     process.start()
     async with process.client("operator-1") as operator:
-        status = await operator.expect(GetStatus(request_id="s"), StatusReport)
+        status = await anchor(process)
         assert status.state == "ready"
-        if not status.anchored:
-            last = (await operator.journal())[-1]
-            accept = AcceptHead(request_id="a", sequence=last.sequence, hash=last.hash)
-            await operator.expect(accept, Done)
         if status.rotation or ceremony == "rotate-salt":
             await operator.expect(ask(ceremony), CeremonyReport)
         status = await operator.expect(GetStatus(request_id="s"), StatusReport)
@@ -311,7 +278,7 @@ async def test_a_rotation_killed_at_any_step_goes_on_after_a_restart(
     process: ApplianceProcess, ceremony: str, failpoint: str, tmp_path: Path
 ) -> None:
     before = labels(process.folder)
-    await kill_during(process, ceremony, failpoint, tmp_path / "reached")
+    await kill_during(process, ask(ceremony), failpoint, tmp_path / "reached")
     rows = await finish(process, ceremony)
     after = labels(process.folder)
     assert len(before - after) == 1
@@ -324,5 +291,5 @@ async def test_a_rotation_killed_at_any_step_goes_on_after_a_restart(
 async def test_a_salt_rotation_killed_at_any_step_leaves_a_sound_vault(
     process: ApplianceProcess, failpoint: str, tmp_path: Path
 ) -> None:
-    await kill_during(process, "rotate-salt", failpoint, tmp_path / "reached")
+    await kill_during(process, ask("rotate-salt"), failpoint, tmp_path / "reached")
     await finish(process, "rotate-salt")

@@ -27,6 +27,7 @@ from appliance.certificates import (
 )
 from appliance.client import ApplianceClient, Endpoint, endpoint_of
 from appliance.errors import FaultError
+from appliance.roster import ClientChange
 from appliance.server import Server
 from appliance.service import ROLES
 from appliance.wire import (
@@ -39,6 +40,7 @@ from appliance.wire import (
     GetStatus,
     IssueAddress,
     Issued,
+    LegacyAddress,
     ListActs,
     MakeCheckpoint,
     OperatorSignature,
@@ -46,6 +48,7 @@ from appliance.wire import (
     RunCeremony,
     SealNow,
     SetPolicy,
+    SignBlind,
     SignTransfer,
     StatusReport,
     TailJournal,
@@ -190,9 +193,9 @@ async def test_a_pinned_key_in_a_server_certificate_is_refused(
     listening: Listening,
 ) -> None:
     pair = make_certificate(listening.authority(), "hub", server=True, now=NOW)
-    listening.server._clients[spki_sha256(pair.certificate)] = listening.box.clients[
-        "hub"
-    ]
+    pin = spki_sha256(pair.certificate)
+    hub = msgspec.structs.replace(listening.box.clients["hub"], spki_sha256=pin)
+    listening.box.appliance.life.roster.adopt([ClientChange(enrolled=True, client=hub)])
     await handshake_fails(listening, listening.context(pair))
 
 
@@ -264,6 +267,10 @@ SAMPLES = {
     IssueAddress: IssueAddress(request_id="r", seed_uuid=new_uuid()),
     SignTransfer: bundle([Coin(new_uuid(), new_address())]),
     FetchBundle: FetchBundle(request_id="r", bundle_hash=new_address()),
+    LegacyAddress: LegacyAddress(request_id="r", seed_uuid=new_uuid()),
+    SignBlind: SignBlind(
+        request_id="r", seed_uuid=new_uuid(), bundle_hash=new_address()
+    ),
     TailJournal: TailJournal(request_id="r"),
     SealNow: SealNow(request_id="r", reason="x"),
     Unseal: Unseal(request_id="r", latch_id="x"),
@@ -301,13 +308,19 @@ async def test_a_wrong_role_is_forbidden_for_every_request(
 
 
 def test_no_request_can_carry_a_bare_hash_to_a_signature() -> None:
-    """Only ``SignTransfer`` leads to one, and it needs every transaction."""
+    """Only ``SignTransfer`` leads to one, and it needs every transaction.
+
+    ``SignBlind`` does too, for one role that may ask nothing else.
+    """
     for kind in typing.get_args(wire.Request):
         fields = {field.name: field for field in msgspec.structs.fields(kind)}
         if "bundle_hash" not in fields:
             continue
         if kind is FetchBundle:  # gives only what was signed before
             assert set(fields) == {"request_id", "head", "bundle_hash"}
+            continue
+        if kind is SignBlind:
+            assert ROLES[kind] == {"legacy-hub"}
             continue
         assert kind is SignTransfer
         assert fields["transactions"].required

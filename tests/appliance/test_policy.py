@@ -3,6 +3,7 @@
 
 import base64
 import datetime as dt
+import time
 from collections.abc import Sequence
 
 import msgspec
@@ -26,6 +27,7 @@ from appliance.policy import (
     Usage,
     asked_of,
     decide,
+    decide_blind,
     decide_issue,
 )
 from appliance.policy_file import (
@@ -387,3 +389,171 @@ def test_the_doors_are_shut_and_two_must_open_them() -> None:
     assert (policy.approvals.doors, policy.officers) == (2, [])
     named = parse_policy(text(more=f'[[officers]]\nname = "o"\nkey = "{OFFICER}"'))
     assert [one.name for one in named.officers] == ["o"]
+
+
+# --- exact bounds and words ---------------------------------------------------------
+
+MONDAY = OpeningHours(weekdays=[0], from_minute=9 * 60, to_minute=17 * 60)
+TUESDAY = OpeningHours(weekdays=[1], from_minute=9 * 60, to_minute=17 * 60)
+MONDAY_S = MONDAY_NOON_S - 12 * 3600
+
+
+@pytest.mark.parametrize(
+    ("hours", "at_s", "expected_wait_s"),
+    [
+        ((MONDAY,), MONDAY_S + 12 * 3600, None),
+        ((TUESDAY, MONDAY), MONDAY_S + 12 * 3600, None),
+        ((MONDAY,), MONDAY_S + 9 * 3600, None),
+        ((MONDAY,), MONDAY_S + 9 * 3600 - 30, 30.0),
+        ((MONDAY,), MONDAY_S + 17 * 3600 - 1, None),
+        ((MONDAY,), MONDAY_S + 17 * 3600, (7 * 24 - 8) * 3600.0),
+        ((MONDAY, TUESDAY), MONDAY_S + 17 * 3600 + 59, 16 * 3600.0 - 59),
+    ],
+)
+def test_hours_open_and_close_on_the_minute(
+    hours: tuple[OpeningHours, ...], at_s: int, expected_wait_s: float | None
+) -> None:
+    decision = decide(ASKED, Rules(hours=hours), [NOTHING], at_s)
+    expected = (
+        YES
+        if expected_wait_s is None
+        else Postponed("hours", "outside the opening hours", expected_wait_s)
+    )
+    assert decision == expected
+
+
+def test_hours_are_utc_wherever_the_appliance_stands(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        assert decide(ASKED, Rules(hours=(MONDAY,)), [NOTHING], MONDAY_NOON_S) == YES
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+def test_each_set_of_limits_needs_its_own_window() -> None:
+    with pytest.raises(ValueError, match="zip"):
+        decide(ASKED, Rules(), [NOTHING, NOTHING], MONDAY_NOON_S)
+    with pytest.raises(ValueError, match="zip"):
+        decide_blind(Rules(), [NOTHING, NOTHING], MONDAY_NOON_S)
+
+
+def test_a_sweep_that_pays_nobody_meets_every_limit_of_payments() -> None:
+    inward = Asked((30, 100), ())
+    limits = Spending(
+        max_outside_per_bundle_i=1,
+        max_per_destination_i=1,
+        max_outside_per_window_i=1,
+        max_per_destination_per_window_i=1,
+        authorise_above_i=1,
+        presence_above_i=1,
+    )
+    assert decide(inward, Rules((limits,)), [NOTHING], MONDAY_NOON_S) == YES
+
+
+def test_a_destination_never_paid_before_may_get_all_of_its_window() -> None:
+    limits = Spending(max_per_destination_per_window_i=75)
+    assert decide(ASKED, Rules((limits,)), [NOTHING], MONDAY_NOON_S) == YES
+
+
+@pytest.mark.parametrize(
+    ("rules", "expected"),
+    [
+        (
+            Rules(deny=frozenset({B})),
+            Denied("deny", "output 1 goes to a denied address"),
+        ),
+        (
+            Rules(allow=frozenset({A})),
+            Denied("allow", "output 1 goes to an address not on the list"),
+        ),
+        (
+            Rules((Spending(min_input_i=31),)),
+            Denied("min-input", "an input of 30 i is below the minimum of 31"),
+        ),
+        (
+            Rules((Spending(max_outside_per_bundle_i=99),)),
+            Denied("per-bundle", "100 in one bundle, at most 99 may be"),
+        ),
+    ],
+)
+def test_a_denial_says_what_came_and_what_may_be(
+    rules: Rules, expected: Denied
+) -> None:
+    assert decide(ASKED, rules, [NOTHING], MONDAY_NOON_S) == expected
+
+
+def test_a_rate_says_what_came_and_what_may_be() -> None:
+    limits = Spending(max_addresses_per_hour=5)
+    assert decide_issue([limits], 5, 600.0) == Postponed(
+        "address-rate", "5 addresses were issued in the last hour, 5 may be", 3000.0
+    )
+
+
+# --- bare hashes ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "max_outside_per_bundle_i",
+        "max_outside_per_window_i",
+        "min_input_i",
+        "presence_above_i",
+        "max_per_destination_i",
+        "max_per_destination_per_window_i",
+        "authorise_above_i",
+    ],
+)
+def test_a_limit_that_needs_a_bundle_denies_a_bare_hash(name: str) -> None:
+    rules = Rules((Spending(), Spending(**{name: 1})))
+    assert decide_blind(rules, [NOTHING, NOTHING], MONDAY_NOON_S) == Denied(
+        "blind",
+        f"the policy holds {name} for this client, which no bare hash can be judged by",
+    )
+
+
+def test_a_list_of_destinations_denies_a_bare_hash() -> None:
+    for rules, told in (
+        (Rules(allow=frozenset({A})), "allow"),
+        (Rules(deny=frozenset({A})), "deny"),
+        (
+            Rules((Spending(min_input_i=1),), frozenset({A}), frozenset({B})),
+            "allow, deny, min_input_i",
+        ),
+    ):
+        decision = decide_blind(rules, [NOTHING], MONDAY_NOON_S)
+        assert isinstance(decision, Denied)
+        assert f"holds {told} for" in decision.message
+
+
+@pytest.mark.parametrize(
+    ("limits", "usage", "expected"),
+    [
+        ({}, Usage(1 << 60, 1 << 20, 0.0), YES),
+        ({"max_keys_per_window": 3}, Usage(0, 2, 9.0), YES),
+        (
+            {"max_keys_per_window": 3},
+            Usage(0, 3, 86_390.0),
+            Postponed("keys-window", "4 keys with those spent before, 3 may be", 10.0),
+        ),
+        (
+            {"max_keys_per_window": 3},
+            Usage(0, 3, 86_400.0),
+            Postponed("keys-window", "4 keys with those spent before, 3 may be", 1.0),
+        ),
+        ({"max_addresses_per_hour": 1}, NOTHING, YES),
+    ],
+)
+def test_a_bare_hash_uses_up_the_window_of_keys(
+    limits: dict[str, int], usage: Usage, expected: object
+) -> None:
+    rules = Rules((Spending(**limits),))
+    assert decide_blind(rules, [usage], MONDAY_NOON_S) == expected
+    closed = Rules((Spending(**limits),), hours=(TUESDAY,))
+    shut = decide_blind(closed, [usage], MONDAY_NOON_S)
+    assert isinstance(shut, Postponed)
+    assert shut.rule == "hours"

@@ -324,7 +324,7 @@ def test_an_officer_s_key_is_private_and_made_once(folder: Path) -> None:
         "journal.export.before-commit",
         "journal.export.after-commit",
         "export.journalled",
-        "backup.before-rename",
+        "export.before-rename",
         "export.written",
     ],
 )

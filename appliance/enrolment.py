@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ceremonies of the channel: who may connect, and as whom the appliance listens."""
+
+import datetime as dt
+from dataclasses import dataclass
+from typing import Final, get_args
+
+import msgspec
+
+from appliance.certificates import spki_sha256
+from appliance.config import Client, Role
+from appliance.errors import BadRequestError
+from appliance.lifecycle import Lifecycle
+from appliance.roster import ENROL, REVOKE
+from appliance.wire import RunCeremony
+from failpoints import failpoint
+
+_LONGEST_NAME: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Enrolment:
+    """Enrols and revokes clients, and rotates the listener's key.
+
+    Attributes:
+        life: The appliance's parts.
+    """
+
+    life: Lifecycle
+
+    async def enrol_client(self, request: RunCeremony, client: str) -> list[str]:
+        """Let a client's public key in, under a name and one role.
+
+        Args:
+            request: The key's pin, the name, the role.
+            client: The operator who asks.
+
+        Returns:
+            The steps, in words.
+        """
+        enrolled = _client(request)
+        self.life.roster.require_enrollable(enrolled)
+        whose = f"{enrolled.name}, role {enrolled.role}"
+        steps = [
+            f"1. journal that key {enrolled.spki_sha256} is {whose}",
+            "2. let it connect from now on, with a certificate of the private CA",
+        ]
+        if not request.dry_run:
+            await self._journal_clients(ENROL, [enrolled], client)
+        return steps
+
+    async def revoke_client(self, request: RunCeremony, client: str) -> list[str]:
+        """Shut a client out at once, also on connections that are open.
+
+        Args:
+            request: Its name, or the pin of one of its keys.
+            client: The operator who asks.
+
+        Returns:
+            The steps, in words.
+        """
+        meant = self.life.roster.require_revocable(request.subject)
+        steps = [
+            f"1. journal that key {one.spki_sha256} of {one.name} may connect no more"
+            for one in meant
+        ]
+        if not request.dry_run:
+            await self._journal_clients(REVOKE, meant, client)
+        return [*steps, "2. refuse it from the next request on"]
+
+    async def rotate_tls(self, request: RunCeremony, client: str) -> list[str]:
+        """Ask for a certificate of a new key; given one, listen with it.
+
+        Args:
+            request: The certificate, or nothing.
+            client: The operator who asks.
+
+        Returns:
+            The steps, in words; the request for the CA among them.
+        """
+        if not request.subject:
+            return await self._request_tls(request, client)
+        tls = self.life.tls
+        now = dt.datetime.fromtimestamp(self.life.clock_ms() / 1000, dt.UTC)
+        certificate = tls.require_installable(request.subject, now=now)
+        pin = spki_sha256(certificate)
+        until = f"{certificate.not_valid_after_utc:%Y-%m-%d}"
+        steps = [
+            f"1. the certificate fits key {pin}, names our hosts, ends {until}",
+            "2. journal it",
+            "3. put it in place; connections from now on get it",
+        ]
+        if not request.dry_run:
+            await self._journal(client, step="rotate-tls", old=tls.pin, new=pin)
+            failpoint("tls.journalled")
+            tls.install(request.subject)
+        return steps
+
+    async def _request_tls(self, request: RunCeremony, client: str) -> list[str]:
+        steps = [
+            "1. make the next key beside the one in force",
+            "2. have the CA certify it and tell every client its pin",
+            "3. run this again with the certificate",
+        ]
+        if request.dry_run:
+            return steps
+        asked, pin = self.life.tls.request()
+        await self._journal(client, step="rotate-tls-request", key=pin)
+        return [*steps, f"pin of the next key: {pin}", asked]
+
+    async def _journal_clients(
+        self, step: str, clients: list[Client], client: str
+    ) -> None:
+        await self._journal(client, step=step, clients=msgspec.to_builtins(clients))
+        failpoint("client.journalled")
+        self.life.roster.adopt(self.life.require_running().journal.clients)
+
+    async def _journal(self, client: str, **payload: object) -> None:
+        await self.life.journal_thread(
+            self.life.require_running().journal.commit_ceremony,
+            client=client,
+            payload=payload,
+        )
+
+
+def _client(request: RunCeremony) -> Client:
+    """Return who shall be enrolled.
+
+    Raises:
+        BadRequestError: If name, role or key are none.
+    """
+    fields = {
+        "name": request.name,
+        "role": request.role,
+        "spki_sha256": request.subject,
+    }
+    if len(request.name) > _LONGEST_NAME or not request.name.isprintable():
+        raise BadRequestError(f"a name has 1 to {_LONGEST_NAME} printable characters")
+    try:
+        return msgspec.convert(fields, Client)
+    except msgspec.ValidationError as error:
+        raise BadRequestError(
+            f"a client has a name, a role of {get_args(Role)} and the SHA-256 of its"
+            f" public key in hex: {error}"
+        ) from error
