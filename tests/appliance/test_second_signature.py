@@ -5,6 +5,7 @@ The hub here is in the wrong hands: it has its certificate, every seed UUID and 
 bundle. What it tries is refused with a code of its own, and no key signs.
 """
 
+import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ from appliance.journal_records import IssuedRecord, Leaving, Spent
 from appliance.wire import (
     AcceptHead,
     Act,
+    CeremonyReport,
     Deferred,
     ExportSeed,
     Fault,
@@ -232,6 +234,49 @@ async def test_one_operator_twice_is_one_operator(opened: Box) -> None:
     for _ in range(3):
         assert (await opened.approve(proposed, 1)).missing == 1
     assert await signatures_of(opened, coin) == [first.bundle_hash]
+
+
+async def test_two_last_approvals_at_once_are_one_signature(opened: Box) -> None:
+    coin, first = await spent_coin(opened)
+    request = await mined(opened, bundle([coin]))
+    proposed = await proposed_by_hub(opened, second(request))
+    await opened.approve(proposed, 1)
+    last = [opened.approval(proposed, number) for number in (2, 3)]
+    replies = await asyncio.gather(
+        *(opened.ask(one, name="operator-1") for one in last)
+    )
+    assert sorted(type(reply).__name__ for reply in replies) == ["ActReport", "Fault"]
+    assert await signatures_of(opened, coin) == [
+        first.bundle_hash,
+        request.bundle_hash,
+    ]
+
+
+async def test_a_key_spent_meanwhile_is_not_what_was_approved(opened: Box) -> None:
+    coin, _ = await spent_coin(opened)
+    fresh = await opened.coin()
+    request = await mined(opened, bundle([coin, fresh]))
+    proposed = await proposed_by_hub(opened, second(request))
+    await opened.expect(bundle([fresh]), Signed)
+    await opened.approve(proposed, 1)
+    approval = opened.approval(proposed, 2)
+    refused = await opened.expect(approval, Refused, name="operator-1")
+    assert refused.code == "spent-inputs"
+    assert len(await signatures_of(opened, coin)) == 1
+    assert len(await signatures_of(opened, fresh)) == 1
+
+
+async def test_a_proposer_who_was_revoked_gets_nothing(opened: Box) -> None:
+    coin, _ = await spent_coin(opened)
+    request = await mined(opened, bundle([coin]))
+    proposed = await proposed_by_hub(opened, second(request))
+    act = RunCeremony(request_id="c", ceremony="revoke-client", subject="hub")
+    await opened.expect(act, CeremonyReport, name="operator-1")
+    await opened.approve(proposed, 1)
+    approval = opened.approval(proposed, 2)
+    reply = await opened.expect(approval, Fault, name="operator-1")
+    assert reply.code == "forbidden"
+    assert len(await signatures_of(opened, coin)) == 1
 
 
 async def test_an_approval_of_one_bundle_is_none_of_another(opened: Box) -> None:
