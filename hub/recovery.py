@@ -229,8 +229,9 @@ class Recoveries:
             How far it is.
         """
         found = self._find(own)
+        wanted = (payout, amount_i)
         if found is None or (
-            found.state == "planned" and _asks_else(found, payout, amount_i)
+            found.state == "planned" and (found.payout, found.amount_i) != wanted
         ):
             found = await self._plan(own, payout, amount_i)
         _require_same(found, payout, amount_i)
@@ -392,17 +393,13 @@ def _claims(own: OwnAddress) -> list[Claim]:
     return [Claim(0, own.issued.seed_uuid, own.issued.generation)]
 
 
-def _asks_else(found: Recovery, payout: Address, amount_i: int) -> bool:
-    return (found.payout, found.amount_i) != (payout, amount_i)
-
-
 def _require_same(found: Recovery, payout: Address, amount_i: int) -> None:
-    """Insist that what was proposed is what is asked for.
+    """Insist that what was mined is what is asked for; what came since stays.
 
     Raises:
-        RecoveryElsewhereError: If it goes elsewhere, or another amount.
+        RecoveryElsewhereError: If it goes elsewhere, or takes more than there is.
     """
-    if _asks_else(found, payout, amount_i):
+    if found.payout != payout or found.amount_i > amount_i:
         raise RecoveryElsewhereError(
             f"bundle {found.bundle_hash} of {found.amount_i} i to {found.payout} is"
             f" {found.state} already; {amount_i} i to {payout} were asked for"

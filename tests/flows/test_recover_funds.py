@@ -188,6 +188,25 @@ async def test_a_recovery_that_is_proposed_goes_nowhere_else(late: World) -> Non
         await call(late, "RecoverFunds", **table)
 
 
+async def test_what_comes_after_the_bundle_was_mined_stays_where_it_is(
+    late: World,
+) -> None:
+    address = await spent_with_late_value(late)
+    payout = outside_address()
+    fields = {"userId": "alice", "address": address, "payoutAddress": payout}
+    await mined_out(late, fields)
+    await late.pay_in(address, 5)
+    assert await said(late, "RecoverFunds", **fields) == "Awaiting approval"
+    await approve_what_waits(late.appliance)
+    assert await call(late, "RecoverFunds", **fields) == []
+    await late.devnet.tick()
+    assert await late.on_tangle(payout) == 77
+    assert await late.on_tangle(address) == 5
+    assert (await late.account("alice")).quarantined_i == 5
+    # Its key has signed as often as the policy allows.
+    assert await mined_out(late, fields) == "Signing has failed"
+
+
 async def test_recover_funds_answers_in_the_old_order(late: World) -> None:
     address = await spent_with_late_value(late)
     await late.user("bob")
