@@ -29,6 +29,8 @@ from appliance.cli.custody import ceremony, trust_successor
 from appliance.cli.journal import journal, verify_receipt
 from appliance.cli.options import EXIT_FAILED, Options, fail, run
 from appliance.cli.policy import operator_key, policy_commands, require_signed_policy
+from appliance.cli.recover import recover
+from appliance.cli.seeds import export_seed, officer_key, open_seed
 from appliance.client import (
     new_request_id,
 )
@@ -379,6 +381,10 @@ for _command in (
     approve,
     unseal,
     backup,
+    officer_key,
+    export_seed,
+    open_seed,
+    recover,
 ):
     cli.add_command(_command)
 

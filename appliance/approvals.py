@@ -22,15 +22,18 @@ from appliance.policy_file import Policy, signers_of
 from appliance.wire import (
     AcceptHead,
     Act,
+    ExportSeed,
     OperatorSignature,
     PendingAct,
     RunCeremony,
+    SecondSignature,
     Unseal,
     act_digest,
 )
 
 LIFETIME_MS: Final = 3_600_000
-_MAX_PENDING: Final = 32
+MOST_OF_AN_OPERATOR: Final = 32
+MOST_OF_A_HUB: Final = 4
 _CUSTODY: Final = frozenset(
     {
         "import-salt",
@@ -55,6 +58,8 @@ def approvals_needed(act: Act, policy: Policy) -> int:
             return needed.unseal
         case AcceptHead():
             return needed.accept_head
+        case SecondSignature() | ExportSeed():
+            return needed.doors
         case RunCeremony():
             if act.dry_run or act.ceremony in _ONE_IS_ENOUGH:
                 return 1
@@ -88,11 +93,13 @@ class Ripe:
         act: What.
         operators: Who approved.
         signatures: Their approvals, for the journal.
+        pending: The act as it was shown and signed.
     """
 
     act: Act
     operators: list[str]
     signatures: list[OperatorSignature]
+    pending: PendingAct
 
 
 @dataclass(slots=True)
@@ -110,6 +117,7 @@ class Approvals:
         proposer: str,
         now_ms: int,
         shown: list[str] | None = None,
+        most: int = MOST_OF_AN_OPERATOR,
     ) -> PendingAct:
         """Put an act up for approval.
 
@@ -119,6 +127,8 @@ class Approvals:
             proposer: Whose certificate asks.
             now_ms: The time.
             shown: What approvers should know besides.
+            most: How many acts of this proposer may wait; a hub's can not keep
+                operators from theirs.
 
         Returns:
             The act, with a fresh id.
@@ -127,10 +137,11 @@ class Approvals:
             DeferredError: If too many wait.
         """
         self._forget_expired(now_ms)
-        if len(self._pending) >= _MAX_PENDING:
+        waiting = [one for one in self._pending.values() if one.proposer == proposer]
+        if len(waiting) >= most:
             raise DeferredError(
                 "busy",
-                f"{_MAX_PENDING} acts wait already; each is forgotten after an hour",
+                f"{most} acts wait already; each is forgotten after an hour",
                 retry_after_s=_FULL_RETRY_S,
             )
         pending = PendingAct(
@@ -172,13 +183,16 @@ class Approvals:
             How many approvals are missing; or the act, which waits no more.
 
         Raises:
-            BadRequestError: If no such act waits.
+            BadRequestError: ``unknown-act`` if no such act waits.
             ForbiddenError: ``approval`` if the signature is no operator's.
         """
         self._forget_expired(now_ms)
         pending = self._pending.get(act_id)
         if pending is None:
-            raise BadRequestError("no such act waits; it may have expired")
+            raise BadRequestError(
+                "no such act waits; it may have expired, or another policy is in force",
+                code="unknown-act",
+            )
         digest = act_digest(pending, journal_id=journal_id)
         if not signers_of(digest, [signature], policy.operators):
             raise ForbiddenError(
@@ -197,7 +211,22 @@ class Approvals:
             )
             return missing
         self._drop(act_id)
-        return Ripe(pending.act, operators, given)
+        return Ripe(pending.act, operators, given, pending)
+
+    def put_back(self, ripe: Ripe) -> None:
+        """Keep an act that could not be done now; any approval has it tried again."""
+        self._pending[ripe.pending.id] = msgspec.structs.replace(
+            ripe.pending, approved_by=ripe.operators
+        )
+        self._signatures[ripe.pending.id] = ripe.signatures
+
+    def find(self, act: Act, *, proposer: str, now_ms: int) -> PendingAct | None:
+        """Return an act that somebody has proposed already, if it waits."""
+        bare = msgspec.structs.replace(act, request_id="", head=None)
+        for one in self.waiting(now_ms=now_ms):
+            if (one.act, one.proposer) == (bare, proposer):
+                return one
+        return None
 
     def clear(self) -> None:
         """Forget everything: another policy is in force."""

@@ -21,25 +21,23 @@ from typing import Any, Final
 
 import msgspec
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.x25519 import (
     X25519PrivateKey,
     X25519PublicKey,
 )
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from appliance.durable import write_durably
 from appliance.errors import FaultError
 from appliance.journal_chain import require_rows
 from appliance.receipt import make_statement, read_statement
+from appliance.sealing import KEY_BYTES, agree_as, agree_with
 from appliance.vault import HEAD_KEY_BYTES, Generation, Vault
 from appliance.wire import JournalRow
 from trinary.memory import LockedBuffer
 
 BACKUP_TYPE: Final = "saltkeep-backup+jws"
 FORMAT: Final = "saltkeep-backup/1"
-KEY_BYTES: Final = 32
 _LABEL: Final = b"saltkeep/backup/v1\0"
 _SECRETS_NONCE: Final = bytes(12)  # each key encrypts once
 _ROWS_NONCE: Final = bytes(11) + b"\1"
@@ -185,10 +183,8 @@ def make_backup(
     if not content.backup_key:
         raise BackupError("no backup key is set: run `ceremony set-backup-key` first")
     head = require_rows(rows)
-    ephemeral = X25519PrivateKey.generate()
     recipient = bytes.fromhex(content.backup_key)
-    point = ephemeral.public_key().public_bytes_raw()
-    shared = ephemeral.exchange(X25519PublicKey.from_public_bytes(recipient))
+    point, (key, rows_key) = agree_with(recipient, label=_LABEL, count=2)
     packed = zlib.compress(b"\n".join(msgspec.json.encode(row) for row in rows))
     numbers = sorted(vault.generations)
     aad = _LABEL + content.journal_id.encode()
@@ -203,7 +199,6 @@ def make_backup(
         for buffer in buffers:
             whole.view[place : place + buffer.size] = buffer.view
             place += buffer.size
-        key, rows_key = _keys(shared, point, recipient)
         secrets = AESGCM(key).encrypt(_SECRETS_NONCE, whole.view, aad)
     encrypted = AESGCM(rows_key).encrypt(_ROWS_NONCE, packed, aad)
     header = BackupHeader(
@@ -301,8 +296,7 @@ def open_backup(
         )
     point = bytes.fromhex(header.ephemeral)
     key = X25519PrivateKey.from_private_bytes(private.view)
-    shared = key.exchange(X25519PublicKey.from_public_bytes(point))
-    secrets_key, rows_key = _keys(shared, point, bytes.fromhex(header.backup_key))
+    secrets_key, rows_key = agree_as(key, point, label=_LABEL, count=2)
     aad = _LABEL + header.journal_id.encode()
     try:
         rows = _rows(AESGCM(rows_key).decrypt(_ROWS_NONCE, encrypted, aad))
@@ -346,17 +340,6 @@ def _opened(
 def _rows(packed: bytes) -> list[JournalRow]:
     lines = zlib.decompress(packed).split(b"\n")
     return [msgspec.json.decode(line, type=JournalRow) for line in lines]
-
-
-def _keys(shared: bytes, ephemeral: bytes, recipient: bytes) -> tuple[bytes, bytes]:
-    """Derive the keys of the two parts; bound to both public keys."""
-    derived = HKDF(
-        algorithm=hashes.SHA256(),
-        length=2 * KEY_BYTES,
-        salt=None,
-        info=_LABEL + ephemeral + recipient,
-    ).derive(shared)
-    return derived[:KEY_BYTES], derived[KEY_BYTES:]
 
 
 def write_backup(path: Path, data: bytes) -> None:

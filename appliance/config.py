@@ -138,6 +138,9 @@ class Limits(_Section, frozen=True, kw_only=True):
     max_in_flight: Annotated[
         int, Meta(ge=1, description="Requests worked on at once; more are deferred.")
     ] = 32
+    max_mining_tries: Annotated[
+        int, Meta(ge=1, description="Obsolete tags one search may try.")
+    ] = 1_000_000_000
     request_timeout_s: Annotated[
         float, Meta(gt=0, description="Deadline of one request, seconds.")
     ] = 120.0

@@ -173,6 +173,31 @@ class Seeds:
             raise BrokenInvariantError("a signature just made does not verify")
         return fragments
 
+    def sealed(
+        self, position: int, *, address: str, encrypt: Callable[[memoryview], bytes]
+    ) -> bytes:
+        """Return one seed encrypted; the plain one stays where it is.
+
+        Only ``appliance.seed_export`` calls this, after the journal's commit.
+
+        Args:
+            position: Which seed.
+            address: As it was issued.
+            encrypt: Reads the 48 bytes in place.
+
+        Returns:
+            What ``encrypt`` made of it.
+
+        Raises:
+            BrokenInvariantError: If the seed is not that of the address.
+        """
+        if self.address(position) != address:
+            raise BrokenInvariantError(
+                "the seed derives to another address than was issued for it",
+                code="derivations-disagree",
+            )
+        return encrypt(self._buffers[position].view)
+
     def close(self) -> None:
         """Wipe and unmap every seed."""
         for buffer in self._buffers:

@@ -43,6 +43,8 @@ class RefusedError(ApplianceError):
 
     Attributes:
         recorded_bundle_hash: The hash a spent key is recorded with, if known.
+        final_for: The bundle hash it is final for, where the request does not show
+            it: an act that was approved.
     """
 
     code = "refused"
@@ -52,6 +54,7 @@ class RefusedError(ApplianceError):
     ) -> None:
         super().__init__(message, code=code)
         self.recorded_bundle_hash = recorded_bundle_hash
+        self.final_for = ""
 
 
 class DeferredError(ApplianceError):

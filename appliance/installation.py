@@ -68,6 +68,11 @@ class Paths:
         return self.folder / "backups"
 
     @property
+    def exports(self) -> Path:
+        """Where exported seeds are written, encrypted to an officer."""
+        return self.folder / "exports"
+
+    @property
     def pin_latch(self) -> Path:
         """Present while the token has refused the PIN."""
         return self.folder / "pin.latch"

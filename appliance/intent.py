@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NewType
 
-from appliance.errors import RefusedError
+from appliance.errors import BadRequestError, RefusedError
 from appliance.wire import (
     InputClaim,
     ShownTransaction,
@@ -130,6 +130,35 @@ def computed_hash(transactions: Sequence[ShownTransaction]) -> str:
     )
 
 
+def require_size(
+    transactions: Sequence[ShownTransaction],
+    inputs: Sequence[InputClaim],
+    *,
+    max_transactions: int,
+    max_inputs: int,
+) -> None:
+    """Insist that a bundle is within the configured limits, before any work on it.
+
+    Args:
+        transactions: All of them.
+        inputs: Their claims.
+        max_transactions: From the configuration.
+        max_inputs: From the configuration.
+
+    Raises:
+        BadRequestError: If it is not.
+    """
+    if not 1 < len(transactions) <= max_transactions:
+        raise BadRequestError(
+            f"a bundle has 2 to {max_transactions} transactions here,"
+            f" {len(transactions)} came"
+        )
+    if len(inputs) > max_inputs:
+        raise BadRequestError(
+            f"a bundle has at most {max_inputs} inputs here, {len(inputs)} came"
+        )
+
+
 def understand(request: SignTransfer, *, levels: Mapping[int, int]) -> Transfer:
     """Work out what a signing request means.
 
@@ -146,6 +175,30 @@ def understand(request: SignTransfer, *, levels: Mapping[int, int]) -> Transfer:
             ``duplicate-key``, ``output-to-input``, ``own-output``,
             ``payout-first``, ``thirteen-in-hash`` that applies.
     """
+    transfer = understand_unmined(request, levels=levels)
+    level = max(levels[entry.generation] for entry in transfer.inputs)
+    if used_fragments_contain_13(transfer.bundle_hash, level=level):
+        raise RefusedError(
+            "thirteen-in-hash",
+            "the normalised bundle hash holds a 13, which would lay a key fragment"
+            " bare; raise the obsolete tag of transaction 0",
+        )
+    return transfer
+
+
+def understand_unmined(request: SignTransfer, *, levels: Mapping[int, int]) -> Transfer:
+    """Work out what a bundle means whose counter is still to be chosen.
+
+    Args:
+        request: As for ``understand``; its hash may not be fit to sign.
+        levels: Security level of each salt generation.
+
+    Returns:
+        The transfer, consistent in itself.
+
+    Raises:
+        RefusedError: As ``understand``, but for ``thirteen-in-hash``.
+    """
     recomputed = computed_hash(request.transactions)
     if recomputed != request.bundle_hash:
         raise RefusedError(
@@ -159,13 +212,6 @@ def understand(request: SignTransfer, *, levels: Mapping[int, int]) -> Transfer:
     outputs = tuple(_outputs(request, inputs, levels))
     _require_distinct(inputs)
     _require_sane_outputs(request, inputs, outputs)
-    level = max(levels[entry.generation] for entry in inputs)
-    if used_fragments_contain_13(recomputed, level=level):
-        raise RefusedError(
-            "thirteen-in-hash",
-            "the normalised bundle hash holds a 13, which would lay a key fragment"
-            " bare; raise the obsolete tag of transaction 0",
-        )
     return Transfer(recomputed, request.transactions, request.inputs, inputs, outputs)
 
 

@@ -24,7 +24,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy import exc
@@ -44,6 +44,7 @@ from appliance.journal_records import (
     IssuedRecord,
     Leaving,
     SignedRecord,
+    Spent,
     guards_of,
     is_recorded,
     made_generation,
@@ -73,6 +74,15 @@ CLOCK_TOLERANCE_MS: Final = 5_000
 _ROWS_AT_ONCE: Final = 1000
 _KEYS_AT_ONCE: Final = 500
 _Answer = TypeVar("_Answer")
+
+
+class Door(Protocol):
+    """What lets a key sign again."""
+
+    def pass_with(
+        self, transfer: Transfer, own: Mapping[str, Commitment], spent: Spent, /
+    ) -> dict[str, object]:
+        """Judge under the lock and return what the row says besides, or raise."""
 
 
 def create_journal(
@@ -372,10 +382,8 @@ class Journal:
 
     # --- signing --------------------------------------------------------------
 
-    def spent_hashes(
-        self, commitments: Sequence[Commitment]
-    ) -> dict[Commitment, str | None]:
-        """Return the recorded hash of each key that is spent (None: unknown)."""
+    def spent_hashes(self, commitments: Sequence[Commitment]) -> Spent:
+        """Return the recorded hashes of each key that is spent, the oldest first."""
         with self._transaction() as connection:
             return self._spent_hashes(connection, commitments)
 
@@ -411,37 +419,42 @@ class Journal:
         own: Mapping[str, Commitment],
         client: str,
         decide: Callable[[JournalView], Leaving],
+        door: Door | None = None,
     ) -> None:
         """Record every key of a transfer as spent; synced when this returns.
 
         All keys or none. The same transfer again changes nothing. A spent key
         (``key-spent``), an output spent meanwhile (``output-spent``) and an
-        earlier refusal of the hash raise ``RefusedError``.
+        earlier refusal of the hash raise ``RefusedError``. A spent key passes only
+        by a door, judged anew under the lock.
 
         Args:
             transfer: What is about to be signed.
             own: Commitments of the outputs that are ours, by address.
             client: Who asked.
             decide: Decides again under the lock: returns what leaves, or raises.
+            door: For keys that have signed: the word of two operators.
         """
         with self._transaction(appending=True) as connection:
             spent = self._spent_hashes(connection, transfer.commitments)
             if is_recorded(transfer, spent):
                 return
-            require_unspent(transfer, spent)
+            if door is None:
+                require_unspent(transfer, spent)
             own = _issued_at(connection, [o.address for o in transfer.outputs]) | dict(
                 own
             )
             spent_outputs = self._spent_hashes(connection, list(own.values()))
             require_unspent_outputs(transfer, own, spent_outputs)
             _require_not_refused(connection, transfer.bundle_hash)
+            second = door.pass_with(transfer, own, spent) if door else {}
             leaving = decide(JournalView(client, self.now_ms(), connection))
             failpoint("journal.sign.before-insert")
             row = self._append(
                 connection,
                 client=client,
                 kind="signed",
-                payload=signed_payload(transfer, leaving),
+                payload=signed_payload(transfer, leaving) | second,
             )
             failpoint("journal.sign.before-commit")
         self._take([row])
@@ -586,6 +599,30 @@ class Journal:
         failpoint("journal.spent.after-commit")
         return len(new)
 
+    def commit_export(
+        self,
+        commitment: Commitment,
+        *,
+        client: str,
+        payload: Callable[[], dict[str, object]],
+    ) -> None:
+        """Record a key whose seed is about to leave: spent, hash unknown. Synced.
+
+        Args:
+            commitment: Which key; it may have signed before.
+            client: Who asks.
+            payload: Says under the lock what else the row says, or raises.
+        """
+        with self._transaction(appending=True) as connection:
+            n = len(self._spent_hashes(connection, [commitment]).get(commitment, ()))
+            export = {"export": {"commitment": commitment, "n": n}}
+            row = self._append(
+                connection, client=client, kind="ceremony", payload=payload() | export
+            )
+            failpoint("journal.export.before-commit")
+        self._take([row])
+        failpoint("journal.export.after-commit")
+
     def unspent_issued(self) -> list[Commitment]:
         """Return every key that was issued and is not recorded as spent."""
         spent = sa.select(SPENT_KEY.c.commitment)
@@ -662,18 +699,19 @@ class Journal:
             if not new:
                 return
             verify_rows(connection, new, self.journal_id, after=known)
-            self._take(new)
+            self._take(new, unproved=True)
             known = self.head
             query = rows_after(known.sequence - 1).limit(_ROWS_AT_ONCE)
 
-    def _take(self, rows: Sequence[JournalRow]) -> None:
+    def _take(self, rows: Sequence[JournalRow], *, unproved: bool = False) -> None:
         """Remember rows that are committed: in the mirror first, synced."""
         if self._mirror is not None:
             with self._failing():
                 failpoint("journal.mirror.before-commit")
                 self._mirror.follow(rows)
+        take = self._memory.take_unproved if unproved else self._memory.take
         for row in rows:
-            self._memory.take(row)
+            take(row)
 
     def _append(
         self,
@@ -696,7 +734,7 @@ class Journal:
 
     def _spent_hashes(
         self, connection: sa.Connection, commitments: Sequence[Commitment]
-    ) -> dict[Commitment, str | None]:
+    ) -> Spent:
         """Ask the database which keys are spent, and the mirror whether it is so."""
         spent: list[SpentKey] = []
         for start in range(0, len(commitments), _KEYS_AT_ONCE):
@@ -704,10 +742,15 @@ class Journal:
             query = sa.select(
                 SPENT_KEY.c.commitment, SPENT_KEY.c.n, SPENT_KEY.c.bundle_hash
             ).where(SPENT_KEY.c.commitment.in_(part))
+            query = query.order_by(SPENT_KEY.c.n)
             spent += [(row[0], row[1], row[2]) for row in connection.execute(query)]
         if self._mirror is not None:
             self._mirror.require_same(commitments, spent)
-        return {Commitment(key): digest for key, n, digest in spent if n == 0}
+        found: dict[Commitment, tuple[str | None, ...]] = {}
+        for key, _, bundle_hash in spent:
+            commitment = Commitment(key)
+            found[commitment] = (*found.get(commitment, ()), bundle_hash)
+        return found
 
 
 def _issued_at(

@@ -4,6 +4,7 @@
 import json
 from dataclasses import dataclass, field
 
+from appliance.approved import require_approved
 from appliance.journal_chain import Head
 from appliance.journal_records import made_generation, policies_of
 from appliance.policy_file import SignedPolicy
@@ -43,6 +44,7 @@ class JournalMemory:
     """What the rows taken in so far have said; only ever added to.
 
     Attributes:
+        journal_id: Of the journal.
         head: The last row taken in.
         policies: Every signed policy that took force, the first one first.
         clients: Every client that was enrolled or revoked, the oldest first.
@@ -51,6 +53,7 @@ class JournalMemory:
         restored_head: Sequence and hash the last restore went back to, if any.
     """
 
+    journal_id: str
     head: Head | None = None
     policies: list[SignedPolicy] = field(default_factory=list)
     clients: list[ClientChange] = field(default_factory=list)
@@ -60,6 +63,17 @@ class JournalMemory:
     _issued: set[int] = field(default_factory=set)
     _newest: int = 1
     _retired: set[int] = field(default_factory=set)
+
+    def take_unproved(self, row: JournalRow) -> None:
+        """Take in a row that was read, once what its door says is checked.
+
+        Args:
+            row: Follows the head.
+        """
+        payload = json.loads(row.payload)
+        if "door" in payload:
+            require_approved(payload, self.policies[-1], journal_id=self.journal_id)
+        self.take(row)
 
     def take(self, row: JournalRow) -> None:
         """Note what the next row says; its place in the chain is checked.

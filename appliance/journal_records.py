@@ -6,9 +6,9 @@ by it and, at every start, compared with it.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 import sqlalchemy as sa
@@ -23,9 +23,13 @@ from appliance.journal_schema import (
     REFUSED,
     SIGNED,
     SPENT_KEY,
+    broken,
 )
-from appliance.policy_file import SignedPolicy
+from appliance.policy_file import LEAST_APPROVALS, SignedPolicy
 from appliance.wire import InputClaim, JournalRow, ShownTransaction
+
+Spent: TypeAlias = Mapping[Commitment, tuple[str | None, ...]]
+"""The hashes each spent key is recorded for, oldest first; None: unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +149,9 @@ def guards_of(row: JournalRow) -> Iterator[tuple[sa.Table, dict[str, Any]]]:
         case "refused":
             for bundle_hash in payload["final"]:
                 yield REFUSED, here | {"bundle_hash": bundle_hash}
+        case "ceremony" if "export" in payload:
+            require_two_approvals(payload)
+            yield SPENT_KEY, here | payload["export"] | {"bundle_hash": None}
         case _:
             never = [*payload.get("never_issue", []), *payload.get("spent", [])]
             for commitment in never:
@@ -156,8 +163,12 @@ def _guards_of_signature(
     payload: dict[str, Any], here: dict[str, Any], asked: dict[str, Any]
 ) -> Iterator[tuple[sa.Table, dict[str, Any]]]:
     bundle = {"bundle_hash": payload["bundle_hash"]}
-    for commitment in payload["commitments"]:
-        yield SPENT_KEY, here | bundle | {"commitment": commitment, "n": 0}
+    commitments = payload["commitments"]
+    numbers = payload.get("n", [0] * len(commitments))
+    if any(numbers):  # a key that signed before: never without two operators
+        require_two_approvals(payload)
+    for commitment, n in zip(commitments, numbers, strict=True):
+        yield SPENT_KEY, here | bundle | {"commitment": commitment, "n": n}
     totals = {"outside_i": payload["outside_i"], "key_count": len(payload["inputs"])}
     yield SIGNED, asked | bundle | totals
     for address, amount_i in payload["paid"]:
@@ -165,6 +176,21 @@ def _guards_of_signature(
     for issuer, withdrawal in payload["authorised"]:
         named = {"issuer": issuer, "withdrawal": withdrawal}
         yield AUTHORISATION, here | bundle | named
+
+
+def require_two_approvals(payload: Mapping[str, Any]) -> None:
+    """Stop at a row that uses a spent key, or exports one, on less than two words.
+
+    Whether the signatures are good is for ``approved``; this is asked of every such
+    row, before it is written and whenever it is read.
+
+    Args:
+        payload: Of the row.
+    """
+    signatures = payload.get("door", {}).get("signatures", [])
+    names = {one["operator"] for one in signatures}
+    if len(names) < LEAST_APPROVALS:
+        broken(f"a door was passed with the approvals of {sorted(names)} only")
 
 
 def policies_of(payload: Mapping[str, Any]) -> tuple[SignedPolicy, ...]:
@@ -184,24 +210,27 @@ def made_generation(row: JournalRow) -> int:
     return int(payload["generation"])
 
 
-def is_recorded(transfer: Transfer, spent: Mapping[Commitment, str | None]) -> bool:
+def is_recorded(transfer: Transfer, spent: Spent) -> bool:
     """Say whether every key of a transfer is spent for exactly its hash."""
-    return all(spent.get(c) == transfer.bundle_hash for c in transfer.commitments)
+    return all(
+        transfer.bundle_hash in spent.get(commitment, ())
+        for commitment in transfer.commitments
+    )
 
 
-def require_unspent(transfer: Transfer, spent: Mapping[Commitment, str | None]) -> None:
+def require_unspent(transfer: Transfer, spent: Spent) -> None:
     """Refuse a transfer any of whose keys is spent.
 
     Args:
         transfer: What is asked.
-        spent: The recorded hash of each spent key (None: unknown).
+        spent: The recorded hashes of each spent key.
 
     Raises:
         RefusedError: ``key-spent``, with the hash it is spent for.
     """
     for entry in transfer.inputs:
         if entry.commitment in spent:
-            recorded = spent[entry.commitment] or ""
+            recorded = spent[entry.commitment][0] or ""
             raise RefusedError(
                 "key-spent",
                 f"the key of input {entry.index} is spent for"
@@ -210,28 +239,28 @@ def require_unspent(transfer: Transfer, spent: Mapping[Commitment, str | None]) 
             )
 
 
-def require_blind_again(recorded: str | None, bundle_hash: str) -> None:
+def require_blind_again(recorded: Sequence[str | None], bundle_hash: str) -> None:
     """Let a spent key sign a bare hash only if it is the recorded one.
 
     Args:
-        recorded: What it is spent for; None: unknown.
+        recorded: What it is spent for, the oldest first; None: unknown.
         bundle_hash: What is asked.
 
     Raises:
         RefusedError: ``key-spent``, with the hash it is spent for.
     """
-    if recorded != bundle_hash:
+    if bundle_hash not in recorded:
         raise RefusedError(
             "key-spent",
             "this seed UUID signed another hash, or was imported as spent",
-            recorded_bundle_hash=recorded or "",
+            recorded_bundle_hash=recorded[0] or "",
         )
 
 
 def require_unspent_outputs(
     transfer: Transfer,
     own: Mapping[str, Commitment],
-    spent: Mapping[Commitment, str | None],
+    spent: Spent,
 ) -> None:
     """Refuse a transfer that pays to an address of ours that has signed.
 

@@ -49,7 +49,7 @@ def verify_journal(
     Returns:
         What it says of itself.
     """
-    memory = JournalMemory()
+    memory = JournalMemory(journal_id)
     try:
         database.require_sound(connection)
         epoch = _require_header(connection, journal_id)
@@ -60,8 +60,8 @@ def verify_journal(
             if mirror is not None:
                 mirror.follow(rows)
             for row in rows:
-                memory.take(row)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+                memory.take_unproved(row)
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
         broken(f"it says what no appliance wrote: {type(error).__name__}")
     if memory.head is None:
         broken("it holds no row")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from appliance.errors import ConfigError
 from appliance.installation import require_private
@@ -29,25 +30,9 @@ def make_operator_key(path: Path, *, passphrase: bytes = b"") -> str:
 
     Returns:
         The public key as a policy names it: 32 bytes in base64.
-
-    Raises:
-        ConfigError: If the file exists or can not be written.
     """
     key = Ed25519PrivateKey.generate()
-    encryption: serialization.KeySerializationEncryption = (
-        serialization.BestAvailableEncryption(passphrase)
-        if passphrase
-        else serialization.NoEncryption()
-    )
-    text = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption
-    )
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _MODE)
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from error
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(text)
+    write_private_key(key, path, passphrase=passphrase)
     return public_half(key)
 
 
@@ -62,19 +47,65 @@ def load_operator_key(path: Path, *, passphrase: bytes = b"") -> Ed25519PrivateK
         The key.
 
     Raises:
-        ConfigError: If it is missing, open to others, no Ed25519 key, or the
-            passphrase is not the right one.
+        ConfigError: If it is no Ed25519 key.
     """
-    require_private(path, what="the operator key")
+    key = read_private_key(path, passphrase=passphrase, what="the operator key")
+    if not isinstance(key, Ed25519PrivateKey):
+        raise ConfigError(f"{path} is no Ed25519 key")
+    return key
+
+
+def write_private_key(
+    key: Ed25519PrivateKey | X25519PrivateKey, path: Path, *, passphrase: bytes
+) -> None:
+    """Write a person's private key to a new file, PEM, mode 0600.
+
+    Args:
+        key: The key.
+        path: Must not exist.
+        passphrase: Encrypts the file; empty: it is not encrypted.
+
+    Raises:
+        ConfigError: If the file exists or can not be written.
+    """
+    encryption: serialization.KeySerializationEncryption = (
+        serialization.BestAvailableEncryption(passphrase)
+        if passphrase
+        else serialization.NoEncryption()
+    )
+    text = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption
+    )
     try:
-        key = serialization.load_pem_private_key(path.read_bytes(), passphrase or None)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _MODE)
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from error
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(text)
+
+
+def read_private_key(path: Path, *, passphrase: bytes, what: str) -> object:
+    """Read a person's private key of any kind.
+
+    Args:
+        path: Its file, mode 0600.
+        passphrase: If it is encrypted.
+        what: Its name, for the message.
+
+    Returns:
+        The key.
+
+    Raises:
+        ConfigError: If it is missing, open to others, no key, or the passphrase is
+            not the right one.
+    """
+    require_private(path, what=what)
+    try:
+        return serialization.load_pem_private_key(path.read_bytes(), passphrase or None)
     except (ValueError, TypeError) as error:
         raise ConfigError(
             f"{path} is no private key, or its passphrase is another one"
         ) from error
-    if not isinstance(key, Ed25519PrivateKey):
-        raise ConfigError(f"{path} is no Ed25519 key")
-    return key
 
 
 def is_encrypted(path: Path) -> bool:

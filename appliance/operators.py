@@ -7,12 +7,25 @@ from typing import Final
 
 import msgspec
 
-from appliance.approvals import Approvals, Ripe, require_alone
+from appliance.approvals import (
+    MOST_OF_A_HUB,
+    MOST_OF_AN_OPERATOR,
+    Approvals,
+    Ripe,
+    require_alone,
+)
 from appliance.config import Client
 from appliance.custody import Custody
-from appliance.errors import BadRequestError, BrokenInvariantError
+from appliance.doors import DangerousDoors, Passed
+from appliance.errors import (
+    BadRequestError,
+    BrokenInvariantError,
+    DeferredError,
+    FaultError,
+    ForbiddenError,
+)
 from appliance.lifecycle import Lifecycle
-from appliance.policy_file import SignedPolicy, verify_policy
+from appliance.policy_file import Policy, SignedPolicy, verify_policy
 from appliance.policy_force import Copied, PolicyInForce
 from appliance.wire import (
     AcceptHead,
@@ -22,15 +35,18 @@ from appliance.wire import (
     CeremonyReport,
     Checkpoint,
     Done,
+    ExportSeed,
     GetPolicy,
     JournalRows,
     ListActs,
     MakeCheckpoint,
+    PendingAct,
     PendingActs,
     PolicyReport,
     ProposeAct,
     RunCeremony,
     SealNow,
+    SecondSignature,
     SetPolicy,
     TailJournal,
     Unseal,
@@ -48,10 +64,12 @@ class Operators:
     Attributes:
         life: The appliance's parts.
         custody: Its ceremonies.
+        doors: Second signatures and exported seeds.
     """
 
     life: Lifecycle
     custody: Custody
+    doors: DangerousDoors
     _approvals: Approvals = field(default_factory=Approvals)
     _followed: str = ""
 
@@ -140,18 +158,32 @@ class Operators:
     # --- what several must approve --------------------------------------------------
 
     async def propose(self, request: ProposeAct, who: Client) -> PendingActs:
-        """Put an act up for approval."""
+        """Put an act up for approval; a hub only asks for second signatures."""
+        if who.role != "operator" and not isinstance(request.act, SecondSignature):
+            raise ForbiddenError(
+                f"role {who.role} may propose a second signature and nothing else"
+            )
         copy = await self._policy()
-        shown = await self._shown(request.act, who)
-        pending = self._approvals.propose(
-            request.act,
-            copy.content,
+        pending = await self._proposed(request.act, copy.content, who)
+        return PendingActs(
+            request_id=request.request_id, journal_id=copy.journal_id, acts=[pending]
+        )
+
+    async def _proposed(self, act: Act, policy: Policy, who: Client) -> PendingAct:
+        """Return an act that waits: a hub asks the same until it is signed."""
+        waits = self._approvals.find(
+            act, proposer=who.name, now_ms=self.life.clock_ms()
+        )
+        if waits is not None and isinstance(act, SecondSignature):
+            return waits
+        shown = await self._shown(act, who)
+        return self._approvals.propose(
+            act,
+            policy,
             proposer=who.name,
             now_ms=self.life.clock_ms(),
             shown=shown,
-        )
-        return PendingActs(
-            request_id=request.request_id, journal_id=copy.journal_id, acts=[pending]
+            most=MOST_OF_A_HUB if who.role == "hub" else MOST_OF_AN_OPERATOR,
         )
 
     async def approve(self, request: ApproveAct, who: Client) -> ActReport:
@@ -171,8 +203,22 @@ class Operators:
                 steps=[f"approval noted, {ripe} more needed"],
             )
         failpoint("act.approved")
-        steps = await self._do(ripe, who)
-        return ActReport(request_id=request.request_id, missing=0, steps=steps)
+        passed = await self._do(ripe, who)
+        return ActReport(
+            request_id=request.request_id,
+            missing=0,
+            steps=passed.steps,
+            export=passed.export,
+        )
+
+    async def _pass_door(self, ripe: Ripe, who: Client) -> Passed:
+        """Do an act of a door; its row holds its approvals."""
+        try:
+            return await self.doors.pass_by(ripe, who)
+        except (DeferredError, FaultError) as error:
+            if isinstance(error, DeferredError) or error.retry:
+                self._approvals.put_back(ripe)
+            raise
 
     async def _policy(self) -> Copied:
         """Return the policy in force; approvals given under another are void.
@@ -201,22 +247,26 @@ class Operators:
             case RunCeremony():
                 dry = msgspec.structs.replace(act, dry_run=True)
                 return await self.custody.run(dry, client=who.name)
+            case SecondSignature() | ExportSeed():
+                return await self.doors.shown(act, who)
 
-    async def _do(self, ripe: Ripe, who: Client) -> list[str]:
+    async def _do(self, ripe: Ripe, who: Client) -> Passed:
         """Do an act; its approvals are journalled with it."""
         match ripe.act:
             case Unseal():
                 steps = await self._unseal(ripe.act, who)
                 if self.life.running is not None:
                     await self._journal_approvals(ripe, who)
-                return steps
+                return Passed(steps)
             case AcceptHead():
                 steps = await self._accept_head(ripe.act, who)
                 await self._journal_approvals(ripe, who)
-                return steps
+                return Passed(steps)
             case RunCeremony():
                 await self._journal_approvals(ripe, who)
-                return await self.custody.run(ripe.act, client=who.name)
+                return Passed(await self.custody.run(ripe.act, client=who.name))
+            case SecondSignature() | ExportSeed():
+                return await self._pass_door(ripe, who)
 
     async def _unseal(self, act: Unseal, who: Client) -> list[str]:
         self.life.latch.clear(act.latch_id)

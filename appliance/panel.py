@@ -23,6 +23,16 @@ class Presence(Protocol):
             DeferredError: ``presence`` if nobody did.
         """
 
+    async def confirm_act(self, shown: list[str]) -> None:
+        """Return when a person has confirmed an act of a dangerous door.
+
+        Args:
+            shown: What its approvers were shown, line by line.
+
+        Raises:
+            DeferredError: ``presence`` if nobody did.
+        """
+
 
 class NoPanel:
     """An appliance without a panel: presence can not be had."""
@@ -37,5 +47,18 @@ class NoPanel:
             "presence",
             f"{outside_i} i leave with bundle {transfer.bundle_hash}: policy asks for"
             " presence and no panel is configured",
+            retry_after_s=_ASK_AGAIN_S,
+        )
+
+    async def confirm_act(self, shown: list[str]) -> None:
+        """Defer.
+
+        Raises:
+            DeferredError: Always.
+        """
+        raise DeferredError(
+            "presence",
+            f"policy asks for presence at a dangerous door ({len(shown)} lines to show)"
+            " and no panel is configured",
             retry_after_s=_ASK_AGAIN_S,
         )

@@ -17,6 +17,10 @@ from typing import Annotated, Final
 import msgspec
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import (
+    X25519PrivateKey,
+    X25519PublicKey,
+)
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from msgspec import Meta
 
@@ -27,6 +31,8 @@ from trinary.trytes import is_trytes
 
 POLICY_LABEL: Final = b"saltkeep/policy/v1\0"
 SIGNATURES_NEEDED: Final = 2
+LEAST_APPROVALS: Final = 2
+"""Distinct operators that a dangerous door takes, whatever a policy says."""
 _ADDRESS_TRYTES: Final = 81
 _KEY_BYTES: Final = 32
 
@@ -82,6 +88,42 @@ class Approvals(_Strict, frozen=True, kw_only=True):
         int,
         Meta(ge=2, description="Acts on a salt itself, such as importing one."),
     ] = 2
+    doors: Annotated[
+        int, Meta(ge=2, description="Second signatures and exported seeds.")
+    ] = 2
+
+
+class Doors(_Strict, frozen=True, kw_only=True):
+    """The dangerous doors; each is shut unless it is opened here."""
+
+    second_signatures: Annotated[
+        bool,
+        Meta(description="Let approved bundles be signed by keys that have signed."),
+    ] = False
+    seed_export: Annotated[
+        bool, Meta(description="Let approved seeds leave, encrypted to an officer.")
+    ] = False
+    least_bits: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="Exposure every spent key must have left after signing, bits."
+            " 0: also keys with an unknown hash.",
+        ),
+    ] = 80
+    most_signatures: Annotated[
+        int, Meta(ge=2, description="Signatures a key may make in all.")
+    ] = 2
+    presence: Annotated[
+        bool, Meta(description="Ask the panel for presence as well.")
+    ] = False
+
+
+class Officer(_Strict, frozen=True, kw_only=True):
+    """Somebody that seeds may be exported to."""
+
+    name: Annotated[str, Meta(min_length=1, description="Name in the journal.")]
+    key: Annotated[str, Meta(description="X25519 public key, 32 bytes in base64.")]
 
 
 class Policy(_Strict, frozen=True, kw_only=True):
@@ -112,6 +154,10 @@ class Policy(_Strict, frozen=True, kw_only=True):
     ] = []
     hours: Annotated[
         list[OpeningHours], Meta(description="If not empty, when it signs.")
+    ] = []
+    doors: Annotated[Doors, Meta(description="The dangerous doors.")] = Doors()
+    officers: Annotated[
+        list[Officer], Meta(description="Whom seeds may be exported to.")
     ] = []
 
     def limits_of(self, client: str, role: str) -> Spending:
@@ -221,6 +267,7 @@ def _that_must_differ(content: Policy) -> dict[str, Sequence[str]]:
         "an operator's name": [one.name for one in content.operators],
         "an operator's key": [one.key for one in content.operators],
         "an issuer's id": [one.id for one in content.issuers],
+        "an officer's name": [one.name for one in content.officers],
     }
 
 
@@ -241,6 +288,12 @@ def _require_keys(content: Policy) -> None:
                 "policy-malformed",
                 f"the key of {operator.name} is not 32 bytes, base64",
             )
+    for officer in content.officers:
+        if not _is_agreement_key(officer.key):
+            raise RefusedError(
+                "policy-malformed",
+                f"the key of officer {officer.name} is no X25519 key, base64",
+            )
     for issuer in content.issuers:
         try:
             load_pem_public_key(issuer.key.encode())
@@ -255,6 +308,18 @@ def _is_raw_key(text: str) -> bool:
         return len(base64.b64decode(text, validate=True)) == _KEY_BYTES
     except ValueError:
         return False
+
+
+def _is_agreement_key(text: str) -> bool:
+    """Say whether something can be encrypted to a key; some points are none."""
+    if not _is_raw_key(text):
+        return False
+    public = X25519PublicKey.from_public_bytes(base64.b64decode(text))
+    try:
+        X25519PrivateKey.generate().exchange(public)
+    except ValueError:
+        return False
+    return True
 
 
 def _verifies(key: str, signature: str, digest: bytes) -> bool:

@@ -10,8 +10,9 @@ from typing import Final
 from appliance.errors import AlreadySignedError, DeferredError, RefusedError
 from appliance.intent import computed_hash
 from appliance.journal import Journal
+from appliance.second_signature import transfer_of
 from appliance.threads import OwnerThread
-from appliance.wire import Request, SignTransfer
+from appliance.wire import ProposeAct, Request, SecondSignature, SignTransfer
 from trinary.trytes import is_trytes
 
 _MINUTE_S: Final = 60.0
@@ -56,7 +57,7 @@ class Refusals:
         signed = await thread(
             journal.commit_refusal,
             client=client,
-            bundle_hashes=hashes_of(request),
+            bundle_hashes=[*hashes_of(request), *filter(None, [error.final_for])],
             code=error.code,
             message=str(error),
         )
@@ -87,6 +88,8 @@ class Refusals:
 
 def hashes_of(request: Request) -> list[str]:
     """Return the hashes a refusal is final for: as stated and as recomputed."""
+    if isinstance(request, ProposeAct) and isinstance(request.act, SecondSignature):
+        request = transfer_of(request.act)
     if not isinstance(request, SignTransfer):
         return []
     hashes = [request.bundle_hash] if is_trytes(request.bundle_hash, length=81) else []

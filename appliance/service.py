@@ -17,6 +17,7 @@ import msgspec
 from appliance import __version__
 from appliance.config import Client, Config
 from appliance.custody import Custody
+from appliance.doors import DangerousDoors
 from appliance.errors import (
     ApplianceError,
     BadRequestError,
@@ -29,7 +30,9 @@ from appliance.errors import (
     RefusedError,
 )
 from appliance.hardening import MemoryLocked
+from appliance.intent import require_size
 from appliance.lifecycle import Lifecycle, Running
+from appliance.mining import Mining
 from appliance.operators import Operators
 from appliance.receipt import public_key_pem
 from appliance.refusals import Refusals
@@ -39,7 +42,9 @@ from appliance.wire import (
     AcceptHead,
     ApproveAct,
     BlindSigned,
+    CancelMining,
     Deferred,
+    ExportSeed,
     Fault,
     FetchBundle,
     Fetched,
@@ -50,12 +55,15 @@ from appliance.wire import (
     LegacyAddress,
     ListActs,
     MakeCheckpoint,
+    MineBundle,
+    MiningStatus,
     ProposeAct,
     Refused,
     Reply,
     Request,
     RunCeremony,
     SealNow,
+    SecondSignature,
     SetPolicy,
     SignBlind,
     Signed,
@@ -72,13 +80,18 @@ ROLES: Final[dict[type, frozenset[str]]] = {
     GetStatus: frozenset({"hub", "operator", "auditor", "legacy-hub"}),
     IssueAddress: frozenset({"hub"}),
     SignTransfer: frozenset({"hub"}),
-    FetchBundle: frozenset({"hub"}),
+    FetchBundle: frozenset({"hub", "operator"}),
     LegacyAddress: frozenset({"legacy-hub"}),
     SignBlind: frozenset({"legacy-hub"}),
     TailJournal: frozenset({"operator", "auditor"}),
     SealNow: frozenset({"operator"}),
     Unseal: frozenset(),  # only as an act that several approved
-    ProposeAct: frozenset({"operator"}),
+    SecondSignature: frozenset(),
+    ExportSeed: frozenset(),
+    MineBundle: frozenset({"hub", "operator"}),
+    MiningStatus: frozenset({"hub", "operator"}),
+    CancelMining: frozenset({"hub", "operator"}),
+    ProposeAct: frozenset({"operator", "hub"}),
     ListActs: frozenset({"operator", "auditor"}),
     ApproveAct: frozenset({"operator"}),
     SetPolicy: frozenset({"operator"}),
@@ -113,13 +126,16 @@ class Appliance:
     life: Lifecycle = field(init=False)
     _custody: Custody = field(init=False)
     _operators: Operators = field(init=False)
+    _mining: Mining = field(init=False)
     _refusals: Refusals = field(init=False)
     _in_flight: int = 0
 
     def __post_init__(self) -> None:
         self.life = Lifecycle(self.config, self.clock_ms)
         self._custody = Custody(self.life)
-        self._operators = Operators(self.life, self._custody)
+        doors = DangerousDoors(self.life)
+        self._operators = Operators(self.life, self._custody, doors)
+        self._mining = Mining(self.life)
         self._refusals = Refusals(self.config.limits.refusals_per_minute)
 
     async def run(self) -> None:
@@ -136,6 +152,7 @@ class Appliance:
 
     async def close(self) -> None:
         """Stop, wiping what is held."""
+        await self._mining.close()
         await self.life.close()
 
     # --- outcomes ---------------------------------------------------------------
@@ -239,6 +256,9 @@ class Appliance:
             ProposeAct: of_people.propose,
             ListActs: of_people.list_acts,
             ApproveAct: of_people.approve,
+            MineBundle: self._mining.start,
+            MiningStatus: self._mining.status,
+            CancelMining: self._mining.cancel,
         }
         if type(request) in asked_by_people:
             return await asked_by_people[type(request)](request, client)
@@ -282,16 +302,12 @@ class Appliance:
 
     def _require_within_limits(self, request: SignTransfer) -> None:
         limits = self.config.limits
-        if not 1 < len(request.transactions) <= limits.max_transactions:
-            raise BadRequestError(
-                f"a bundle has 2 to {limits.max_transactions} transactions here,"
-                f" {len(request.transactions)} came"
-            )
-        if len(request.inputs) > limits.max_inputs:
-            raise BadRequestError(
-                f"a bundle has at most {limits.max_inputs} inputs here,"
-                f" {len(request.inputs)} came"
-            )
+        require_size(
+            request.transactions,
+            request.inputs,
+            max_transactions=limits.max_transactions,
+            max_inputs=limits.max_inputs,
+        )
 
     async def _fetch(self, request: FetchBundle, _: Client, steps: Steps) -> Reply:
         signing = self.life.require_ready().signing

@@ -6,23 +6,31 @@ issued, derive its keys, decide, confirm presence, commit the keys as spent (syn
 to disk), and only then sign. ``Signing.sign`` is that path, on one screen.
 """
 
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 
 from appliance.config import Client
 from appliance.derivation import Derivation, Seeds
 from appliance.errors import (
+    AlreadySignedError,
     BadRequestError,
     BrokenInvariantError,
     FaultError,
     RefusedError,
 )
-from appliance.intent import Commitment, Transfer, TransferInput, understand
+from appliance.intent import (
+    Commitment,
+    Transfer,
+    TransferInput,
+    understand,
+    understand_unmined,
+)
 from appliance.journal import Journal
 from appliance.journal_records import (
     IssuedRecord,
     SignedRecord,
+    Spent,
     is_recorded,
     require_unspent,
     require_unspent_outputs,
@@ -30,6 +38,7 @@ from appliance.journal_records import (
 from appliance.judgement import Case
 from appliance.panel import Presence
 from appliance.policy_force import PolicyInForce
+from appliance.second_signature import DoorAsked, OpenedDoor
 from appliance.steps import Steps
 from appliance.threads import OwnerThread
 from appliance.vault import Vault
@@ -60,7 +69,12 @@ class Signing:
     presence: Presence
 
     async def sign(
-        self, request: SignTransfer, *, client: Client, steps: Steps
+        self,
+        request: SignTransfer,
+        *,
+        client: Client,
+        steps: Steps,
+        door: OpenedDoor | None = None,
     ) -> list[InputSignature]:
         """Return the signatures of a bundle, or say why not.
 
@@ -68,6 +82,7 @@ class Signing:
             request: All transactions, the claims, the hash believed.
             client: Who asks.
             steps: Receives the time of each step.
+            door: What two operators approved, where keys have signed before.
 
         Returns:
             One signature per input; byte-identical if it was signed before.
@@ -79,22 +94,17 @@ class Signing:
         """
         failpoint("appliance.sign.received")
         with steps("understand"):
-            transfer = understand(request, levels=self._levels())
+            transfer = understand(request, levels=self.levels)
         failpoint("appliance.sign.understood")
         with steps("look"):
-            await self._require_issued(transfer)
-            if await self._was_signed(transfer):  # no policy, no presence: same bytes
+            if await self._was_signed(transfer, door):  # no policy: the same bytes
                 return await self._sign_again(transfer, steps)
             own = await self._match_outputs(transfer)
         case = Case(self.policy, transfer, own, client, request.authorisations)
         async with self._derived(transfer, steps) as seeds:
             failpoint("appliance.sign.derived")
             with steps("decide"):
-                approval = await self.journal_thread(
-                    self.journal.consult, client.name, case.decide
-                )
-                if approval.needs_presence:
-                    await self.presence.confirm(transfer, outside_i=case.outside_i)
+                await self._decide(case, door)
             failpoint("appliance.sign.decided")
             with steps("journal"):
                 await self.journal_thread(
@@ -103,6 +113,7 @@ class Signing:
                     own=own,
                     client=client.name,
                     decide=case.decide_for_good,
+                    door=door,
                 )
             failpoint("appliance.sign.committed")
             with steps("sign"):
@@ -136,7 +147,7 @@ class Signing:
             inputs=list(record.claims),
             own_outputs=[n for n, t in enumerate(record.transactions) if t.value_i > 0],
         )
-        transfer = understand(request, levels=self._levels())
+        transfer = understand(request, levels=self.levels)
         return record, await self._sign_again(transfer, steps)
 
     async def require_held(self, claims: Iterable[InputClaim]) -> None:
@@ -162,26 +173,86 @@ class Signing:
                 code="vault-behind",
             )
 
-    def _levels(self) -> dict[int, int]:
+    @property
+    def levels(self) -> dict[int, int]:
+        """Security level of each salt generation."""
         return {i: g.security_level for i, g in self.vault.generations.items()}
 
-    async def _was_signed(self, transfer: Transfer) -> bool:
-        """Say whether every key is recorded for exactly this hash.
-
-        A key spent for another hash, or a hash that was refused, raises.
+    async def consider(self, asked: DoorAsked, *, client: Client) -> list[str]:
+        """Say what approvers of a second signature must see; nothing is signed.
 
         Args:
-            transfer: Its inputs are ours.
+            asked: The bundle.
+            client: Who asks.
+
+        Returns:
+            What they are shown, line by line.
+
+        Raises:
+            AlreadySignedError: If exactly this bundle was signed before.
+        """
+        transfer = understand(asked.request, levels=self.levels)
+        if await self._was_signed(transfer, asked):
+            message = f"bundle {transfer.bundle_hash} is signed: fetch it"
+            raise AlreadySignedError(message)
+        own = await self._match_outputs(transfer)
+        spent = await self.spent(transfer)
+        shown = await self.journal_thread(asked.describe, transfer, own, spent)
+        case = Case(self.policy, transfer, own, client, asked.act.authorisations)
+        await self.journal_thread(self.journal.consult, client.name, case.decide)
+        return shown
+
+    async def examine(self, request: SignTransfer) -> tuple[Transfer, Spent]:
+        """Understand a bundle whose counter is still to be mined.
+
+        Args:
+            request: As for ``sign``; its hash need not be fit to sign.
+
+        Returns:
+            The bundle, and what its spent keys are recorded for.
+        """
+        transfer = understand_unmined(request, levels=self.levels)
+        await self._require_issued(transfer)
+        await self._match_outputs(transfer)
+        return transfer, await self.spent(transfer)
+
+    async def spent(self, transfer: Transfer) -> Spent:
+        """Return the recorded hashes of the spent keys of a transfer."""
+        return await self.journal_thread(
+            self.journal.spent_hashes, transfer.commitments
+        )
+
+    async def _decide(self, case: Case, door: OpenedDoor | None) -> None:
+        """Let the policy judge, and a person where it asks for presence."""
+        approval = await self.journal_thread(
+            self.journal.consult, case.client.name, case.decide
+        )
+        if door is not None and door.asked.policy.content.doors.presence:
+            await self.presence.confirm_act(door.approved.pending.shown)
+        elif approval.needs_presence:
+            await self.presence.confirm(case.transfer, outside_i=case.outside_i)
+
+    async def _was_signed(
+        self, transfer: Transfer, door: DoorAsked | OpenedDoor | None
+    ) -> bool:
+        """Say whether every key is recorded for exactly this hash.
+
+        A key spent for another hash raises where there is no door; an input that
+        is not ours, or a hash that was refused, always.
+
+        Args:
+            transfer: What is asked.
+            door: What lets spent keys pass, if anything.
 
         Returns:
             Whether it was signed before.
         """
-        spent = await self.journal_thread(
-            self.journal.spent_hashes, transfer.commitments
-        )
+        await self._require_issued(transfer)
+        spent = await self.spent(transfer)
         if is_recorded(transfer, spent):
             return True
-        require_unspent(transfer, spent)
+        if door is None:
+            require_unspent(transfer, spent)
         await self.journal_thread(
             self.journal.require_not_refused, transfer.bundle_hash
         )
@@ -221,6 +292,36 @@ class Signing:
         spent = await self.journal_thread(self.journal.spent_hashes, list(own.values()))
         require_unspent_outputs(transfer, own, spent)
         return own
+
+    async def seal_seed(
+        self,
+        seed_uuid: str,
+        record: IssuedRecord,
+        *,
+        encrypt: Callable[[memoryview], bytes],
+    ) -> bytes:
+        """Derive a seed and have it encrypted in place; its key is spent by then.
+
+        Args:
+            seed_uuid: Which.
+            record: What was issued for it; the seed must give that address.
+            encrypt: Reads the seed's bytes.
+
+        Returns:
+            The ciphertext.
+        """
+        generation = self.vault.generations[record.generation]
+        salt = await self.hsm_thread(self.vault.open_salt, record.generation)
+        seeds = await self.derivation.seeds(
+            [seed_uuid],
+            salt=salt,
+            parameters=generation.argon2,
+            level=generation.security_level,
+        )
+        with closing(seeds):
+            return await self.derivation.compute(
+                lambda: seeds.sealed(0, address=record.address, encrypt=encrypt)
+            )
 
     @asynccontextmanager
     async def _derived(

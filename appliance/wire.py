@@ -21,7 +21,7 @@ being moved over: see ``appliance.blind``.
 """
 
 import hashlib
-from typing import Final, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import msgspec
 
@@ -170,7 +170,7 @@ class SignTransfer(_Request, frozen=True, kw_only=True, tag="sign-transfer"):
 
 
 class FetchBundle(_Request, frozen=True, kw_only=True, tag="fetch-bundle"):
-    """Ask for a bundle signed earlier, content and signatures (role hub)."""
+    """Ask for a bundle signed earlier, whole (roles hub and operator)."""
 
     bundle_hash: str
 
@@ -268,7 +268,46 @@ class RunCeremony(_Request, frozen=True, kw_only=True, tag="run-ceremony"):
     dry_run: bool = False
 
 
-Act: TypeAlias = Unseal | AcceptHead | RunCeremony
+class SecondSignature(_Request, frozen=True, kw_only=True, tag="second-signature"):
+    """Sign with a key that has signed before; always an act of several operators.
+
+    Attributes:
+        purpose: ``sign-bundle`` or ``recover-funds``.
+        transactions: All of them, in order.
+        bundle_hash: What the client believes they hash to, 81 trytes.
+        inputs: One claim per negative value, in rising order of index.
+        spent_inputs: Indices of the inputs whose keys have signed before: exactly
+            those that the journal knows as spent.
+        own_outputs: Indices of outputs that come back to us.
+        authorisations: As in ``SignTransfer``.
+    """
+
+    purpose: Literal["sign-bundle", "recover-funds"]
+    transactions: list[ShownTransaction]
+    bundle_hash: str
+    inputs: list[InputClaim]
+    spent_inputs: list[int]
+    own_outputs: list[int] = []
+    authorisations: list[str] = []
+
+
+class ExportSeed(_Request, frozen=True, kw_only=True, tag="export-seed"):
+    """Give a seed to an officer, encrypted; always an act of several operators.
+
+    Its key is journalled as spent, hash unknown, before the seed is derived.
+
+    Attributes:
+        seed_uuid: Of an address that was issued here.
+        generation: The salt generation it was issued under.
+        officer: Whose key of the policy it is encrypted to.
+    """
+
+    seed_uuid: str
+    generation: int
+    officer: str
+
+
+Act: TypeAlias = Unseal | AcceptHead | RunCeremony | SecondSignature | ExportSeed
 """What several operators may have to approve before it is done."""
 
 
@@ -316,20 +355,51 @@ def act_digest(pending: PendingAct, *, journal_id: str) -> bytes:
     Returns:
         32 bytes.
     """
-    fields = [
+    return approval_digest(
         journal_id,
         pending.id,
-        pending.act,
-        pending.proposer,
-        pending.expires_ms,
-        pending.shown,
-    ]
+        act_text(pending.act),
+        proposer=pending.proposer,
+        expires_ms=pending.expires_ms,
+        shown=pending.shown,
+    )
+
+
+def approval_digest(
+    journal_id: str,
+    act_id: str,
+    text: str,
+    *,
+    proposer: str,
+    expires_ms: int,
+    shown: list[str],
+) -> bytes:
+    """Return what an operator signs, from an act's own text: a journal keeps that.
+
+    Args:
+        journal_id: Of the appliance it is meant for.
+        act_id: Names the act.
+        text: The act, as ``act_text`` gives it.
+        proposer: Whose certificate asked.
+        expires_ms: When it would be forgotten.
+        shown: What the appliance added.
+
+    Returns:
+        32 bytes.
+    """
+    raw = msgspec.Raw(text.encode())
+    fields = [journal_id, act_id, raw, proposer, expires_ms, shown]
     encoded = msgspec.json.encode(fields, order="deterministic")
     return hashlib.sha256(_ACT_LABEL + encoded).digest()
 
 
+def act_text(act: Act) -> str:
+    """Return an act as it is signed: JSON, always in the same order."""
+    return msgspec.json.encode(act, order="deterministic").decode()
+
+
 class ProposeAct(_Request, frozen=True, kw_only=True, tag="propose-act"):
-    """Put an act up for approval (role operator)."""
+    """Put an act up for approval (role operator; hub: a second signature only)."""
 
     act: Act
 
@@ -366,6 +436,37 @@ class GetPolicy(_Request, frozen=True, kw_only=True, tag="get-policy"):
     """Ask for the policy in force (roles operator and auditor)."""
 
 
+class MineBundle(_Request, frozen=True, kw_only=True, tag="mine-bundle"):
+    """Look for the obsolete tag that gives away least of spent keys (operator, hub).
+
+    Only where the door for second signatures is open. One search at a time; asked
+    again while it runs, or after it is done, the same search answers.
+
+    Attributes:
+        transactions: All of them; the tag of transaction 0 is where it begins.
+        inputs: One claim per negative value, all of one security level.
+        own_outputs: Indices of outputs that come back to us.
+        tries: How many tags to try.
+    """
+
+    transactions: list[ShownTransaction]
+    inputs: list[InputClaim]
+    own_outputs: list[int] = []
+    tries: int
+
+
+class MiningStatus(_Request, frozen=True, kw_only=True, tag="mining-status"):
+    """Ask how a search is getting on (roles operator and hub)."""
+
+    job: str
+
+
+class CancelMining(_Request, frozen=True, kw_only=True, tag="cancel-mining"):
+    """End a search; what it found so far is lost (roles operator and hub)."""
+
+    job: str
+
+
 Request: TypeAlias = (
     GetStatus
     | IssueAddress
@@ -384,6 +485,11 @@ Request: TypeAlias = (
     | ApproveAct
     | SetPolicy
     | GetPolicy
+    | SecondSignature
+    | ExportSeed
+    | MineBundle
+    | MiningStatus
+    | CancelMining
 )
 
 
@@ -615,10 +721,53 @@ class ActReport(_Reply, frozen=True, kw_only=True, tag="act-report"):
     Attributes:
         missing: Approvals still missing; 0: it was done.
         steps: What was done, in words.
+        export: A seed that was exported, encrypted to the officer.
     """
 
     missing: int
     steps: list[str]
+    export: str = ""
+
+
+class KeyExposure(_Message, frozen=True, forbid_unknown_fields=True):
+    """What one spent key has left, as the appliance reckons from its journal.
+
+    Attributes:
+        index: The input it would sign.
+        signatures: How many it has made.
+        bits_before: -log2 of the chance that a random bundle is signed by them
+            already; 0 where a hash is unknown.
+        bits_after: The same with the bundle's signature.
+    """
+
+    index: int
+    signatures: int
+    bits_before: float
+    bits_after: float
+
+
+class MiningReport(_Reply, frozen=True, kw_only=True, tag="mining-report"):
+    """How a search is getting on.
+
+    Attributes:
+        job: Names it.
+        state: ``running``, ``done``, ``cancelled`` or ``failed``.
+        tried: Tags tried so far.
+        tries: How many are to be tried.
+        obsolete_tag: The best so far, for transaction 0; empty: none yet.
+        bundle_hash: The bundle's hash with it.
+        exposures: What each spent key would have left.
+        message: Why it failed.
+    """
+
+    job: str
+    state: Literal["running", "done", "cancelled", "failed"]
+    tried: int
+    tries: int
+    obsolete_tag: str = ""
+    bundle_hash: str = ""
+    exposures: list[KeyExposure] = []
+    message: str = ""
 
 
 class PolicyReport(_Reply, frozen=True, kw_only=True, tag="policy-report"):
@@ -651,6 +800,7 @@ Reply: TypeAlias = (
     | PendingActs
     | ActReport
     | PolicyReport
+    | MiningReport
 )
 
 _request_decoder: msgspec.json.Decoder[Request] = msgspec.json.Decoder(Request)

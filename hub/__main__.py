@@ -16,11 +16,18 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from hub.addresses import parse_address
+from hub.api.legacy_tokens import make_token, require_key
 from hub.clock import system_clock_ms
-from hub.config import Config, load
+from hub.config import Config, load, read_secret
 from hub.config_reference import reference
-from hub.errors import AddressUnknownError, DatabaseUnavailableError, HubError
-from hub.model import Address, HeadToken
+from hub.errors import (
+    AddressUnknownError,
+    ConfigError,
+    DatabaseUnavailableError,
+    HubError,
+)
+from hub.model import Address, BundleHash, HeadToken
 from hub.service import open_hub, run_hub
 from hub.store import Store, Transaction
 from hub.store.books import BooksReport
@@ -206,6 +213,36 @@ def next_sweep(options: tuple[Path | None, bool]) -> None:
 async def _next_sweep(config: Config) -> Choice | None:
     async with open_hub(config) as hub:
         return await hub.sweeps.preview()
+
+
+@cli.command()
+@click.argument("address")
+@click.argument("bundle_hash")
+@click.option("--lifetime-s", default=600, show_default=True, help="Seconds it lives.")
+@click.pass_obj
+def token(
+    options: tuple[Path | None, bool],
+    *,
+    address: str,
+    bundle_hash: str,
+    lifetime_s: int,
+) -> None:
+    """Make a token for one SignBundle: of ADDRESS (81 or 90 trytes) in BUNDLE_HASH."""
+    click.echo(_make_token(_config(options), address, bundle_hash, lifetime_s))
+
+
+def _make_token(config: Config, address: str, bundle_hash: str, life_s: int) -> str:
+    path = config.api.legacy.token_key_file
+    if path is None:
+        _fail(ConfigError("api.legacy.token_key_file is not set"))
+    try:
+        key = require_key(read_secret(path))
+        text = parse_address(address[:_ADDRESS_TRYTES], checksum=False)
+        bundle = BundleHash(parse_address(bundle_hash, checksum=False))
+    except HubError as error:
+        _fail(error)
+    now_s = system_clock_ms() // 1000
+    return make_token(key, text, bundle, expires_s=now_s + life_s)
 
 
 @cli.command("config-reference")

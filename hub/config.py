@@ -56,6 +56,18 @@ class LegacyApiSection:
     client_ca: Path | None = documented(
         "PEM of the authority every client certificate must come from.", None
     )
+    sign_bundle: bool = documented(
+        "Pass SignBundle on to the appliance's operators; needs token_key_file.",
+        default=False,
+    )
+    recover_funds: bool = documented(
+        "Pass RecoverFunds on to the appliance's operators.", default=False
+    )
+    token_key_file: Path | None = documented(
+        "File (mode 0600) with the key of SignBundle tokens, 43 characters or more.",
+        None,
+    )
+    mining_tries: int = documented("Tags tried for one RecoverFunds.", 20_000_000)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -260,6 +272,9 @@ def _require_guarded(legacy: LegacyApiSection) -> None:
         raise ConfigError(message)
     if (legacy.tls_certificate is None) != (legacy.tls_key is None):
         message = "api.legacy.tls_certificate and tls_key go together"
+        raise ConfigError(message)
+    if legacy.sign_bundle and legacy.token_key_file is None:
+        message = "api.legacy.sign_bundle needs token_key_file"
         raise ConfigError(message)
     guarded = legacy.client_ca is not None or legacy.api_key_file is not None
     if not ip_address(host).is_loopback and not guarded:

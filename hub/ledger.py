@@ -211,6 +211,24 @@ def quarantine_released(account_id: AccountId, *, amount_i: int) -> Posting:
     return _posting(PostingKind.RELEASE, legs)
 
 
+def funds_recovered(
+    address_id: AddressId, account_id: AccountId, *, amount_i: int
+) -> Posting:
+    """Book held-back value that left a spent address, by approval of operators.
+
+    Args:
+        address_id: Where it was.
+        account_id: Whose it was.
+        amount_i: Iota, positive.
+
+    Returns:
+        Address down; the account's quarantined balance down.
+    """
+    _require_amount(amount_i)
+    legs = [(address(address_id), -amount_i), (quarantined(account_id), -amount_i)]
+    return _posting(PostingKind.RELEASE, legs)
+
+
 def deposits_overtaken(amounts_i: Mapping[AccountId, int]) -> Posting:
     """Book deposits that arrived between a sweep's plan and its signature.
 

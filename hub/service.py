@@ -16,9 +16,11 @@ from aiohttp import web
 
 from channel import ChannelFiles
 from hub.api.legacy import build_app, commands, tls_context
+from hub.api.legacy_guarded import Doors
+from hub.api.legacy_tokens import TokenGate, require_key
 from hub.attachments import Attacher, AttachmentSettings
 from hub.clock import Clock, system_clock_ms
-from hub.config import Config, listen_address
+from hub.config import Config, listen_address, read_secret
 from hub.deposits import DepositMonitor
 from hub.errors import ConfigError, FaultError, HubError, InvariantError
 from hub.model import HeadToken
@@ -29,6 +31,7 @@ from hub.pow import (
     ProofOfWork,
     RemoteProofOfWork,
 )
+from hub.recovery import Recoveries, RecoverySettings
 from hub.signer import Signer, SignerSettings
 from hub.store import Store
 from hub.sweep_plan import SweepLimits
@@ -75,6 +78,7 @@ class Hub:
         deposits: The deposit monitor.
         sweeps: The sweep planner.
         attachments: The attachment service.
+        doors: What of the guarded legacy commands is switched on.
     """
 
     config: Config
@@ -84,6 +88,7 @@ class Hub:
     deposits: DepositMonitor
     sweeps: Sweeper
     attachments: Attacher
+    doors: Doors
 
 
 @contextlib.asynccontextmanager
@@ -132,6 +137,7 @@ async def open_hub(
             ),
             _sweeper(config, store, nodes, signer, desk, clock),
             _attacher(config, store, nodes, clock),
+            _doors(config, store, nodes, signer, desk, clock),
         )
 
 
@@ -203,7 +209,7 @@ async def _watch_appliance(signer: Signer) -> None:
 
 async def _start_legacy_api(hub: Hub) -> tuple[web.AppRunner, str]:
     section = hub.config.api.legacy
-    table = commands(hub.store, issuer=hub.signer, oracle=hub.nodes)
+    table = commands(hub.store, issuer=hub.signer, oracle=hub.nodes, doors=hub.doors)
     runner = web.AppRunner(build_app(section, table), access_log=None)
     await runner.setup()
     host, port = listen_address(section.listen)
@@ -256,18 +262,53 @@ def _sweeper(
     )
 
 
-def _attacher(config: Config, store: Store, nodes: Nodes, clock: Clock) -> Attacher:
+def _doors(
+    config: Config,
+    store: Store,
+    nodes: Nodes,
+    signer: Signer,
+    desk: BundleDesk,
+    clock: Clock,
+) -> Doors:
+    section = config.api.legacy
+    tokens = recoveries = None
+    if section.sign_bundle and section.token_key_file is not None:
+        key = require_key(read_secret(section.token_key_file))
+        used = config.hub.state_dir / "used-tokens"
+        tokens = TokenGate(key, used, clock=clock)
+    if section.recover_funds:
+        recoveries = Recoveries(
+            store,
+            nodes,
+            signer,
+            desk,
+            _work(config, nodes, clock),
+            settings=RecoverySettings(
+                config.hub.state_dir / "recoveries",
+                section.mining_tries,
+                config.attachments.depth,
+            ),
+            clock=clock,
+        )
+    return Doors(signer, nodes, tokens, recoveries)
+
+
+def _work(config: Config, nodes: Nodes, clock: Clock) -> ProofOfWork:
     section = config.attachments
     weight = section.min_weight_magnitude
     local = LocalProofOfWork(min_weight_magnitude=weight, clock_ms=clock)
-    work: ProofOfWork = local
     if section.pow == "remote":
         remote = RemoteProofOfWork(nodes, min_weight_magnitude=weight)
-        work = FallbackProofOfWork([remote, local])
+        return FallbackProofOfWork([remote, local])
+    return local
+
+
+def _attacher(config: Config, store: Store, nodes: Nodes, clock: Clock) -> Attacher:
+    section = config.attachments
     return Attacher(
         store,
         nodes,
-        work,
+        _work(config, nodes, clock),
         settings=AttachmentSettings(
             section.depth, section.max_promotion_age_s * _MILLISECONDS
         ),

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Protocol, Self, TypeAlias
+from typing import Any, Final, Literal, Protocol, Self, TypeAlias
 
 import aiohttp
 import jwt
@@ -43,6 +43,12 @@ class SeedUuidRefusedError(ApplianceUnavailableError):
     """The appliance will not issue this seed UUID; another one may do."""
 
     code = "seed-uuid-refused"
+
+
+class DoorClosedError(ApplianceUnavailableError):
+    """The appliance's policy does not open the door for second signatures."""
+
+    code = "door-closed"
 
 
 class RequestRejectedError(ApplianceUnavailableError):
@@ -83,6 +89,45 @@ class SigningRefused:
     message: str
 
 
+@dataclass(frozen=True, slots=True)
+class AwaitingApproval:
+    """Operators must approve it first; ask for the very same again.
+
+    Attributes:
+        act_id: What they approve.
+        approved_by: Who has.
+        needed: How many must.
+    """
+
+    act_id: str
+    approved_by: tuple[str, ...]
+    needed: int
+
+
+@dataclass(frozen=True, slots=True)
+class MiningProgress:
+    """How a search for a tag is getting on; ask again until it is done.
+
+    Attributes:
+        state: ``running``, ``done``, ``cancelled`` or ``failed``.
+        tried: Tags tried so far.
+        obsolete_tag: The best so far; empty: none yet.
+        bundle_hash: The bundle's hash with it.
+        least_bits: What the worst key has left after it.
+    """
+
+    state: str
+    tried: int
+    obsolete_tag: str
+    bundle_hash: str
+    least_bits: float
+
+
+SecondOutcome: TypeAlias = (
+    SignaturesGiven | SigningDeferred | SigningRefused | AwaitingApproval
+)
+"""What may become of a second signature that was asked for."""
+Purpose: TypeAlias = Literal["sign-bundle", "recover-funds"]
 SigningOutcome: TypeAlias = SignaturesGiven | SigningDeferred | SigningRefused
 
 
@@ -247,9 +292,7 @@ class Signer:
                 request_id=_request_id(),
                 transactions=_shown(draft),
                 bundle_hash=draft.bundle_hash,
-                inputs=[
-                    wire.InputClaim(c.index, c.seed_uuid, c.generation) for c in claims
-                ],
+                inputs=_claimed(claims),
                 own_outputs=list(own_outputs),
             )
         )
@@ -285,6 +328,109 @@ class Signer:
         if not isinstance(reply, wire.Fetched):
             raise ApplianceUnavailableError(_said(reply))
         return reply
+
+    async def ask_second_signature(
+        self,
+        draft: Draft,
+        claims: Sequence[Claim],
+        *,
+        spent_inputs: Sequence[int],
+        own_outputs: Sequence[int],
+        purpose: Purpose,
+    ) -> SecondOutcome:
+        """Ask that keys which have signed sign this bundle too; safe to repeat.
+
+        Two operators must approve it at the appliance; asking again tells how it is.
+
+        Args:
+            draft: The bundle, mined and stored before this is called.
+            claims: One per input, in rising order of index.
+            spent_inputs: Indices of the inputs whose keys have signed.
+            own_outputs: Indices of outputs that come back to us.
+            purpose: What for.
+
+        Returns:
+            What became of it so far.
+
+        Raises:
+            ApplianceUnavailableError: If nothing was decided: repeat the same.
+            DoorClosedError: If the policy does not allow it at all.
+        """
+        act = wire.SecondSignature(
+            request_id="",
+            purpose=purpose,
+            transactions=_shown(draft),
+            bundle_hash=draft.bundle_hash,
+            inputs=_claimed(claims),
+            spent_inputs=list(spent_inputs),
+            own_outputs=list(own_outputs),
+        )
+        reply = await self._ask(wire.ProposeAct(request_id=_request_id(), act=act))
+        match reply:
+            case wire.PendingActs(acts=[pending]):
+                return AwaitingApproval(
+                    pending.id, tuple(pending.approved_by), pending.needed
+                )
+            case wire.Deferred():
+                return SigningDeferred(reply.code, reply.message, reply.retry_after_s)
+            case wire.Refused():
+                return SigningRefused(reply.code, reply.message)
+            case wire.Fault(code="already-signed"):
+                return await self._signed_before(draft)
+            case wire.Fault(code="door-closed"):
+                raise DoorClosedError(_said(reply))
+            case _:
+                raise ApplianceUnavailableError(_said(reply))
+
+    async def mine(
+        self,
+        draft: Draft,
+        claims: Sequence[Claim],
+        *,
+        own_outputs: Sequence[int],
+        tries: int,
+    ) -> MiningProgress:
+        """Have the appliance look for the best tag; the same request tells how it is.
+
+        Args:
+            draft: The bundle, its counter still to be chosen.
+            claims: One per input, in rising order of index.
+            own_outputs: Indices of outputs that come back to us.
+            tries: How many tags to try.
+
+        Returns:
+            How the search is getting on.
+
+        Raises:
+            ApplianceUnavailableError: If it can not search now.
+            DoorClosedError: If the policy does not allow it at all.
+            RequestRejectedError: If it will not look at this one.
+        """
+        reply = await self._ask(
+            wire.MineBundle(
+                request_id=_request_id(),
+                transactions=_shown(draft),
+                inputs=_claimed(claims),
+                own_outputs=list(own_outputs),
+                tries=tries,
+            )
+        )
+        match reply:
+            case wire.MiningReport():
+                bits = [one.bits_after for one in reply.exposures]
+                return MiningProgress(
+                    reply.state,
+                    reply.tried,
+                    reply.obsolete_tag,
+                    reply.bundle_hash,
+                    min(bits, default=0.0),
+                )
+            case wire.Fault(code="door-closed"):
+                raise DoorClosedError(_said(reply))
+            case wire.Refused() | wire.Fault(code="bad-request" | "unknown-hash"):
+                raise RequestRejectedError(_said(reply))
+            case _:
+                raise ApplianceUnavailableError(_said(reply))
 
     async def _signed_before(self, draft: Draft) -> SignaturesGiven:
         """Fetch the signatures of a bundle whose claims we no longer know right.
@@ -384,6 +530,10 @@ def _shown(draft: Draft) -> list[wire.ShownTransaction]:
         wire.ShownTransaction(t.address, t.value_i, t.obsolete_tag, t.timestamp_s)
         for t in draft.transactions
     ]
+
+
+def _claimed(claims: Sequence[Claim]) -> list[wire.InputClaim]:
+    return [wire.InputClaim(c.index, c.seed_uuid, c.generation) for c in claims]
 
 
 def _said(reply: wire.Reply) -> str:

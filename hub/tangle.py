@@ -17,7 +17,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Final, TypeVar
 
 from hub.errors import FaultError, InvariantError
@@ -206,6 +206,51 @@ def _kernel_hash(draft: Draft) -> str:
             for index, entry in enumerate(draft.transactions)
         ]
     )
+
+
+def read_draft(trytes: Sequence[str]) -> Draft:
+    """Read a bundle that somebody else built; signatures in it are not looked at.
+
+    Args:
+        trytes: 2673 trytes per transaction, in order of index.
+
+    Returns:
+        The draft, under the hash that the kernel computes.
+
+    Raises:
+        BundleInvalidError: If it is no bundle.
+    """
+    try:
+        parts = [kernel.parse_transaction(text) for text in trytes]
+        last = len(parts) - 1
+        if any(
+            (p.current_index, p.last_index) != (n, last) for n, p in enumerate(parts)
+        ):
+            raise BundleInvalidError("the transactions are not in order of index")
+        value = kernel.bundle_hash([part.essence for part in parts])
+    except TrinaryError as error:
+        raise BundleInvalidError(f"this is no bundle: {error}") from error
+    entries = tuple(
+        DraftTransaction(p.address, p.value_i, p.obsolete_tag, p.timestamp_s, p.tag)
+        for p in parts
+    )
+    return Draft(BundleHash(value), entries)
+
+
+def with_counter(draft: Draft, obsolete_tag: str) -> Draft:
+    """Return a bundle with another counter in transaction 0.
+
+    Args:
+        draft: The bundle.
+        obsolete_tag: 27 trytes.
+
+    Returns:
+        The bundle, under its new hash.
+    """
+    first, *rest = draft.transactions
+    entries = (replace(first, obsolete_tag=obsolete_tag), *rest)
+    counted = Draft(draft.bundle_hash, entries)
+    return replace(counted, bundle_hash=BundleHash(hash_of(counted)))
 
 
 def finish(draft: Draft, signatures: Mapping[int, Sequence[str]]) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from typing import Final
 
 from trinary._kernel import ffi, lib
 from trinary.errors import InvalidTrytesError, LengthError, ValueRangeError
-from trinary.memory import SecretBuffer, secret_pointer
+from trinary.memory import LockedBuffer, SecretBuffer, secret_pointer
 
 TRYTE_ALPHABET: Final = "9ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 """The tryte of value v is at index v, counted from the end when negative."""
@@ -157,6 +157,18 @@ def trytes_from_bytes(data: SecretBuffer) -> str:
     out = ffi.new("char[81]")
     lib.sk_trytes_from_bytes(pointer, WORD_BYTES, out)
     return ffi.buffer(out)[:].decode("ascii")
+
+
+def write_trytes(data: SecretBuffer, into: LockedBuffer) -> None:
+    """Write 48 secret bytes as trytes into locked memory; no text is made.
+
+    Args:
+        data: 48 bytes, as ``trytes_from_bytes`` takes them.
+        into: Receives 81 ASCII characters.
+    """
+    pointer = secret_pointer(data, size_bytes=WORD_BYTES, what="bytes")
+    out = secret_pointer(into, size_bytes=HASH_TRYTES, what="trytes")
+    lib.sk_trytes_from_bytes(pointer, WORD_BYTES, ffi.cast("char *", out))
 
 
 def int_from_trytes(trytes: str) -> int:

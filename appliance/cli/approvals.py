@@ -7,7 +7,7 @@ from typing import TypeVar
 import click
 import msgspec
 
-from appliance.cli.options import EXIT_FAILED, Options, fail, run
+from appliance.cli.options import EXIT_FAILED, Options, fail, files, run
 from appliance.cli.policy import key_option, passphrase_for
 from appliance.client import ApplianceClient, new_request_id
 from appliance.errors import ApplianceError, ConfigError, FaultError
@@ -24,6 +24,7 @@ from appliance.wire import (
     PolicyReport,
     ProposeAct,
     Reply,
+    SecondSignature,
     Unseal,
     act_digest,
 )
@@ -79,8 +80,13 @@ def approve(options: Options, *, act_id: str, key_path: Path, yes: bool) -> None
     )
     if options.as_json:
         click.echo(msgspec.json.encode(report))
-    else:
-        click.echo("\n".join(report.steps))
+        return
+    click.echo("\n".join(report.steps))
+    if report.export:
+        written = Path(f"seed-{act_id}.json")
+        with files(), written.open("x") as file:
+            file.write(report.export)
+        click.echo(f"also here: {written}, for its officer alone")
 
 
 def propose(options: Options, act: Act) -> None:
@@ -170,6 +176,8 @@ def _show(pending: PendingAct) -> None:
 
 def _in_words(act: Act) -> str:
     """Return every field of an act that says something."""
+    if isinstance(act, SecondSignature):  # what it comes to stands in ``shown``
+        return f"second-signature {act.purpose} bundle {act.bundle_hash}"
     fields = msgspec.to_builtins(act)
     kind = fields.pop("kind")
     told = [

@@ -11,6 +11,7 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
+from appliance.approved import require_doors
 from appliance.cli.options import EXIT_BROKEN, EXIT_FAILED, Options, fail, files, run
 from appliance.client import new_request_id
 from appliance.errors import BrokenInvariantError, RefusedError
@@ -94,6 +95,7 @@ def journal_verify(
     rows = run(_journal_rows(options)) if path is None else _exported(path)
     try:
         head = require_rows(rows)
+        require_doors(rows)
         if identity is not None:
             with files():
                 pem = identity.read_bytes()
@@ -181,9 +183,10 @@ def _summary(row: JournalRow) -> str:
             return f"{payload['address'][:12]}… generation {payload['generation']}"
         case "signed":
             count = len(payload["inputs"])
+            again = f", {payload['purpose']}" if "door" in payload else ""
             return (
                 f"{payload['bundle_hash'][:12]}… {count} keys,"
-                f" {payload['outside_i']} i leave"
+                f" {payload['outside_i']} i leave{again}"
             )
         case "refused":
             return f"{payload['code']}: {payload['message'][:60]}"

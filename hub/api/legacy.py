@@ -16,9 +16,10 @@ from typing import Final, TypeAlias
 from aiohttp import web
 
 from hub.addresses import AddressIssuer, SpentOracle
-from hub.api import legacy_guarded, ptree
+from hub.api import ptree
 from hub.api.legacy_errors import CommandRefusedError, LegacyError, string_for
 from hub.api.legacy_fields import Fields
+from hub.api.legacy_guarded import Doors, GuardedCommands
 from hub.api.legacy_history import HistoryCommands
 from hub.api.legacy_money import MoneyCommands
 from hub.config import LegacyApiSection, read_secret
@@ -32,7 +33,11 @@ _log = logging.getLogger(__name__)
 
 
 def commands(
-    store: Store, *, issuer: AddressIssuer, oracle: SpentOracle
+    store: Store,
+    *,
+    issuer: AddressIssuer,
+    oracle: SpentOracle,
+    doors: Doors | None = None,
 ) -> Mapping[str, Command]:
     """Build the table of commands.
 
@@ -40,12 +45,14 @@ def commands(
         store: The database.
         issuer: The appliance.
         oracle: The nodes.
+        doors: What of the guarded commands is switched on.
 
     Returns:
         All nineteen, by their case-sensitive names.
     """
     money = MoneyCommands(store, issuer=issuer, oracle=oracle)
     history = HistoryCommands(store)
+    guarded = GuardedCommands(store, doors)
     return {
         "CreateUser": money.create_user,
         "GetBalance": money.get_balance,
@@ -62,10 +69,10 @@ def commands(
         "WasAddressSpentFrom": money.was_address_spent_from,
         "ProcessTransferBatch": money.process_transfer_batch,
         "GetStats": history.get_stats,
-        "SignBundle": legacy_guarded.sign_bundle,
-        "RecoverFunds": legacy_guarded.recover_funds,
-        "GetSeedForAddress": legacy_guarded.get_seed_for_address,
-        "GetSeedForUUID": legacy_guarded.get_seed_for_uuid,
+        "SignBundle": guarded.sign_bundle,
+        "RecoverFunds": guarded.recover_funds,
+        "GetSeedForAddress": guarded.get_seed_for_address,
+        "GetSeedForUUID": guarded.get_seed_for_uuid,
     }
 
 

@@ -111,6 +111,30 @@ class Fields:
             raise CommandRefusedError(LegacyError.MISSING_ARGUMENT)
         return value
 
+    def texts(self, name: str) -> list[str]:
+        """Read a list of texts, as an array or as a key that repeats.
+
+        Args:
+            name: Its key.
+
+        Returns:
+            The texts, in order; at least one.
+
+        Raises:
+            CommandRefusedError: If there is none, or one is an object.
+        """
+        found: list[str] = []
+        for key, value in self._branch:
+            if key == name:
+                parts = value if isinstance(value, list) else [("", value)]
+                for _, part in parts:
+                    if not isinstance(part, str):
+                        raise CommandRefusedError(LegacyError.MISSING_ARGUMENT)
+                    found.append(part)
+        if not found:
+            raise CommandRefusedError(LegacyError.MISSING_ARGUMENT)
+        return found
+
     def elements(self, name: str) -> list["Fields"]:
         """Read a list of objects.
 

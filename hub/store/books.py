@@ -68,6 +68,18 @@ class Books:
         self._context = context
         self._connection = context.connection
 
+    async def was_posted(self, reference: str) -> bool:
+        """Say whether something was booked already.
+
+        Args:
+            reference: What caused it.
+
+        Returns:
+            Whether any posting names it.
+        """
+        query = select(func.count()).where(posting.c.reference == reference)
+        return bool((await self._connection.execute(query)).scalar_one())
+
     async def post(self, what: Posting, *, reference: str) -> None:
         """Apply a posting and write it down; nothing when it has no legs.
 

@@ -43,6 +43,14 @@ def sign_with(folder: Path, name: str, digest: bytes) -> OperatorSignature:
     return sign_as_operator(key, digest, policy)
 
 
+def approval_of(folder: Path, proposed: PendingActs, number: int) -> ApproveAct:
+    """Sign an act with the key of an operator."""
+    (act,) = proposed.acts
+    digest = act_digest(act, journal_id=proposed.journal_id)
+    signature = sign_with(folder, f"operator-{number}", digest)
+    return ApproveAct(request_id="a", act_id=act.id, signature=signature)
+
+
 def command(
     folder: Path, *arguments: str, answer: str = ""
 ) -> subprocess.CompletedProcess[str]:
@@ -116,14 +124,7 @@ class Box:
 
     def approval(self, proposed: PendingActs, number: int) -> ApproveAct:
         """Sign an act with the key of an operator."""
-        (act,) = proposed.acts
-        digest = act_digest(act, journal_id=proposed.journal_id)
-        name = f"operator-{number}"
-        return ApproveAct(
-            request_id="a",
-            act_id=act.id,
-            signature=sign_with(self.folder, name, digest),
-        )
+        return approval_of(self.folder, proposed, number)
 
     async def approve(self, proposed: PendingActs, number: int) -> ActReport:
         return await self.expect(

@@ -101,7 +101,7 @@ async def test_a_ceremony_waits_for_as_many_as_the_policy_wants(box: Box) -> Non
     assert approved["operators"] == ["operator-1", "operator-2", "operator-3"]
     assert approved["act"]["ceremony"] == rotated["step"] == "rotate-mac"
     again = await fault(box, box.approval(proposed, 1))  # single use
-    assert again.code == "bad-request"
+    assert again.code == "unknown-act"
 
 
 async def test_an_approval_is_for_one_act_of_one_appliance(box: Box) -> None:
@@ -133,10 +133,10 @@ async def test_an_act_is_forgotten_after_an_hour_and_by_a_new_policy(box: Box) -
     proposed = await box.propose(ROTATE)
     await box.approve(proposed, 1)
     box.clock.offset_ms += LIFETIME_MS
-    assert (await fault(box, box.approval(proposed, 2))).code == "bad-request"
+    assert (await fault(box, box.approval(proposed, 2))).code == "unknown-act"
     proposed = await box.propose(ROTATE)
     await put(box, 3, "approvals.ceremony = 2")
-    assert (await fault(box, box.approval(proposed, 2))).code == "bad-request"
+    assert (await fault(box, box.approval(proposed, 2))).code == "unknown-act"
 
 
 async def test_only_so_many_acts_wait(box: Box) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -320,6 +321,9 @@ def test_a_signature_that_is_none_does_not_count(bad: str) -> None:
     )
 
 
+OFFICER = base64.b64encode(
+    X25519PrivateKey.generate().public_key().public_bytes_raw()
+).decode()
 MALFORMED = {
     "no TOML": "version = ",
     "no operators": 'version = 1\nnetwork = "devnet"\n',
@@ -340,6 +344,16 @@ MALFORMED = {
         more="[[hours]]\nweekdays = [7]\nfrom_minute = 0\nto_minute = 60"
     ),
     "no key": text().replace(public_half(KEYS[0]), "AAAA"),
+    "one approval for the doors": text(more="[approvals]\ndoors = 1"),
+    "one signature in all": text(more="[doors]\nmost_signatures = 1"),
+    "a floor below nothing": text(more="[doors]\nleast_bits = -1"),
+    "no officer key": text(more='[[officers]]\nname = "o"\nkey = "AAAA"'),
+    "an officer key that agrees on nothing": text(
+        more=f'[[officers]]\nname = "o"\nkey = "{"A" * 43}="'
+    ),
+    "two officers of a name": text(
+        more="".join(f'[[officers]]\nname = "o"\nkey = "{OFFICER}"\n' for _ in "ab")
+    ),
     "no issuer key": text(
         more='[[issuers]]\nid = "x"\nalgorithm = "EdDSA"\nkey = "none"'
     ),
@@ -365,6 +379,16 @@ def test_limits_are_found_by_name_then_role_then_for_everybody() -> None:
     assert policy.limits_of("one", "hub").window_s == 2
     assert policy.limits_of("other", "hub").window_s == 3
     assert policy.limits_of("other", "legacy-hub").window_s == 1
+
+
+def test_the_doors_are_shut_and_two_must_open_them() -> None:
+    policy = parse_policy(text())
+    doors = policy.doors
+    assert (doors.second_signatures, doors.seed_export) == (False, False)
+    assert (doors.least_bits, doors.most_signatures) == (80, 2)
+    assert (policy.approvals.doors, policy.officers) == (2, [])
+    named = parse_policy(text(more=f'[[officers]]\nname = "o"\nkey = "{OFFICER}"'))
+    assert [one.name for one in named.officers] == ["o"]
 
 
 # --- exact bounds and words ---------------------------------------------------------

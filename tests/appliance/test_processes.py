@@ -78,6 +78,7 @@ ELSEWHERE = (  # by tests of their own
     *("rotate", "retire", "policy", "act"),
     *("tls", "client", "blind", "journal.blind", "journal.mirror"),
     *("backup", "restore", "set-backup-key", "journal.import", "journal.spent"),
+    *("export", "journal.export"),
 )
 OPERATING = ("journal.ceremony.before-commit",)
 

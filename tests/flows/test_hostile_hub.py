@@ -10,6 +10,7 @@ import pytest
 from appliance.wire import (
     AcceptHead,
     ApproveAct,
+    ExportSeed,
     Fault,
     FetchBundle,
     GetPolicy,
@@ -18,10 +19,12 @@ from appliance.wire import (
     IssueAddress,
     LegacyAddress,
     ListActs,
+    MineBundle,
     OperatorSignature,
     ProposeAct,
     Request,
     SealNow,
+    SecondSignature,
     SetPolicy,
     SignBlind,
     Signed,
@@ -212,6 +215,44 @@ async def test_the_hub_s_certificate_opens_no_door_of_operators_or_auditors(
     assert (await hostile.fault(request_)).code == "forbidden"
 
 
+async def test_the_doors_stay_shut_to_the_hub_s_certificate(
+    hostile: HostileHub,
+) -> None:
+    """No policy opens them here: neither mining nor proposing gets anywhere."""
+    payment = await hostile.payment()
+    await hostile.ask(payment.request)
+    again = pay(payment.coin, payment.remainder.address, outside_address())
+    before = await hostile.signed_count()
+    act = SecondSignature(
+        request_id="x",
+        purpose="recover-funds",
+        transactions=again.transactions,
+        bundle_hash=again.bundle_hash,
+        inputs=again.inputs,
+        spent_inputs=[0],
+        own_outputs=again.own_outputs,
+    )
+    mining = MineBundle(
+        request_id="x", transactions=again.transactions, inputs=again.inputs, tries=1
+    )
+    export = ExportSeed(
+        request_id="x",
+        seed_uuid=payment.coin.seed_uuid,
+        generation=1,
+        officer="mallory",
+    )
+    for request, code in (
+        (ProposeAct(request_id="x", act=act), "door-closed"),
+        (mining, "door-closed"),
+        (act, "forbidden"),
+        (export, "forbidden"),
+        (ProposeAct(request_id="x", act=export), "forbidden"),
+    ):
+        assert (await hostile.fault(request)).code == code
+    assert (await hostile.refused(again)).code == "key-spent"
+    assert await hostile.signed_count() == before
+
+
 @pytest.mark.parametrize("name", ["operator-1", "auditor"])
 async def test_other_certificates_neither_issue_nor_sign(
     name: str, hostile: HostileHub
@@ -222,11 +263,15 @@ async def test_other_certificates_neither_issue_nor_sign(
         for request in (
             payment.request,
             IssueAddress(request_id="x", seed_uuid=new_seed_uuid()),
-            FetchBundle(request_id="x", bundle_hash="A" * 81),
         ):
             reply = await other.ask(request)
             assert isinstance(reply, Fault)
             assert reply.code == "forbidden"
+        fetch = FetchBundle(request_id="x", bundle_hash="A" * 81)
+        reply = await other.ask(fetch)  # an operator may see what is signed
+        assert isinstance(reply, Fault)
+        expected = {"operator-1": "unknown-bundle", "auditor": "forbidden"}
+        assert reply.code == expected[name]
     assert await hostile.signed_count() == before
 
 
