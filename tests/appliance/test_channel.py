@@ -33,7 +33,9 @@ from appliance.service import ROLES
 from appliance.wire import (
     AcceptHead,
     ApproveAct,
+    CancelMining,
     Done,
+    ExportSeed,
     Fault,
     FetchBundle,
     GetPolicy,
@@ -43,10 +45,13 @@ from appliance.wire import (
     LegacyAddress,
     ListActs,
     MakeCheckpoint,
+    MineBundle,
+    MiningStatus,
     OperatorSignature,
     ProposeAct,
     RunCeremony,
     SealNow,
+    SecondSignature,
     SetPolicy,
     SignBlind,
     SignTransfer,
@@ -284,6 +289,18 @@ SAMPLES = {
     AcceptHead: AcceptHead(request_id="r", sequence=1, hash="x"),
     RunCeremony: RunCeremony(request_id="r", ceremony="rotate-kek", dry_run=True),
     MakeCheckpoint: MakeCheckpoint(request_id="r"),
+    SecondSignature: SecondSignature(
+        request_id="r",
+        purpose="sign-bundle",
+        transactions=[],
+        bundle_hash="x",
+        inputs=[],
+        spent_inputs=[],
+    ),
+    ExportSeed: ExportSeed(request_id="r", seed_uuid="x", generation=1, officer="x"),
+    MineBundle: MineBundle(request_id="r", transactions=[], inputs=[], tries=1),
+    MiningStatus: MiningStatus(request_id="r", job="x"),
+    CancelMining: CancelMining(request_id="r", job="x"),
 }
 
 
@@ -308,7 +325,7 @@ async def test_a_wrong_role_is_forbidden_for_every_request(
 
 
 def test_no_request_can_carry_a_bare_hash_to_a_signature() -> None:
-    """Only ``SignTransfer`` leads to one, and it needs every transaction.
+    """What leads to one needs every transaction, through the door as well.
 
     ``SignBlind`` does too, for one role that may ask nothing else.
     """
@@ -322,7 +339,7 @@ def test_no_request_can_carry_a_bare_hash_to_a_signature() -> None:
         if kind is SignBlind:
             assert ROLES[kind] == {"legacy-hub"}
             continue
-        assert kind is SignTransfer
+        assert kind in {SignTransfer, SecondSignature}
         assert fields["transactions"].required
         assert fields["transactions"].type == list[wire.ShownTransaction]
     essence = {field.name for field in msgspec.structs.fields(wire.ShownTransaction)}

@@ -229,7 +229,7 @@ async def test_a_sealed_appliance_does_nothing_until_two_operators_agree(
     assert unsealed == {"step": "unseal", "latch_id": latch_id}
     assert approved["operators"] == ["operator-1", "operator-2"]
     again = box.approval(proposed, 1)
-    assert (await fault(box, again, name="operator-1")).code == "bad-request"
+    assert (await fault(box, again, name="operator-1")).code == "unknown-act"
     await box.close()
 
 

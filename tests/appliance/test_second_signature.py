@@ -14,8 +14,8 @@ import msgspec
 import pytest
 
 from appliance.approvals import LIFETIME_MS, Ripe
-from appliance.approved import require_doors
-from appliance.errors import BrokenInvariantError, RefusedError
+from appliance.approved import ApprovedAct, require_doors
+from appliance.errors import BrokenInvariantError, ForbiddenError, RefusedError
 from appliance.intent import Commitment, Transfer, commit, understand
 from appliance.interchange import FORMAT
 from appliance.journal import Journal, create_journal
@@ -29,6 +29,8 @@ from appliance.wire import (
     Fault,
     FetchBundle,
     Fetched,
+    MineBundle,
+    OperatorSignature,
     PendingActs,
     ProposeAct,
     Refused,
@@ -327,6 +329,21 @@ async def test_a_policy_that_takes_force_after_the_last_approval_still_counts(
     assert await signatures_of(opened, coin) == [first.bundle_hash]
 
 
+async def test_approvals_of_operators_who_are_none_any_more_do_not_count(
+    opened: Box,
+) -> None:
+    """The lines may be the same; the signatures are asked again as well."""
+    coin, _ = await spent_coin(opened)
+    request = await mined(opened, bundle([coin]))
+    (pending,) = (await proposed_by_hub(opened, second(request))).acts
+    policy = opened.appliance.life.require_ready().policy
+    for signatures in ((), (OperatorSignature("operator-1", "AAAA"),) * 2):
+        approved = ApprovedAct(pending, signatures)
+        with pytest.raises(ForbiddenError) as caught:
+            approved.require(policy.content, journal_id=policy.journal.journal_id)
+        assert caught.value.code == "needs-approvals"
+
+
 async def test_another_signature_of_the_key_changes_what_was_approved(
     box: Box,
 ) -> None:
@@ -494,6 +511,13 @@ async def test_a_key_with_an_unknown_hash_has_no_bits_left(opened: Box) -> None:
     assert isinstance(refused, Refused)
     assert (refused.code, " 0.0 bits" in refused.message) == ("exposure", True)
     assert await signatures_of(opened, coin) == [None]
+    mining = MineBundle(
+        request_id="m",
+        transactions=request.transactions,
+        inputs=request.inputs,
+        tries=9,
+    )
+    assert (await opened.expect(mining, Fault)).code == "unknown-hash"
     await put_policy(opened, 3, OPEN.replace("70", "0"))
     fetched = await signed_by_two(opened, bundle([coin]))
     assert await signatures_of(opened, coin) == [None, fetched.bundle_hash]

@@ -15,9 +15,16 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
+from appliance.approvals import Ripe
+from appliance.errors import RefusedError
 from appliance.intent import commit
 from appliance.pytest_plugin import make_appliance
-from appliance.seed_export import SealedSeed, SeedFileError, open_sealed_seed
+from appliance.seed_export import (
+    SealedSeed,
+    SeedFileError,
+    open_sealed_seed,
+    read_sealed_seed,
+)
 from appliance.wire import (
     ActReport,
     Deferred,
@@ -33,8 +40,9 @@ from appliance.wire import (
     Refused,
     Reply,
     Signed,
+    act_digest,
 )
-from tests.appliance.box import Box, approval_of, command
+from tests.appliance.box import Box, approval_of, command, sign_with
 from tests.appliance.bundles import Coin, bundle, new_uuid
 from tests.appliance.door import (
     OPEN,
@@ -245,6 +253,43 @@ async def test_after_an_export_no_plain_seed_is_left_in_memory(tmp_path: Path) -
         )
     finally:
         appliance.stop()
+
+
+async def test_a_policy_that_takes_force_meanwhile_voids_an_export(
+    box: Box, key: X25519PrivateKey
+) -> None:
+    assert key
+    coin = await box.coin()
+    proposed = await box.propose(act_for(coin))
+    (pending,) = proposed.acts
+    digest = act_digest(pending, journal_id=proposed.journal_id)
+    names = ["operator-1", "operator-2"]
+    signatures = [sign_with(box.folder, name, digest) for name in names]
+    _, lines = officer()  # another officer of the same name
+    await put_policy(box, 3, EXPORT + lines)
+    ripe = Ripe(pending.act, names, signatures, pending)
+    doors = box.appliance._operators.doors
+    with pytest.raises(RefusedError) as caught:
+        await doors.pass_by(ripe, box.operator(1))
+    assert caught.value.code == "changed-since-approval"
+    await box.expect(bundle([coin]), Signed)  # nothing was spent
+
+
+@pytest.mark.parametrize("data", [b"", b"{}", b"\xff", b'{"format": 1}'])
+def test_what_is_no_seed_file_is_said_to_be_none(data: bytes) -> None:
+    with pytest.raises(SeedFileError, match="no seed file"):
+        read_sealed_seed(data)
+
+
+async def test_a_seed_file_of_another_version_is_refused(
+    box: Box, key: X25519PrivateKey
+) -> None:
+    sealed = sealed_of(await exported(box, await box.coin()))
+    later = msgspec.structs.replace(sealed, format="saltkeep-seed/2")
+    with pytest.raises(SeedFileError, match="saltkeep-seed/1"):
+        read_sealed_seed(msgspec.json.encode(later))
+    assert read_sealed_seed(msgspec.json.encode(sealed)) == sealed
+    assert key
 
 
 # --- on the officer's machine ---------------------------------------------------------

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trinary.errors import InvalidTrytesError, LengthError, ValueRangeError
+from trinary.memory import LockedBuffer
 from trinary.trytes import (
     TRYTE_ALPHABET,
     bytes_from_trytes,
@@ -21,6 +22,7 @@ from trinary.trytes import (
     trytes_from_bytes,
     trytes_from_int,
     trytes_from_trits,
+    write_trytes,
 )
 
 if TYPE_CHECKING:
@@ -211,3 +213,18 @@ def test_pyota_reads_the_same_numbers(oracle: Oracle, draws: Draws) -> None:
     for _ in range(2000):
         trytes = draws.trytes(1 + draws.below(81))
         assert int_from_trytes(trytes) == oracle.int_from_trytes(trytes)
+
+
+@given(st.binary(min_size=48, max_size=48))
+def test_trytes_are_written_into_locked_memory_as_into_a_text(data: bytes) -> None:
+    with LockedBuffer(81, allow_unlocked=True) as written:
+        write_trytes(data, written)
+        assert bytes(written.view).decode("ascii") == trytes_from_bytes(data)
+
+
+@pytest.mark.parametrize(("data", "room"), [(47, 81), (49, 81), (48, 80), (48, 82)])
+def test_trytes_are_written_only_where_they_fit(data: int, room: int) -> None:
+    with LockedBuffer(room, allow_unlocked=True) as written:
+        with pytest.raises(LengthError):
+            write_trytes(bytes(data), written)
+        assert not any(written.view)
