@@ -370,7 +370,7 @@ def test_what_was_committed_before_the_mirror_was_written_is_caught_up(
     shutil.copytree(left, mirror_of(pair.places[0]).parent)
     pair.a = open_journal(pair.places[0])
     assert pair.a.spent_hashes([commit(coin.seed_uuid)]) == {
-        commit(coin.seed_uuid): digest
+        commit(coin.seed_uuid): (digest,)
     }
 
 
