@@ -77,6 +77,7 @@ INITIALISING = (
 ELSEWHERE = (  # by tests of their own
     *("rotate", "retire", "policy", "act"),
     *("backup", "restore", "set-backup-key", "journal.import", "journal.spent"),
+    "journal.mirror",
 )
 OPERATING = ("journal.ceremony.before-commit",)
 
