@@ -61,6 +61,7 @@ from appliance.journal_schema import (
     ROW,
     SIGNED,
     SPENT_KEY,
+    broken,
 )
 from appliance.journal_verification import rows_after, verify_journal, verify_rows
 from appliance.journal_view import JournalView
@@ -627,8 +628,13 @@ class Journal:
             new = found[1:]
             if not new:
                 return
-            verify_rows(connection, new, self.journal_id, after=known)
-            self._take(new)
+            try:
+                verify_rows(connection, new, self.journal_id, after=known)
+                self._take(new)
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                broken(f"it says what no appliance wrote: {type(error).__name__}")
+            except msgspec.ValidationError:
+                broken("it says what no appliance wrote: another policy")
             known = self.head
             query = rows_after(known.sequence - 1).limit(_ROWS_AT_ONCE)
 
