@@ -81,11 +81,10 @@ class JournalMemory:
         Args:
             row: Follows the head.
         """
-        payload = json.loads(row.payload)
         if row.kind == "issued":
-            self._issued.add(payload["generation"])
+            self._issued.add(json.loads(row.payload)["generation"])
         if row.kind == "ceremony":
-            self._take_ceremony(row, payload)
+            self._take_ceremony(row, json.loads(row.payload))
         self.head = Head(row.sequence, row.hash, row.time_ms)
 
     def _take_ceremony(self, row: JournalRow, payload: dict[str, object]) -> None:
