@@ -281,6 +281,7 @@ def _print_status(report: StatusReport) -> None:
         "security_level",
         "network",
         "memory_locked",
+        "hsm",
         "version",
     ):
         value = getattr(report, name)

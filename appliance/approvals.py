@@ -32,7 +32,13 @@ from appliance.wire import (
 LIFETIME_MS: Final = 3_600_000
 _MAX_PENDING: Final = 32
 _CUSTODY: Final = frozenset(
-    {"import-salt", "set-backup-key", "import-interchange", "recover-journal"}
+    {
+        "import-salt",
+        "move-hsm",
+        "set-backup-key",
+        "import-interchange",
+        "recover-journal",
+    }
 )
 _ONE_IS_ENOUGH: Final = frozenset({"backup"})  # encrypted to a key two have set
 _ID_BYTES: Final = 16

@@ -46,6 +46,7 @@ from appliance.vault import (
     VaultContent,
     associated_data,
     seal,
+    sealed_for,
     write_vault,
 )
 from failpoints import failpoint
@@ -261,4 +262,5 @@ def _seal_all(
             policy_root=header.policy_root,
             retired=[generation.id for generation in header.generations],
             backup_key=header.backup_key,
+            token=sealed_for(hsm),
         )

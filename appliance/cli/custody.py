@@ -22,6 +22,7 @@ from appliance.wire import CeremonyReport, GetStatus, RunCeremony, StatusReport
             "rotate-kek",
             "rotate-mac",
             "rotate-identity",
+            "move-hsm",
             "rotate-salt",
             "import-salt",
             "retire",
@@ -56,9 +57,12 @@ def ceremony(  # noqa: PLR0913 - one argument per option
       rotate-kek          another key-encryption key; every secret sealed again
       rotate-mac          another key that authenticates the vault file
       rotate-identity     another key that signs receipts; the old one names it
+      move-hsm FILE       new keys in the token that FILE's [hsm] table describes, on
+                          the appliance's host; every secret sealed again there
       rotate-salt         a new salt generation issues from now on
       import-salt SOURCE  a salt of elsewhere, from a 0600 file, credential:NAME or
-                          fd:N of the appliance's host; it signs and never issues
+                          fd:N of the appliance's host, or hsm:LABEL, an object of
+                          its token; it signs and never issues
       retire NUMBER       a generation issues no more; its salt stays
       destroy-key LABEL   end an HSM key that nothing needs any more
       abandon             take back a rotation that was cut short

@@ -280,7 +280,7 @@ def test_an_extractable_key_is_refused(folder: Path, hsm: Hsm) -> None:
         check=True,
     )
     with pytest.raises(HsmError, match="EXTRACTABLE"):
-        hsm.require_safe_key(label="weak", object_class=4)
+        hsm.require_safe_key(label="weak")
 
 
 def test_no_byte_of_the_vault_is_free(folder: Path, hsm: Hsm) -> None:
