@@ -32,6 +32,7 @@ from trinary.memory import LockedBuffer
 _log = logging.getLogger(__name__)
 _INHERITED: Final = ("PATH", "LANG", "LD_PRELOAD", "ASAN_OPTIONS")
 _START_TIMEOUT_S: Final = 30.0
+_MAKE_TIMEOUT_S: Final = 120.0  # a TPM looks for RSA primes for half a minute
 DATA_KEY_BYTES: Final = 32
 
 
@@ -381,6 +382,8 @@ class Hsm:
     ) -> tuple[dict[str, Any], bytes]:
         worker = self._worker or self._start()
         timeout_s = self._access.call_timeout_s
+        if header["op"] == "generate":
+            timeout_s = max(timeout_s, _MAKE_TIMEOUT_S)
         return worker.call(header, body, timeout_s=timeout_s, into=into)
 
     def _start(self) -> _Worker:

@@ -96,6 +96,11 @@ def access_to(hsm: config_file.Hsm, *, latch: Path | None) -> TokenAccess:
     except ProfileError as error:
         raise ConfigError(str(error)) from error
     _require_production(profile, allow_unsafe=hsm.allow_unsafe_hsm)
+    if profile.identity.mechanism == "none":
+        raise ConfigError(
+            f"{profile.title} makes no P-256 keys, and receipts are signed with one: no"
+            " appliance can rest on it"
+        )
     missing = set(profile.module.environment) - set(hsm.environment)
     if missing:
         raise ConfigError(

@@ -119,10 +119,11 @@ class Identity(_Table, frozen=True, kw_only=True):
     """The key that signs receipts.
 
     Attributes:
-        mechanism: Receipts and their verifiers know ``es256`` only.
+        mechanism: Receipts and their verifiers know ``es256`` only; ``none`` where the
+            token makes no P-256 keys, so that no appliance can rest on it.
     """
 
-    mechanism: Literal["es256"]
+    mechanism: Literal["es256", "none"]
 
 
 class Random(_Table, frozen=True, kw_only=True):
@@ -259,6 +260,8 @@ class HsmProfile(_Table, frozen=True, kw_only=True):
         ]
         if not self.wrap.mechanisms:
             wrong.append("wrap.mechanisms is empty")
+        if (self.mac.mechanism, self.mac.input) == ("ecdsa-p256", "data"):
+            wrong.append("mac.input must be sha256 where the MAC is a signature")
         try:
             re.compile(self.login.pin_pattern)
         except re.error as error:
