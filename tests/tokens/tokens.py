@@ -81,8 +81,8 @@ class SoftHsmMaker:
 
     profile: Final = "softhsm2"
 
-    def __init__(self, stack: ExitStack) -> None:
-        self._stack = stack
+    def __init__(self, _: ExitStack | None = None) -> None:
+        """Need nothing."""
 
     def make(self, folder: Path) -> Token:
         (folder / "tokens").mkdir(parents=True)
@@ -192,6 +192,7 @@ class TpmMaker:
                 time.sleep(0.1)
 
 
+_FACTORY_PIN: Final = "87654321"  # of every new openCryptoki token
 _INITIALISE: Final = r"""
 import ctypes, json, sys
 from appliance.token_init import _Module
@@ -200,12 +201,12 @@ def buffer(text):
     data = text.encode()
     return ctypes.create_string_buffer(data, len(data))
 
-module_path, label, first, officer, user = json.load(sys.stdin)
+module_path, slot, label, first, officer, user = json.load(sys.stdin)
 module = _Module(module_path, "null")
 first, officer, user = map(buffer, (first, officer, user))
 session = ctypes.c_ulong()
-module.call(9, 0, first, len(first), buffer(label.ljust(32)))  # C_InitToken
-module.call(12, 0, 6, None, None, session)  # C_OpenSession
+module.call(9, slot, first, len(first), buffer(label.ljust(32)))  # C_InitToken
+module.call(12, slot, 6, None, None, session)  # C_OpenSession
 module.call(18, session.value, 0, first, len(first))  # C_Login
 module.call(11, session.value, first, len(first), officer, len(officer))  # C_SetPIN
 module.call(10, session.value, first, len(first))  # C_InitPIN
@@ -216,27 +217,25 @@ module.call(11, session.value, first, len(first), user, len(user))
 
 
 class OpenCryptokiMaker:
-    """The one soft token of ``scripts/with-opencryptoki``; each make empties it."""
+    """The soft tokens of ``scripts/with-opencryptoki``, one after the other."""
 
     profile: Final = "opencryptoki"
-    _officer = "87654321"
 
-    def __init__(self, stack: ExitStack) -> None:
-        self._stack = stack
+    def __init__(self, _: ExitStack) -> None:
+        self._slot = 0
 
     def make(self, folder: Path) -> Token:
         label = f"scratch-{secrets.token_hex(4)}"
         token = Token(load_profile(self.profile), label, folder, {})
         pin = _write_pin(folder, size=4)
-        officer = secrets.token_hex(4)
-        given = [token.profile.find_module(), label, self._officer, officer, pin]
+        pins = [_FACTORY_PIN, secrets.token_hex(4), pin]
         subprocess.run(
             [sys.executable, "-c", _INITIALISE],
-            input=json.dumps(given),
+            input=json.dumps([token.profile.find_module(), self._slot, label, *pins]),
             check=True,
             text=True,
         )
-        self._officer = officer
+        self._slot += 1
         return token
 
     scratch = make
