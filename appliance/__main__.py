@@ -28,6 +28,7 @@ from appliance.cli.custody import ceremony, trust_successor
 from appliance.cli.journal import journal, verify_receipt
 from appliance.cli.options import EXIT_FAILED, Options, fail, run
 from appliance.cli.policy import operator_key, policy_commands, require_signed_policy
+from appliance.cli.probe import probe
 from appliance.client import (
     new_request_id,
 )
@@ -36,7 +37,7 @@ from appliance.config_reference import reference
 from appliance.derivation import Argon2Parameters
 from appliance.errors import ConfigError
 from appliance.hardening import harden_process
-from appliance.installation import Paths, open_hsm, read_salt
+from appliance.installation import Paths, open_hsm, pin_latch_beside, read_salt
 from appliance.policy_file import Policy, SignedPolicy
 from appliance.server import Server
 from appliance.service import Appliance, wall_clock_ms
@@ -327,15 +328,22 @@ def _print_done(options: Options, request: SealNow) -> None:
 
 
 @cli.command("clear-pin")
+@click.option("--pin-file", default="", help="Of `probe` or the target of a move.")
 @click.pass_obj
-def clear_pin(options: Options) -> None:
+def clear_pin(options: Options, *, pin_file: str) -> None:
     """Allow logins again after the token refused the PIN and it was corrected."""
-    latch = Paths(Path(load_config(options.require_config()).state_dir)).pin_latch
-    if not latch.exists():
+    latches = [pin_latch_beside(pin_file)] if pin_file else []
+    if not pin_file:
+        config = load_config(options.require_config())
+        latches = [Paths(Path(config.state_dir)).pin_latch]
+        latches.append(pin_latch_beside(config.hsm.pin_file))
+    set_latches = [latch for latch in latches if latch is not None and latch.exists()]
+    if not set_latches:
         click.echo("no PIN latch is set")
         return
     click.confirm("Each wrong PIN may lock the token for good. Clear?", abort=True)
-    latch.unlink()
+    for latch in set_latches:
+        latch.unlink()
     click.echo("cleared; the next start logs in once")
 
 
@@ -350,6 +358,7 @@ for _command in (
     approve,
     unseal,
     backup,
+    probe,
 ):
     cli.add_command(_command)
 

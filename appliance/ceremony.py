@@ -238,6 +238,9 @@ def _journal_id(paths: Paths, hsm: Hsm) -> str:
     """Draw the journal's id; keep it where an external tool makes the keys.
 
     Their labels hold the id, so the next try must ask for the same ones.
+
+    Returns:
+        32 hex characters.
     """
     drawn = secrets.token_hex(_JOURNAL_ID_BYTES)
     if hsm.profile.keys.made_by == "generate":

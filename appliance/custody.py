@@ -169,7 +169,7 @@ class Custody:
         Returns:
             The steps, in words.
         """
-        path = str(Path(request.subject).resolve())
+        path = _absolute(request.subject)
         async with self._other_token(path) as target:
             rotations = self._rotations_to(target)
             record = await asyncio.to_thread(self._plan_move, rotations, target, path)
@@ -483,6 +483,10 @@ class Custody:
             client=client,
             payload={"step": step, **payload},
         )
+
+
+def _absolute(path: str) -> str:
+    return str(Path(path).resolve())
 
 
 def _argon2(text: str) -> Argon2Parameters:

@@ -87,11 +87,13 @@ class TokenInfo:
         serial: Its serial number; some modules give every token the same.
         maker: Manufacturer.
         model: Model.
+        firmware: Version of its firmware.
     """
 
     serial: str
     maker: str
     model: str
+    firmware: str
 
 
 class _Worker:
@@ -328,6 +330,31 @@ class Hsm:
             for position, byte in enumerate(other.view):
                 target[position] ^= byte
 
+    def probe(self, check: str, *, prefix: str) -> dict[str, Any]:
+        """Make one check in a worker process that does nothing else.
+
+        Args:
+            check: Of ``probe_checks.CHECKS``, or ``clean``.
+            prefix: Begins the label of every object made.
+
+        Returns:
+            What was found; outcome ``no`` where the worker hung or died.
+        """
+        header = {"op": "probe", "check": check, "prefix": prefix}
+        with self._lock:
+            self._stop()
+            try:
+                timeout_s = _MAKE_TIMEOUT_S
+                found, _ = self._start().call(header, b"", timeout_s=timeout_s)
+            except OSError as error:
+                detail = f"the worker hung or died: {error}"
+                return {"outcome": "no", "detail": detail, "broken": True}
+            finally:
+                self._stop()
+        if found["error"]:
+            return {"outcome": "no", "detail": found["message"], "broken": True}
+        return found
+
     def disconnect(self) -> None:
         """End the worker; the next call starts one and logs in again.
 
@@ -384,7 +411,10 @@ class Hsm:
         timeout_s = self._access.call_timeout_s
         if header["op"] == "generate":
             timeout_s = max(timeout_s, _MAKE_TIMEOUT_S)
-        return worker.call(header, body, timeout_s=timeout_s, into=into)
+        reply, data = worker.call(header, body, timeout_s=timeout_s, into=into)
+        if reply["error"] == "session":  # a new worker has a new session
+            raise ConnectionAbortedError(reply["message"])
+        return reply, data
 
     def _start(self) -> _Worker:
         access = self._access
@@ -413,7 +443,9 @@ class Hsm:
             worker.kill()
             self._raise_login_error(reply)
         self._worker = worker
-        self._info = TokenInfo(reply["serial"], reply["maker"], reply["model"])
+        self._info = TokenInfo(
+            reply["serial"], reply["maker"], reply["model"], reply["firmware"]
+        )
         return worker
 
     def _require_pin_form(self) -> None:

@@ -39,6 +39,15 @@ _PIN_ERRORS: Final = (
     pkcs11.exceptions.PinLocked,
     pkcs11.exceptions.PinLenRange,
 )
+_SESSION_ERRORS: Final = (
+    pkcs11.exceptions.OperationActive,  # a failed call before was never ended
+    pkcs11.exceptions.OperationNotInitialized,
+    pkcs11.exceptions.SessionHandleInvalid,
+    pkcs11.exceptions.SessionClosed,
+    pkcs11.exceptions.UserNotLoggedIn,
+    pkcs11.exceptions.DeviceRemoved,
+    pkcs11.exceptions.TokenNotPresent,
+)
 _TRIES_LEFT: Final = (
     TokenFlag.USER_PIN_COUNT_LOW,
     TokenFlag.USER_PIN_FINAL_TRY,
@@ -75,7 +84,7 @@ class Worker:
             )
         token = tokens[0]
         low = [str(flag.name) for flag in _TRIES_LEFT if token.flags & flag]
-        if low and header.get("careful"):
+        if low and header["careful"]:
             raise _WorkerError(
                 f"not logged in: the token shows {', '.join(low)}; log in once with"
                 " its own tool and the right PIN first"
@@ -90,6 +99,7 @@ class Worker:
             "serial": token.serial,
             "maker": token.manufacturer_id,
             "model": token.model,
+            "firmware": ".".join(map(str, token.slot.firmware_version)),
         }
         return {name: _text(value) for name, value in about.items()}, b""
 
@@ -160,6 +170,13 @@ class Worker:
         """Random bytes of the token."""
         return {}, self.keys.random(header["bytes"])
 
+    def probe(self, header: _Header, _: bytes) -> tuple[_Header, bytes]:
+        """Make one check of ``probe``."""
+        from appliance.probe_checks import Checks  # noqa: PLC0415 - not in service
+
+        checks = Checks(self._session, self._profile, header["prefix"])
+        return checks.run(header["check"]), b""
+
     def read_object(self, header: _Header, _: bytes) -> tuple[_Header, bytes]:
         """Value of a private data object, filled up to a fixed size."""
         value = self.keys.secret_object(header["label"])
@@ -206,6 +223,8 @@ def _answer(
         reply, data = handlers[header["op"]](header, body)
     except _PIN_ERRORS as error:
         return {"error": "pin", "message": type(error).__name__}, b""
+    except _SESSION_ERRORS as error:
+        return {"error": "session", "message": type(error).__name__}, b""
     except (pkcs11.PKCS11Error, ApplianceError) as error:
         return {"error": "hsm", "message": f"{type(error).__name__}: {error}"}, b""
     return {"error": "", **reply}, data
@@ -232,6 +251,7 @@ def main() -> None:
         "open": worker.open,
         "check-mac": worker.check_mac,
         "read-object": worker.read_object,
+        "probe": worker.probe,
         "generate": worker.generate,
         "check-key": worker.check_key,
         "encrypt": worker.encrypt,

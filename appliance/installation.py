@@ -3,7 +3,7 @@
 
 import os
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -75,7 +75,7 @@ def token_access(config: Config) -> TokenAccess:
 
 
 def access_to(hsm: config_file.Hsm, *, latch: Path | None) -> TokenAccess:
-    """Return how a token is reached.
+    """Return how a token that an appliance shall rest on is reached.
 
     Args:
         hsm: An ``[hsm]`` table.
@@ -87,32 +87,51 @@ def access_to(hsm: config_file.Hsm, *, latch: Path | None) -> TokenAccess:
 
     Raises:
         ConfigError: If profile or module are not to be had, the profile wants
-            environment variables that are not there, or keys can be got out of such
-            a token and nobody has accepted that.
+            environment variables that are not there, the token can not sign
+            receipts, or keys can be got out of it and nobody has accepted that.
     """
-    try:
-        profile = load_profile(hsm.profile)
-        module = hsm.module or profile.find_module()
-    except ProfileError as error:
-        raise ConfigError(str(error)) from error
+    access = probe_access(hsm, latch=latch)
+    profile = access.profile
     _require_production(profile, allow_unsafe=hsm.allow_unsafe_hsm)
     if profile.identity.mechanism == "none":
         raise ConfigError(
             f"{profile.title} makes no P-256 keys, and receipts are signed with one: no"
             " appliance can rest on it"
         )
+    return replace(access, careful=False)
+
+
+def probe_access(hsm: config_file.Hsm, *, latch: Path | None) -> TokenAccess:
+    """Return how a token is reached to be tried, whatever it may be worth.
+
+    Args:
+        hsm: An ``[hsm]`` table.
+        latch: As for ``access_to``.
+
+    Returns:
+        How; it does not log in where the token shows wrong PINs before.
+
+    Raises:
+        ConfigError: If profile or module are not to be had, the profile wants
+            environment variables that are not there, or no latch can be written.
+    """
+    try:
+        profile = load_profile(hsm.profile)
+        module = hsm.module or profile.find_module()
+    except ProfileError as error:
+        raise ConfigError(str(error)) from error
     missing = set(profile.module.environment) - set(hsm.environment)
     if missing:
         raise ConfigError(
             f"{profile.title} needs {', '.join(sorted(missing))} in [hsm] environment"
         )
     beside = pin_latch_beside(hsm.pin_file)
-    if latch is None and beside is None:
+    latches = [one for one in (latch, beside) if one is not None]
+    if not latches:
         raise ConfigError(
             "this PIN must come from a file: a PIN that the token refuses is barred by"
             " a latch beside it"
         )
-    latches = [one for one in (latch, beside) if one is not None]
     return TokenAccess(
         profile=profile,
         module=module,
@@ -121,6 +140,7 @@ def access_to(hsm: config_file.Hsm, *, latch: Path | None) -> TokenAccess:
         call_timeout_s=hsm.call_timeout_s,
         pin_latch=latches[0],
         other_latches=tuple(latches[1:]),
+        careful=True,
     )
 
 

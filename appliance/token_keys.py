@@ -249,6 +249,9 @@ class TokenKeys:
 
         Returns:
             Whether it matches.
+
+        Raises:
+            TokenKeyError: If the two halves do not belong together.
         """
         if self._profile.mac.mechanism == "hmac-sha256":
             return hmac.compare_digest(self.mac(data, label=label), tag)

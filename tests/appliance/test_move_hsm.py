@@ -111,7 +111,7 @@ async def test_what_describes_the_target_must_belong_to_us_alone(
     assert "unknown field" in await refused(box, move(description, dry_run=True))
 
 
-async def test_the_token_in_use_is_no_target(box: Box, tmp_path: Path) -> None:
+async def test_the_token_in_use_is_no_target(box: Box) -> None:
     own = (box.folder / "appliance.toml").read_text().partition("[hsm]\n")[2]
     path = box.folder / "own.toml"
     path.touch(mode=0o600)
@@ -152,7 +152,7 @@ async def test_an_extractable_key_in_the_target_is_found_before_anything_is_seal
 
 
 async def test_the_old_keys_stay_and_the_new_token_can_be_rotated(
-    box: Box, target: Token, description: str
+    box: Box, description: str
 ) -> None:
     old = read_unauthenticated(box.folder / "state" / "vault.json")
     await approved(box, "move-hsm", description)

@@ -19,7 +19,7 @@ from rich.table import Table
 
 from appliance.pytest_plugin import make_appliance
 from tests.tokens.appliances import Installation
-from tests.tokens.tokens import MAKERS, Token
+from tests.tokens.tokens import MAKERS, Maker, Token
 
 DEFAULT = "softhsm2,tpm2-pkcs11"
 EXPECTED = "by profile: "
@@ -35,18 +35,18 @@ def expect_skip(token: Token, what: str) -> None:
 
 
 @pytest.fixture(scope="session", params=names())
-def maker(request: pytest.FixtureRequest) -> Iterator[Any]:
+def maker(request: pytest.FixtureRequest) -> Iterator[Maker]:
     with ExitStack() as stack:
         yield MAKERS[request.param](stack)
 
 
 @pytest.fixture
-def token(maker: Any, tmp_path: Path) -> Token:
+def token(maker: Maker, tmp_path: Path) -> Token:
     return maker.make(tmp_path / "token")
 
 
 @pytest.fixture
-def scratch(maker: Any, tmp_path: Path) -> Token:
+def scratch(maker: Maker, tmp_path: Path) -> Token:
     """A token that may be locked by wrong PINs without harm to others."""
     return maker.scratch(tmp_path / "token")
 
@@ -70,7 +70,7 @@ def install(template: Path, tmp_path: Path) -> Callable[[Token], Installation]:
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(
-    item: pytest.Item, call: pytest.CallInfo[None]
+    item: pytest.Item,
 ) -> Iterator[None]:
     outcome: Any = yield
     report = outcome.get_result()
@@ -87,14 +87,16 @@ def pytest_runtest_makereport(
         report.outcome, report.longrepr = "failed", f"an unexpected skip: {reason}"
 
 
-def pytest_terminal_summary(terminalreporter: Any) -> None:
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     matrix: dict[str, dict[str, str]] = defaultdict(dict)
     reports = [
         (report, outcome)
         for outcome in ("passed", "skipped", "failed", "error")
         for report in terminalreporter.stats.get(outcome, [])
     ]
-    for report, outcome in sorted(reports, key=lambda pair: (pair[0].location[0], pair[0].location[1])):
+    for report, outcome in sorted(
+        reports, key=lambda pair: (pair[0].location[0], pair[0].location[1])
+    ):
         for name, value in report.user_properties:
             if name == "capability":
                 capability, token = value

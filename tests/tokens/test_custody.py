@@ -6,7 +6,9 @@ import os
 import secrets
 import signal
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
+import msgspec
 import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -45,8 +47,6 @@ def made(hsm: Hsm, role: str) -> str:
 
 def with_wrap(token: Token, mechanism: WrapMechanism) -> Token:
     """Return the token with a profile that seals by one mechanism only."""
-    import msgspec
-
     wrap = msgspec.structs.replace(token.profile.wrap, mechanisms=[mechanism])
     profile = msgspec.structs.replace(token.profile, wrap=wrap)
     return Token(profile, token.label, token.folder, token.environment)
@@ -99,6 +99,19 @@ def test_a_sealed_secret_opens_only_as_it_was_sealed(hsm: Hsm) -> None:
     except HsmError:
         return
     assert envelope.wrap == "aes-cbc"  # the vault's MAC and the inner tag find it
+
+
+@pytest.mark.capability("a refusal harms no later call")
+def test_after_a_refused_ciphertext_the_next_call_succeeds(hsm: Hsm) -> None:
+    label = made(hsm, "kek")
+    key, back = bytearray(secrets.token_bytes(32)), bytearray(32)
+    wrapped = hsm.wrap(memoryview(key), kek_label=label, aad=AAD)
+    short = replace(wrapped, ciphertext=wrapped.ciphertext[:-2])
+    for _ in range(2):
+        with pytest.raises(HsmError):
+            hsm.unwrap(short, aad=AAD, into=memoryview(back))
+        hsm.unwrap(wrapped, aad=AAD, into=memoryview(back))
+        assert back == key
 
 
 @pytest.mark.capability("vault authenticated")

@@ -12,7 +12,7 @@ import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from appliance.hsm import Hsm, TokenAccess, initialise_token
 from appliance.installation import read_pin
@@ -76,6 +76,14 @@ def _initialise(token: Token) -> Token:
     return token
 
 
+class Maker(Protocol):
+    """Makes tokens of one kind."""
+
+    def make(self, folder: Path) -> Token: ...
+
+    def scratch(self, folder: Path) -> Token: ...
+
+
 class SoftHsmMaker:
     """Each token in a folder of its own."""
 
@@ -121,10 +129,13 @@ class SoftTpm:
         for name in ("state", "store"):
             (self.folder / name).mkdir(exist_ok=True)
         self._run(
-            ["swtpm", "socket", "--tpm2", "--tpmstate", f"dir={self.folder / 'state'}"]
-            + ["--server", f"type=unixio,path={sock}"]
-            + ["--ctrl", f"type=unixio,path={sock}.ctrl"]
-            + ["--flags", "not-need-init,startup-clear"],
+            [
+                *("swtpm", "socket", "--tpm2"),
+                *("--tpmstate", f"dir={self.folder / 'state'}"),
+                *("--server", f"type=unixio,path={sock}"),
+                *("--ctrl", f"type=unixio,path={sock}.ctrl"),
+                *("--flags", "not-need-init,startup-clear"),
+            ],
             until=Path(f"{sock}.ctrl"),
         )
         bus = self.folder / "bus"
