@@ -199,6 +199,7 @@ class Hsm:
         self._worker: _Worker | None = None
         self._pin_refused = False
         self._info: TokenInfo | None = None
+        self._closed = False
         self.restarts = 0
 
     @property
@@ -366,6 +367,7 @@ class Hsm:
     def close(self) -> None:
         """End the worker and wipe the PIN."""
         with self._lock:
+            self._closed = True
             self._stop()
             self._pin.close()
 
@@ -418,6 +420,8 @@ class Hsm:
 
     def _start(self) -> _Worker:
         access = self._access
+        if self._closed:
+            raise HsmError("this token is closed: the appliance stops, or has left it")
         set_latches = [
             latch
             for latch in (access.pin_latch, *access.other_latches)

@@ -99,12 +99,14 @@ class Checks:
             "clean": self._clean,
         }
         try:
-            return {"outcome": "yes", "detail": ""} | checks[verb](subject)
+            found: dict[str, Any] = checks[verb](subject)
         except (PKCS11Error, ApplianceError, NotImplementedError) as error:
             said = f"{type(error).__name__} {error}".strip()
             broken = isinstance(error, CheckError)
             outcome = "untried" if verb == "keep" else "no"
             return {"outcome": outcome, "detail": said, "broken": broken}
+        else:
+            return {"outcome": "yes", "detail": ""} | found
         finally:
             self._destroy()
 

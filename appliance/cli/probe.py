@@ -76,6 +76,13 @@ def probe(  # noqa: PLR0913 - one argument per option
         fail(error, code=EXIT_FAILED)
     hsm = Hsm(access, pin)
     console = Console(stderr=True)
+    login = access.profile.login
+    if not login.shows_tries_left:
+        console.print(
+            "note: such a token does not show how many wrong PINs it has seen;"
+            f" lockout: {escape(login.lockout)}",
+            style="yellow",
+        )
     today = dt.datetime.now(dt.UTC).date()  # noqa: TID251 - the program's edge
     try:
         with console.status("logging in") as status:

@@ -252,6 +252,44 @@ class OpenCryptokiMaker:
     scratch = make
 
 
+_MAKE_DATABASE: Final = r"""
+import ctypes, json, sys
+from appliance.token_init import _Module
+
+module_path, pin = json.load(sys.stdin)
+module = _Module(module_path, "nss")
+session = ctypes.c_ulong()
+module.call(12, 2, 6, None, None, session)  # C_OpenSession, of the database's slot
+module.call(18, session.value, 0, ctypes.create_string_buffer(1), 0)  # C_Login
+data = pin.encode()
+buffer = ctypes.create_string_buffer(data, len(data))
+module.call(10, session.value, buffer, len(data))  # C_InitPIN
+"""
+
+
+def make_nss_token(folder: Path) -> Token:
+    """Make a database of NSS, whose keys can be got out."""
+    database = folder / "database"
+    database.mkdir(parents=True)
+    parameters = (
+        f"configdir='sql:{database}' certPrefix='' keyPrefix='' secmod='secmod.db'"
+        " flags= "
+    )
+    environment = {"SALTKEEP_MODULE_PARAMETERS": parameters}
+    token = Token(
+        load_profile("nss-softokn"), "NSS Certificate DB", folder, environment
+    )
+    pin = _write_pin(folder)
+    subprocess.run(
+        [sys.executable, "-c", _MAKE_DATABASE],
+        input=json.dumps([token.profile.find_module(), pin]),
+        env=os.environ | environment,
+        check=True,
+        text=True,
+    )
+    return token
+
+
 MAKERS: Final = {
     maker.profile: maker for maker in (SoftHsmMaker, TpmMaker, OpenCryptokiMaker)
 }
