@@ -28,7 +28,7 @@ from appliance.cli.custody import ceremony, trust_successor
 from appliance.cli.journal import journal, verify_receipt
 from appliance.cli.options import EXIT_FAILED, Options, fail, run
 from appliance.cli.policy import operator_key, policy_commands, require_signed_policy
-from appliance.cli.probe import probe
+from appliance.cli.probe import init_token, probe
 from appliance.client import (
     new_request_id,
 )
@@ -359,6 +359,7 @@ for _command in (
     unseal,
     backup,
     probe,
+    init_token,
 ):
     cli.add_command(_command)
 

@@ -489,7 +489,9 @@ class Hsm:
             self._worker = None
 
 
-def initialise_token(access: TokenAccess, *, officer_pin: str, user_pin: str) -> None:
+def initialise_token(
+    access: TokenAccess, *, officer_pin: memoryview, user_pin: memoryview
+) -> None:
     """Initialise a free slot of the module as a new token.
 
     Args:
@@ -506,12 +508,16 @@ def initialise_token(access: TokenAccess, *, officer_pin: str, user_pin: str) ->
             " docs/hsm.md"
         )
     worker = _Worker(access.environment)
-    header = {"op": "init-token", "module": access.module}
+    header: dict[str, Any] = {"op": "init-token", "module": access.module}
     header |= {"init": access.profile.module.init}
     header |= {"token_label": access.token_label}
-    pins = json.dumps([officer_pin, user_pin]).encode()
+    header |= {"officer_bytes": len(officer_pin)}
+    size = len(officer_pin) + len(user_pin)
     try:
-        reply, _ = worker.call(header, pins, timeout_s=_START_TIMEOUT_S)
+        with LockedBuffer(size, allow_unlocked=True) as pins:
+            pins.view[: len(officer_pin)] = officer_pin
+            pins.view[len(officer_pin) :] = user_pin
+            reply, _ = worker.call(header, pins.view, timeout_s=_START_TIMEOUT_S)
     except OSError as error:
         raise HsmError(f"token initialisation ended early: {error}") from error
     finally:

@@ -129,7 +129,9 @@ def _prepare(folder: Path, options: SoftHsmOptions, now: dt.datetime) -> Config:
     _write_private(folder / "appliance.toml", _configuration(folder, options, pins))
     config = load_config(folder / "appliance.toml")
     initialise_token(
-        token_access(config), officer_pin=secrets.token_hex(_PIN_BYTES), user_pin=pin
+        token_access(config),
+        officer_pin=memoryview(secrets.token_hex(_PIN_BYTES).encode()),
+        user_pin=memoryview(pin.encode()),
     )
     return config
 

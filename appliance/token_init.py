@@ -9,7 +9,6 @@ Source: PKCS#11 v2.40, CK_FUNCTION_LIST and section 5 (general functions).
 """
 
 import ctypes
-import json
 from typing import Any, Final
 
 from appliance.errors import HsmError
@@ -70,8 +69,8 @@ def initialise_token(
 
     Args:
         header: ``module`` (path), ``init`` (of the profile) and ``token_label`` (at
-            most 32 bytes).
-        body: JSON list of two strings: security officer PIN, user PIN.
+            most 32 bytes), ``officer_bytes`` (length of the first PIN).
+        body: The security officer's PIN, then the user's.
 
     Returns:
         An empty header and body.
@@ -79,9 +78,9 @@ def initialise_token(
     Raises:
         HsmError: If a call fails or no slot is free.
     """
+    size = header["officer_bytes"]
     officer, user = (
-        ctypes.create_string_buffer(pin.encode(), len(pin.encode()))
-        for pin in json.loads(body)
+        ctypes.create_string_buffer(pin, len(pin)) for pin in (body[:size], body[size:])
     )
     label = header["token_label"].encode().ljust(_LABEL_BYTES)
     if len(label) != _LABEL_BYTES:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``saltkeep-appliance probe``: what can this token do, and does it keep its keys."""
+"""Before an appliance rests on a token: initialise it, and try what it is worth."""
 
 import datetime as dt
 import sys
@@ -13,11 +13,11 @@ from rich.table import Table
 
 from appliance.cli.options import EXIT_FAILED, Options, fail, files
 from appliance.config import Hsm as HsmTable
-from appliance.config import load_config
+from appliance.config import load_config, load_token
 from appliance.errors import ApplianceError, ConfigError
 from appliance.hardening import harden_process
-from appliance.hsm import Hsm
-from appliance.installation import Paths, probe_access, read_pin
+from appliance.hsm import Hsm, initialise_token
+from appliance.installation import Paths, probe_access, read_pin, require_private
 from appliance.probe import Probed, as_profile, run_probe
 from hsm_profiles.text import profile_text
 
@@ -105,6 +105,34 @@ def probe(  # noqa: PLR0913 - one argument per option
         with files():
             write.write_text(profile_text(found, heading=_heading(probed)))
     sys.exit(EXIT_FAILED if probed.verdict[0] == "unsafe" or probed.left else 0)
+
+
+@click.command("init-token")
+@click.argument("description", type=click.Path(path_type=Path, dir_okay=False))
+@click.option(
+    "--officer-pin-file",
+    required=True,
+    help="File with the security officer's PIN, mode 0600; also fd:N.",
+)
+def init_token(*, description: Path, officer_pin_file: str) -> None:
+    """Initialise a free slot as the token that DESCRIPTION's [hsm] table names.
+
+    Where the profile says that the standard calls do it; the PINs of the user (its
+    pin_file) and of the security officer come from files and stand in no argument.
+    """
+    try:
+        require_private(description, what="the description of the token")
+        table = load_token(description)
+        access = probe_access(table, latch=None)
+        harden_process(allow_unlocked=True)
+        with (
+            read_pin(officer_pin_file, allow_unlocked=True) as officer,
+            read_pin(table.pin_file, allow_unlocked=True) as user,
+        ):
+            initialise_token(access, officer_pin=officer.view, user_pin=user.view)
+    except ApplianceError as error:
+        fail(error, code=EXIT_FAILED)
+    click.echo(f"token {table.token_label} of {access.profile.title} is initialised")
 
 
 def _table(

@@ -18,7 +18,6 @@ from appliance.hsm import Hsm, TokenAccess, initialise_token
 from appliance.installation import read_pin
 from hsm_profiles import HsmProfile, load_profile
 
-PROGRAMS: Final = ("swtpm", "dbus-daemon", "tpm2-abrmd")
 _START_S: Final = 10.0
 
 
@@ -72,7 +71,12 @@ def _write_pin(folder: Path, size: int = 12) -> str:
 
 def _initialise(token: Token) -> Token:
     pin = _write_pin(token.folder)
-    initialise_token(token.access(), officer_pin=secrets.token_hex(12), user_pin=pin)
+    officer = secrets.token_hex(12)
+    initialise_token(
+        token.access(),
+        officer_pin=memoryview(officer.encode()),
+        user_pin=memoryview(pin.encode()),
+    )
     return token
 
 
@@ -148,10 +152,11 @@ class SoftTpm:
         )
 
     def _run(self, command: list[str], until: Path | None = None) -> None:
+        # Debian's path of ordinary users lacks what the resource manager lies in.
+        path = f"{os.environ['PATH']}:/usr/sbin"
+        environment = os.environ | self.environment | {"PATH": path}
         with (self.folder / "log").open("ab") as log:
-            process = subprocess.Popen(
-                command, stdout=log, stderr=log, env=os.environ | self.environment
-            )
+            process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
         self.processes.append(process)
         deadline_s = time.monotonic() + _START_S
         while until is not None and not until.exists():
