@@ -137,7 +137,7 @@ def run_probe(
 def _check(hsm: Hsm, name: str, prefix: str) -> Check:
     found = hsm.probe(name, prefix=prefix)
     outcome, detail = found.pop("outcome"), found.pop("detail")
-    if name.startswith("keep ") and outcome == "no":
+    if name.startswith("keep ") and found.get("broken"):
         outcome = "untried"  # a worker that died has withstood nothing
     return Check(name, outcome, detail, found)
 

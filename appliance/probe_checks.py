@@ -103,7 +103,8 @@ class Checks:
         except (PKCS11Error, ApplianceError, NotImplementedError) as error:
             said = f"{type(error).__name__} {error}".strip()
             broken = isinstance(error, CheckError)
-            outcome = "untried" if verb == "keep" else "no"
+            makes_none = isinstance(error, TokenKeyError)
+            outcome = "untried" if verb == "keep" and not makes_none else "no"
             return {"outcome": outcome, "detail": said, "broken": broken}
         else:
             return {"outcome": "yes", "detail": ""} | found
