@@ -13,6 +13,7 @@ from typing import Any
 import click
 import msgspec
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from appliance import __version__
@@ -287,7 +288,7 @@ def _print_status(report: StatusReport) -> None:
     ):
         value = getattr(report, name)
         shown = ", ".join(value) if isinstance(value, list) else str(value)
-        table.add_row(name.replace("_", " "), shown)
+        table.add_row(name.replace("_", " "), escape(shown))
     Console().print(table)
 
 
