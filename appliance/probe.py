@@ -91,7 +91,8 @@ def verdict_of(checks: tuple[Check, ...]) -> tuple[Outcome, str]:
     attacks = [found[f"keep {kind}"] for kind in made]
     for outcome in ("unsafe", "untried", "warning"):
         for attack in attacks:
-            if attack.outcome == outcome:
+            # "no" of a kind that the token makes: the attempts were never made
+            if {"no": "untried"}.get(attack.outcome, attack.outcome) == outcome:
                 return cast("Outcome", outcome), f"{attack.name}: {attack.detail}"
     if not attacks:
         return "untried", "the token made no key"

@@ -19,7 +19,9 @@ from appliance.errors import ConfigError, HsmError
 from appliance.hsm import Hsm
 from appliance.installation import Paths, access_to, read_pin
 from appliance.policy_file import SignedPolicy, policy_digest
+from appliance.probe import Check, Outcome, verdict_of
 from appliance.probe_attacks import Attempt, judge
+from appliance.probe_checks import KINDS
 from appliance.service import wall_clock_ms
 from hsm_profiles import (
     HsmProfile,
@@ -315,6 +317,33 @@ def test_a_token_is_judged_by_what_came_of_each_attempt(
     attempts: list[Attempt], verdict: str
 ) -> None:
     assert judge(attempts)[0] == verdict
+
+
+def found(name: str, outcome: Outcome, *, broken: bool = False) -> Check:
+    return Check(name, outcome, "", {"broken": broken})
+
+
+@pytest.mark.parametrize(
+    ("changed", "verdict"),
+    [
+        ([], "withstood"),
+        ([found("keep rsa", "warning")], "warning"),
+        ([found("keep rsa", "warning"), found("keep ec", "unsafe")], "unsafe"),
+        ([found("keep rsa", "untried"), found("keep ec", "warning")], "untried"),
+        ([found("keep rsa", "no")], "untried"),
+        ([found("make aes", "no"), found("keep aes", "no")], "withstood"),
+        ([found("make aes", "no", broken=True)], "unsafe"),
+        ([found("random", "no", broken=True)], "unsafe"),
+        ([found(f"make {kind}", "no") for kind in KINDS], "untried"),
+    ],
+)
+def test_the_worst_attack_on_a_kind_of_key_that_is_made_decides(
+    changed: list[Check], verdict: Outcome
+) -> None:
+    checks = {f"make {kind}": found(f"make {kind}", "yes") for kind in KINDS}
+    checks |= {f"keep {kind}": found(f"keep {kind}", "withstood") for kind in KINDS}
+    checks |= {check.name: check for check in changed}
+    assert verdict_of(tuple(checks.values()))[0] == verdict
 
 
 def test_the_schema_names_no_field_that_nothing_reads() -> None:
