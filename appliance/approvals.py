@@ -86,11 +86,13 @@ class Ripe:
         act: What.
         operators: Who approved.
         signatures: Their approvals, for the journal.
+        shown: What they saw besides the act, and signed.
     """
 
     act: Act
     operators: list[str]
     signatures: list[OperatorSignature]
+    shown: list[str]
 
 
 @dataclass(slots=True)
@@ -195,7 +197,7 @@ class Approvals:
             )
             return missing
         self._drop(act_id)
-        return Ripe(pending.act, operators, given)
+        return Ripe(pending.act, operators, given, pending.shown)
 
     def clear(self) -> None:
         """Forget everything: another policy is in force."""

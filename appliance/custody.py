@@ -13,8 +13,9 @@ and stands in the journal.
 import asyncio
 import contextlib
 import hashlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -51,6 +52,7 @@ from trinary.memory import LockedBuffer
 _LEVELS: Final = (2, 3)
 _EVERY_ROW: Final = 1 << 62
 _RECOVERING: Final = frozenset({"import-interchange", "recover-journal"})
+_Ceremony = Callable[[RunCeremony, str], Awaitable[list[str]]]
 COMPLETE: Final = "complete"
 """What operators say with ``recover-journal`` when everything was imported."""
 
@@ -81,12 +83,19 @@ class Custody:
             target=target,
         )
 
-    async def run(self, request: RunCeremony, *, client: str) -> list[str]:
+    async def run(
+        self,
+        request: RunCeremony,
+        *,
+        client: str,
+        approved: Sequence[str] | None = None,
+    ) -> list[str]:
         """Do a ceremony, or say what it would do.
 
         Args:
             request: Which.
             client: The operator who asks.
+            approved: The steps that operators were shown and signed, if any were.
 
         Returns:
             Its steps, in words.
@@ -94,11 +103,11 @@ class Custody:
         Raises:
             BadRequestError: If there is no such ceremony.
         """
-        ceremonies = {
+        ceremonies: dict[str, _Ceremony] = {
             "rotate-kek": self._rotate_key,
             "rotate-mac": self._rotate_key,
             "rotate-identity": self._rotate_key,
-            "move-hsm": self._move_hsm,
+            "move-hsm": partial(self._move_hsm, approved=approved),
             "rotate-salt": self._rotate_salt,
             "import-salt": self._import_salt,
             "retire": self._retire,
@@ -159,15 +168,22 @@ class Custody:
         await asyncio.to_thread(rotations.finish)
         return record.steps()
 
-    async def _move_hsm(self, request: RunCeremony, client: str) -> list[str]:
+    async def _move_hsm(
+        self, request: RunCeremony, client: str, *, approved: Sequence[str] | None
+    ) -> list[str]:
         """Make the keys in another token, seal everything for it, go on with it.
 
         Args:
             request: Its subject is a file on this host that describes the token.
             client: The operator who asks.
+            approved: The steps as approved; they name the token, the file may have
+                been changed since.
 
         Returns:
             The steps, in words.
+
+        Raises:
+            BadRequestError: If the file describes another token by now.
         """
         path = _absolute(request.subject)
         async with self._other_token(path) as target:
@@ -175,6 +191,11 @@ class Custody:
             record = await asyncio.to_thread(self._plan_move, rotations, target, path)
             if request.dry_run:
                 return record.steps()
+            if approved is not None and list(approved) != record.steps():
+                raise BadRequestError(
+                    f"approved was: {approved[0]}; now it would be:"
+                    f" {record.steps()[0]}. Propose it again"
+                )
             record, vault = await asyncio.to_thread(
                 rotations.run, request.ceremony, target=path
             )

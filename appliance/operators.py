@@ -197,7 +197,9 @@ class Operators:
                 return steps
             case RunCeremony():
                 await self._journal_approvals(ripe, who)
-                return await self.custody.run(ripe.act, client=who.name)
+                return await self.custody.run(
+                    ripe.act, client=who.name, approved=ripe.shown
+                )
 
     async def _unseal(self, act: Unseal, who: Client) -> list[str]:
         self.life.latch.clear(act.latch_id)

@@ -5,6 +5,7 @@ import asyncio
 import contextlib
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -151,6 +152,20 @@ async def test_an_extractable_key_in_the_target_is_found_before_anything_is_seal
     assert (await box.status()).rotation == "move-hsm"
 
 
+async def test_a_file_changed_between_approval_and_move_moves_nothing(
+    box: Box, description: str, tmp_path: Path
+) -> None:
+    """What two operators signed names the token, not only the file."""
+    vault = (box.folder / "state" / "vault.json").read_bytes()
+    proposed = await box.propose(move(description))
+    await box.approve(proposed, 1)
+    Path(description).write_text(SoftHsmMaker().make(tmp_path / "thief").table())
+    fault = await box.expect(box.approval(proposed, 2), Fault, name="operator-1")
+    assert "Propose it again" in fault.message
+    assert (box.folder / "state" / "vault.json").read_bytes() == vault
+    assert (await box.status()).rotation == ""
+
+
 async def test_the_old_keys_stay_and_the_new_token_can_be_rotated(
     box: Box, description: str
 ) -> None:
@@ -167,6 +182,25 @@ async def test_the_old_keys_stay_and_the_new_token_can_be_rotated(
     await box.expect(bundle([await box.coin()]), Signed)
     steps = [json.loads(row.payload)["step"] for row in await box.rows("ceremony")]
     assert steps[-3:] == ["approved", "move-hsm", "rotate-kek"]
+
+
+async def test_the_old_token_is_left_once_no_request_can_need_it(
+    folder: Path, configure: Callable[[str, str], None], description: str
+) -> None:
+    configure("limits", "request_timeout_s = 0.5")
+    box = Box(folder)
+    assert await box.appliance.check()
+    old = box.appliance.life.hsm
+    worker = old.worker_pid
+    await approved(box, "move-hsm", description)
+    assert old.worker_pid == worker  # a request that began before may need it
+    deadline_s = time.monotonic() + 10
+    while old.worker_pid is not None:
+        assert time.monotonic() < deadline_s
+        await asyncio.sleep(0.05)
+    assert not Path(f"/proc/{worker}").exists()
+    await box.expect(bundle([await box.coin()]), Signed)
+    await box.close()
 
 
 # --- SIGKILL ----------------------------------------------------------------------
