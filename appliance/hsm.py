@@ -65,7 +65,7 @@ class TokenAccess:
         call_timeout_s: Deadline of one call, in seconds.
         pin_latch: File whose presence bars every login; written when the token
             refuses the PIN.
-        other_latches: Further files that bar every login.
+        other_latches: Further files of that kind.
         careful: Do not even log in where the token shows wrong PINs before.
     """
 
@@ -474,13 +474,14 @@ class Hsm:
 
     def _write_pin_latch(self, reason: str) -> None:
         """Bar every login of later processes too; this one's is barred already."""
-        try:
-            with self._access.pin_latch.open("w") as file:
-                file.write(reason + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:  # must not look like a dead worker: no second login
-            _log.critical("the PIN latch can not be written: %s", error.strerror)
+        for latch in (self._access.pin_latch, *self._access.other_latches):
+            try:
+                with latch.open("w") as file:
+                    file.write(reason + "\n")
+                    file.flush()
+                    os.fsync(file.fileno())
+            except OSError as error:  # no dead worker either: no second login
+                _log.critical("the PIN latch can not be written: %s", error.strerror)
 
     def _stop(self) -> None:
         if self._worker is not None:

@@ -99,6 +99,7 @@ def test_a_wrong_pin_is_tried_once_and_bars_every_login(
     hsm.close()
     latch = folder / "state" / "pin.latch"
     assert latch.read_text() == "PinIncorrect\n"
+    assert (folder / "pin.latch").read_text() == "PinIncorrect\n"  # for `probe`
     again = open_hsm(config)
     with pytest.raises(PinRefusedError, match="clear-pin"):
         again.mac(b"x", label="any")
