@@ -10,7 +10,7 @@ PYTEST  := $(BIN)/python -m pytest
 PARALLEL := -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick check docs format test-asan bench soak mutation clean
+.PHONY: help demo test quick check docs format test-asan test-tokens bench soak mutation clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -24,7 +24,7 @@ test: $(VENV)/.test check ## Everything CI runs
 
 quick: $(VENV)/.test ## A subset in under three minutes
 	$(PYTEST) $(PARALLEL) -m "not slow and not soak" --ignore=tests/flows \
-	    --ignore=tests/clients $(ARGS)
+	    --ignore=tests/clients --ignore=tests/tokens $(ARGS)
 
 check: $(VENV)/.test ## Lint, types, import contracts
 	$(BIN)/ruff check .
@@ -44,6 +44,11 @@ test-asan: $(VENV)/.test ## The kernel's tests under Address- and UBSanitizer
 	PYTHONPATH=build/asan LD_PRELOAD=$$(gcc -print-file-name=libasan.so) \
 	    ASAN_OPTIONS=detect_leaks=0 $(PYTEST) -o pythonpath=build/asan \
 	    -p no:cacheprovider -q tests/trinary
+
+test-tokens: $(VENV)/.test ## The custody suite on every kind of token, as root; prints a matrix
+	scripts/bootstrap tokens
+	SALTKEEP_TOKENS=softhsm2,tpm2-pkcs11,opencryptoki \
+	    scripts/with-opencryptoki $(PYTEST) -q tests/tokens $(ARGS)
 
 bench: $(VENV)/.test ## Speeds as ratios to their peers, in one run
 	$(BIN)/python -m benchmarks $(ARGS)

@@ -14,6 +14,7 @@ from typing import Any
 import click
 import msgspec
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from appliance import __version__
@@ -29,6 +30,7 @@ from appliance.cli.custody import ceremony, trust_successor
 from appliance.cli.journal import journal, verify_receipt
 from appliance.cli.options import EXIT_FAILED, Options, fail, run
 from appliance.cli.policy import operator_key, policy_commands, require_signed_policy
+from appliance.cli.probe import init_token, probe
 from appliance.cli.recover import recover
 from appliance.cli.seeds import export_seed, officer_key, open_seed
 from appliance.client import (
@@ -39,7 +41,7 @@ from appliance.config_reference import reference
 from appliance.derivation import Argon2Parameters
 from appliance.errors import ConfigError
 from appliance.hardening import harden_process
-from appliance.installation import Paths, open_hsm, read_salt
+from appliance.installation import Paths, open_hsm, pin_latch_beside, read_salt
 from appliance.journal_database import database_of
 from appliance.policy_file import Policy, SignedPolicy
 from appliance.server import Server
@@ -313,11 +315,12 @@ def _print_status(report: StatusReport) -> None:
         "security_level",
         "network",
         "memory_locked",
+        "hsm",
         "version",
     ):
         value = getattr(report, name)
         shown = ", ".join(value) if isinstance(value, list) else str(value)
-        table.add_row(name.replace("_", " "), shown)
+        table.add_row(name.replace("_", " "), escape(shown))
     Console().print(table)
 
 
@@ -358,15 +361,22 @@ def _print_done(options: Options, request: SealNow) -> None:
 
 
 @cli.command("clear-pin")
+@click.option("--pin-file", default="", help="Of `probe` or the target of a move.")
 @click.pass_obj
-def clear_pin(options: Options) -> None:
+def clear_pin(options: Options, *, pin_file: str) -> None:
     """Allow logins again after the token refused the PIN and it was corrected."""
-    latch = Paths(Path(load_config(options.require_config()).state_dir)).pin_latch
-    if not latch.exists():
+    latches = [pin_latch_beside(pin_file)] if pin_file else []
+    if not pin_file:
+        config = load_config(options.require_config())
+        latches = [Paths(Path(config.state_dir)).pin_latch]
+        latches.append(pin_latch_beside(config.hsm.pin_file))
+    set_latches = [latch for latch in latches if latch is not None and latch.exists()]
+    if not set_latches:
         click.echo("no PIN latch is set")
         return
     click.confirm("Each wrong PIN may lock the token for good. Clear?", abort=True)
-    latch.unlink()
+    for latch in set_latches:
+        latch.unlink()
     click.echo("cleared; the next start logs in once")
 
 
@@ -385,6 +395,8 @@ for _command in (
     export_seed,
     open_seed,
     recover,
+    probe,
+    init_token,
 ):
     cli.add_command(_command)
 

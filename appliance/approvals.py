@@ -37,6 +37,7 @@ MOST_OF_A_HUB: Final = 4
 _CUSTODY: Final = frozenset(
     {
         "import-salt",
+        "move-hsm",
         "set-backup-key",
         "import-interchange",
         "recover-journal",

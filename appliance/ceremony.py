@@ -20,7 +20,7 @@ from typing import Final
 import msgspec
 
 from appliance.derivation import Argon2Parameters, Derivation
-from appliance.errors import ConfigError, RefusedError
+from appliance.errors import ConfigError, HsmError, RefusedError
 from appliance.hsm import DATA_KEY_BYTES, Hsm
 from appliance.installation import Paths
 from appliance.intent import commit
@@ -39,6 +39,7 @@ from appliance.vault import (
     VaultContent,
     associated_data,
     seal,
+    sealed_for,
     write_vault,
 )
 from failpoints import failpoint
@@ -132,7 +133,7 @@ async def initialise(
         require_fresh(paths)
         warnings = check_strength(first, imported_salt)
         _require_policy(foundation.policy, first)
-        journal_id = secrets.token_hex(_JOURNAL_ID_BYTES)
+        journal_id = _journal_id(paths, hsm)
         labels = _make_keys(hsm, journal_id)
         failpoint("init.after-keys")
         if imported_salt is None:
@@ -236,6 +237,22 @@ class _Labels:
     identity: str
 
 
+def _journal_id(paths: Paths, hsm: Hsm) -> str:
+    """Draw the journal's id; keep it where an external tool makes the keys.
+
+    Their labels hold the id, so the next try must ask for the same ones.
+
+    Returns:
+        32 hex characters.
+    """
+    drawn = secrets.token_hex(_JOURNAL_ID_BYTES)
+    if hsm.profile.keys.made_by == "generate":
+        return drawn
+    if not paths.planned_id.exists():
+        paths.planned_id.write_text(drawn)
+    return paths.planned_id.read_text()
+
+
 def _make_keys(hsm: Hsm, journal_id: str) -> _Labels:
     """Make the three keys; the journal id in each label keeps them apart."""
     labels = _Labels(
@@ -244,12 +261,20 @@ def _make_keys(hsm: Hsm, journal_id: str) -> _Labels:
             for kind in ("kek", "mac", "identity")
         )
     )
+    missing = []
     for number, role in enumerate(("kek", "mac", "identity"), start=1):
-        hsm.generate_key(
-            role=role,
-            label=getattr(labels, role),
-            key_id=bytes.fromhex(journal_id)[:4] + bytes([number]),
-        )
+        try:
+            hsm.generate_key(
+                role=role,
+                label=getattr(labels, role),
+                key_id=bytes.fromhex(journal_id)[:4] + bytes([number]),
+            )
+        except HsmError as error:
+            if hsm.profile.keys.made_by == "generate":
+                raise
+            missing.append(str(error))  # the operator hears of all of them at once
+    if missing:
+        raise HsmError("; ".join(missing))
     return labels
 
 
@@ -330,4 +355,5 @@ def _seal_all(
             key_check_sha256=hashlib.sha256(key_check.view).hexdigest(),
             generations=[Sealed(generation, envelope(salt.view, "salt", generation))],
             policy_root="",
+            token=sealed_for(hsm),
         )

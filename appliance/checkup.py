@@ -43,7 +43,7 @@ class Checkup:
         ]
 
     async def _findings(self, running: Running) -> AsyncIterator[str]:
-        vault = await asyncio.to_thread(self.life.open_vault)
+        vault = await asyncio.to_thread(self.life.open_vault, self.life.hsm)
         if vault.content != running.vault.content:
             raise BrokenInvariantError(
                 "the vault file is not the vault in force", code="vault-regression"

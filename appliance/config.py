@@ -61,7 +61,11 @@ class Hsm(_Section, frozen=True, kw_only=True):
     """The PKCS#11 token that holds the keys."""
 
     profile: Annotated[
-        str, Meta(description="A profile of `hsm_profiles`, e.g. `softhsm2`.")
+        str,
+        Meta(
+            description="A profile of `hsm_profiles`, e.g. `softhsm2`, or the path of a"
+            " profile of your own (with a `/`)."
+        ),
     ]
     module: Annotated[
         str, Meta(description="Path of the PKCS#11 module; empty: the profile's.")
@@ -84,6 +88,13 @@ class Hsm(_Section, frozen=True, kw_only=True):
     health_interval_s: Annotated[
         float, Meta(gt=0, description="Seconds between two health checks.")
     ] = 30.0
+    allow_unsafe_hsm: Annotated[
+        bool,
+        Meta(
+            description="Start although the profile says that keys can be got out of"
+            " this token (tests only)."
+        ),
+    ] = False
 
 
 class JournalPlace(_Section, frozen=True, kw_only=True):
@@ -245,6 +256,36 @@ def load_config(path: Path) -> Config:
     return _with_absolute_paths(config, path.resolve().parent)
 
 
+class _TokenFile(_Section, frozen=True, kw_only=True):
+    """A file that describes one token and nothing else."""
+
+    hsm: Hsm
+
+
+def load_token(path: Path) -> Hsm:
+    """Read a file that holds one ``[hsm]`` table: the target of a move.
+
+    Args:
+        path: The TOML file.
+
+    Returns:
+        The table, its paths made absolute from the file's folder.
+
+    Raises:
+        ConfigError: If the file is missing, is not TOML, or holds anything else.
+    """
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        hsm = msgspec.convert(raw, _TokenFile).hsm
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not TOML: {error}") from error
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{path}: {error}") from error
+    return _hsm_with_absolute_paths(hsm, path.resolve().parent)
+
+
 def _require_distinct_clients(config: Config, path: Path) -> None:
     for field in ("name", "spki_sha256"):
         values = [getattr(client, field) for client in config.clients]
@@ -252,27 +293,36 @@ def _require_distinct_clients(config: Config, path: Path) -> None:
             raise ConfigError(f"{path}: two clients share the same {field}")
 
 
-def _with_absolute_paths(config: Config, base: Path) -> Config:
-    def absolute(text: str) -> str:
-        special = not text or text.startswith(("credential:", "fd:"))
-        return text if special else str(base / text)
+def _absolute(text: str, base: Path) -> str:
+    special = not text or text.startswith(("credential:", "fd:"))
+    return text if special else str(base / text)
 
-    listen, hsm, journal = config.listen, config.hsm, config.journal
+
+def _hsm_with_absolute_paths(hsm: Hsm, base: Path) -> Hsm:
+    profile = str(base / hsm.profile) if "/" in hsm.profile else hsm.profile
+    return msgspec.structs.replace(
+        hsm,
+        profile=profile,
+        module=_absolute(hsm.module, base),
+        pin_file=_absolute(hsm.pin_file, base),
+    )
+
+
+def _with_absolute_paths(config: Config, base: Path) -> Config:
+    listen, journal = config.listen, config.journal
     return msgspec.structs.replace(
         config,
-        state_dir=absolute(config.state_dir),
+        state_dir=_absolute(config.state_dir, base),
         listen=msgspec.structs.replace(
             listen,
-            certificate=absolute(listen.certificate),
-            key=absolute(listen.key),
-            client_ca=absolute(listen.client_ca),
+            certificate=_absolute(listen.certificate, base),
+            key=_absolute(listen.key, base),
+            client_ca=_absolute(listen.client_ca, base),
         ),
-        hsm=msgspec.structs.replace(
-            hsm, module=absolute(hsm.module), pin_file=absolute(hsm.pin_file)
-        ),
+        hsm=_hsm_with_absolute_paths(config.hsm, base),
         journal=msgspec.structs.replace(
             journal,
-            password_file=absolute(journal.password_file),
-            ca=absolute(journal.ca),
+            password_file=_absolute(journal.password_file, base),
+            ca=_absolute(journal.ca, base),
         ),
     )

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Ceremonies on a running appliance: what its vault rests on, changed under load.
 
-``rotate-kek``, ``rotate-mac`` and ``rotate-identity`` replace HSM keys (``rotation``);
+``rotate-kek``, ``rotate-mac`` and ``rotate-identity`` replace HSM keys (``rotation``),
+``move-hsm`` all three by keys of another token;
 ``rotate-salt`` adds a salt generation for new addresses, ``import-salt`` one for
 addresses made elsewhere; ``retire`` stops one from issuing, and no salt is ever
 destroyed; ``destroy-key`` ends a key that nothing needs; ``abandon`` takes back a
@@ -10,8 +11,11 @@ and stands in the journal.
 """
 
 import asyncio
-from collections.abc import Sequence
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -27,12 +31,20 @@ from appliance.checkup import Checkup
 from appliance.derivation import Argon2Parameters
 from appliance.enrolment import Enrolment
 from appliance.errors import BadRequestError, BrokenInvariantError, ConfigError
-from appliance.installation import read_salt
+from appliance.hsm import Hsm
+from appliance.installation import MAX_SALT_BYTES, open_other_token, read_salt
 from appliance.intent import commit
 from appliance.lifecycle import Lifecycle
 from appliance.receipt import CHECKPOINT_TYPE, make_statement
-from appliance.rotation import Rotations
-from appliance.vault import Sealed, Vault, VaultContent, seal, write_vault
+from appliance.rotation import Record, Rotations
+from appliance.vault import (
+    Sealed,
+    Vault,
+    VaultContent,
+    seal,
+    sealed_for,
+    write_vault,
+)
 from appliance.wire import RunCeremony
 from appliance.worst_day import WorstDay
 from failpoints import failpoint
@@ -40,6 +52,7 @@ from trinary.memory import LockedBuffer
 
 _LEVELS: Final = (2, 3)
 _RECOVERING: Final = frozenset({"import-interchange", "recover-journal"})
+_Ceremony = Callable[[RunCeremony, str], Awaitable[list[str]]]
 
 
 @dataclass(slots=True)
@@ -56,20 +69,31 @@ class Custody:
     @property
     def rotations(self) -> Rotations:
         """Rotations of the vault in force."""
+        return self._rotations_to(None)
+
+    def _rotations_to(self, target: Hsm | None) -> Rotations:
         paths = self.life.paths
         return Rotations(
             paths.vault,
             paths.rotation,
             hsm=self.life.hsm,
             open_vault=self.life.open_vault,
+            target=target,
         )
 
-    async def run(self, request: RunCeremony, *, client: str) -> list[str]:
+    async def run(
+        self,
+        request: RunCeremony,
+        *,
+        client: str,
+        approved: Sequence[str] | None = None,
+    ) -> list[str]:
         """Do a ceremony, or say what it would do.
 
         Args:
             request: Which.
             client: The operator who asks.
+            approved: The steps that operators were shown and signed, if any were.
 
         Returns:
             Its steps, in words.
@@ -78,10 +102,11 @@ class Custody:
             BadRequestError: If there is no such ceremony.
         """
         channel, worst_day = Enrolment(self.life), WorstDay(self.life)
-        ceremonies = {
+        ceremonies: dict[str, _Ceremony] = {
             "rotate-kek": self._rotate_key,
             "rotate-mac": self._rotate_key,
             "rotate-identity": self._rotate_key,
+            "move-hsm": partial(self._move_hsm, approved=approved),
             "rotate-salt": self._rotate_salt,
             "import-salt": self._import_salt,
             "retire": self._retire,
@@ -146,6 +171,68 @@ class Custody:
         await asyncio.to_thread(rotations.finish)
         return record.steps()
 
+    async def _move_hsm(
+        self, request: RunCeremony, client: str, *, approved: Sequence[str] | None
+    ) -> list[str]:
+        """Make the keys in another token, seal everything for it, go on with it.
+
+        Args:
+            request: Its subject is a file on this host that describes the token.
+            client: The operator who asks.
+            approved: The steps as approved; they name the token, the file may have
+                been changed since.
+
+        Returns:
+            The steps, in words.
+
+        Raises:
+            BadRequestError: If the file describes another token by now.
+        """
+        path = _absolute(request.subject)
+        async with self._other_token(path) as target:
+            rotations = self._rotations_to(target)
+            record = await asyncio.to_thread(self._plan_move, rotations, target, path)
+            if request.dry_run:
+                return record.steps()
+            if approved is not None and list(approved) != record.steps():
+                raise BadRequestError(
+                    f"approved was: {approved[0]}; now it would be:"
+                    f" {record.steps()[0]}. Propose it again"
+                )
+            record, vault = await asyncio.to_thread(
+                rotations.run, request.ceremony, target=path
+            )
+            await self.life.change_token(target, vault)
+            await self._journal(
+                client,
+                request.ceremony,
+                old=record.old,
+                new=record.new,
+                token=record.token,
+            )
+            await asyncio.to_thread(rotations.finish)
+            return record.steps()
+
+    def _plan_move(self, rotations: Rotations, target: Hsm, path: str) -> Record:
+        if rotations.under_way is None and sealed_for(target) == sealed_for(
+            self.life.hsm
+        ):
+            raise BadRequestError(f"{path} describes the token that is in use")
+        return rotations.plan("move-hsm", target=path)
+
+    @contextlib.asynccontextmanager
+    async def _other_token(self, path: str) -> AsyncIterator[Hsm]:
+        """Open the token that a file describes; close it if it was not adopted."""
+        try:
+            hsm = open_other_token(Path(path), allow_unlocked=self._allow_unlocked)
+        except ConfigError as error:
+            raise BadRequestError(str(error)) from error
+        try:
+            yield hsm
+        finally:
+            if hsm is not self.life.hsm:
+                await asyncio.to_thread(hsm.close)
+
     async def _rotate_salt(self, request: RunCeremony, client: str) -> list[str]:
         vault = self.life.require_running().vault
         level = request.security_level or max(vault.issuing.security_level, _LEVELS[0])
@@ -186,7 +273,7 @@ class Custody:
             request.security_level or vault.issuing.security_level,
             _argon2(request.argon2) if request.argon2 else vault.issuing.argon2,
         )
-        with self._read_salt(request.subject) as salt:
+        with await asyncio.to_thread(self._read_salt, request.subject) as salt:
             _require_strength(first, salt)
             cost = first.argon2
             told = (
@@ -231,7 +318,7 @@ class Custody:
         """Read a salt on the appliance's own host.
 
         Args:
-            source: As ``installation.read_salt`` takes it.
+            source: As ``installation.read_salt`` takes it, or ``hsm:LABEL``.
 
         Returns:
             The salt; the caller closes it.
@@ -239,10 +326,21 @@ class Custody:
         Raises:
             BadRequestError: If there is none, or it is open to others.
         """
+        if source.startswith("hsm:"):
+            return self._read_salt_object(source.removeprefix("hsm:"))
         try:
             return read_salt(source, allow_unlocked=self._allow_unlocked)
         except ConfigError as error:
             raise BadRequestError(str(error)) from error
+
+    def _read_salt_object(self, label: str) -> LockedBuffer:
+        with LockedBuffer(MAX_SALT_BYTES, allow_unlocked=self._allow_unlocked) as room:
+            size = self.life.hsm.read_object(label=label, into=room.view)
+            if not size:
+                raise BadRequestError(f"the object {label!r} is empty")
+            salt = LockedBuffer(size, allow_unlocked=self._allow_unlocked)
+            salt.view[:] = room.view[:size]
+            return salt
 
     async def _seal_salt(
         self, vault: Vault, number: int, first: FirstGeneration, salt: LockedBuffer
@@ -332,13 +430,17 @@ class Custody:
         return steps
 
     async def _abandon(self, request: RunCeremony, client: str) -> list[str]:
-        rotations = self.rotations
-        record = rotations.under_way
+        record = self.rotations.under_way
         if record is None:
             raise BadRequestError("no rotation is under way")
         steps = [f"1. destroy {record.new} in the HSM and forget {record.kind}"]
         if not request.dry_run:
-            await asyncio.to_thread(rotations.abandon)
+            async with contextlib.AsyncExitStack() as stack:
+                target = None
+                if record.target:
+                    opening = self._other_token(record.target)
+                    target = await stack.enter_async_context(opening)
+                await asyncio.to_thread(self._rotations_to(target).abandon)
             await self._journal(client, "abandon", kind=record.kind, new=record.new)
         return steps
 
@@ -368,7 +470,7 @@ class Custody:
         await asyncio.to_thread(
             write_vault, self.life.paths.vault, content, hsm=self.life.hsm
         )
-        switched = await asyncio.to_thread(self.life.open_vault)
+        switched = await asyncio.to_thread(self.life.open_vault, self.life.hsm)
         if switched.content != content:
             raise BrokenInvariantError("the vault does not hold what was written")
         await self.life.adopt(switched)
@@ -379,6 +481,10 @@ class Custody:
             client=client,
             payload={"step": step, **payload},
         )
+
+
+def _absolute(path: str) -> str:
+    return str(Path(path).resolve())
 
 
 def _argon2(text: str) -> Argon2Parameters:

@@ -41,12 +41,11 @@ from trinary.memory import LockedBuffer
 
 _PURPOSE = "canary-seed"
 _KIB = 1024
-_SECRET, _PAIR = (4,), (3, 2)  # CKO numbers: secret key; private and public key
 
 
 @dataclass(frozen=True, slots=True)
 class _Labels:
-    """The scratch token's keys, and what kind of objects each is."""
+    """The scratch token's keys."""
 
     kek: str
     mac: str
@@ -124,13 +123,9 @@ def _keys(hsm: Hsm) -> Iterator[_Labels]:
             )
         yield labels
     finally:
-        for label, classes in (
-            (labels.kek, _SECRET),
-            (labels.mac, _SECRET),
-            (labels.identity, _PAIR),
-        ):
+        for label in (labels.kek, labels.mac, labels.identity):
             with contextlib.suppress(HsmError):  # it may not have been made
-                hsm.destroy_key(label=label, classes=classes)
+                hsm.destroy_key(label=label)
 
 
 def _content(

@@ -13,6 +13,7 @@ All calls block: run them in a thread, never on the event loop.
 import json
 import logging
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -22,6 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
+
 from appliance.errors import HsmError, PinRefusedError
 from hsm_profiles import HsmProfile
 from trinary.memory import LockedBuffer
@@ -29,6 +32,7 @@ from trinary.memory import LockedBuffer
 _log = logging.getLogger(__name__)
 _INHERITED: Final = ("PATH", "LANG", "LD_PRELOAD", "ASAN_OPTIONS")
 _START_TIMEOUT_S: Final = 30.0
+_MAKE_TIMEOUT_S: Final = 120.0  # a TPM looks for RSA primes for half a minute
 DATA_KEY_BYTES: Final = 32
 
 
@@ -38,8 +42,8 @@ class WrappedKey:
 
     Attributes:
         kek_label: The key-encryption key.
-        wrap: ``aes-gcm`` or ``aes-cbc``.
-        nonce: Nonce or IV, hex.
+        wrap: Mechanism, of ``hsm_profiles.WRAPS``.
+        nonce: Nonce or IV, hex; empty for RSA.
         ciphertext: Hex.
     """
 
@@ -59,7 +63,10 @@ class TokenAccess:
         token_label: Which token.
         environment: Extra environment variables of the worker.
         call_timeout_s: Deadline of one call, in seconds.
-        pin_latch: File whose presence bars every login.
+        pin_latch: File whose presence bars every login; written when the token
+            refuses the PIN.
+        other_latches: Further files of that kind.
+        careful: Do not even log in where the token shows wrong PINs before.
     """
 
     profile: HsmProfile
@@ -68,6 +75,25 @@ class TokenAccess:
     environment: dict[str, str]
     call_timeout_s: float
     pin_latch: Path
+    other_latches: tuple[Path, ...] = ()
+    careful: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TokenInfo:
+    """What a token says of itself.
+
+    Attributes:
+        serial: Its serial number; some modules give every token the same.
+        maker: Manufacturer.
+        model: Model.
+        firmware: Version of its firmware.
+    """
+
+    serial: str
+    maker: str
+    model: str
+    firmware: str
 
 
 class _Worker:
@@ -172,6 +198,8 @@ class Hsm:
         self._lock = threading.Lock()
         self._worker: _Worker | None = None
         self._pin_refused = False
+        self._info: TokenInfo | None = None
+        self._closed = False
         self.restarts = 0
 
     @property
@@ -185,42 +213,60 @@ class Hsm:
         """What this kind of token can do."""
         return self._access.profile
 
+    @property
+    def token_label(self) -> str:
+        """Label of the token."""
+        return self._access.token_label
+
+    @property
+    def info(self) -> TokenInfo:
+        """What the token said of itself at the last login; logs in if need be.
+
+        Raises:
+            HsmError: If the token is away.
+        """
+        if self._info is None:
+            with self._lock:
+                self._call_locked({"op": "random", "bytes": 1}, b"", None)
+        if self._info is None:
+            raise HsmError("the token has not said what it is")
+        return self._info
+
     def __repr__(self) -> str:
         return f"Hsm(token_label={self._access.token_label!r}, pin=REDACTED)"
 
     def generate_key(self, *, role: str, label: str, key_id: bytes) -> None:
-        """Make a non-extractable key.
+        """Make a non-extractable key, or take the one that an external tool made.
 
         Args:
-            role: ``kek`` (AES-256), ``mac`` (HMAC) or ``identity`` (EC P-256).
+            role: ``kek`` (wraps data keys), ``mac`` or ``identity`` (EC P-256).
             label: Its label, not in use yet.
             key_id: Its CKA_ID.
 
         Raises:
-            HsmError: If the token refuses.
+            HsmError: If the token refuses, or the tool made none.
         """
-        bits = 256 if role == "kek" else self.profile.mac_key_bits
-        header = {"op": "generate", "role": role, "label": label, "bits": bits}
+        if self.profile.keys.made_by == "external-tool":
+            self.disconnect()  # some modules see new keys in a new process only
+        header = {"op": "generate", "role": role, "label": label}
         self._call(header | {"id": key_id.hex()})
 
-    def require_safe_key(self, *, label: str, object_class: int) -> None:
+    def require_safe_key(self, *, label: str) -> None:
         """Refuse a key that could leave the token.
 
         Args:
             label: Which key; exactly one must carry the label.
-            object_class: CKO number: 4 secret key, 3 private key.
 
         Raises:
             HsmError: If it is missing, ambiguous or extractable.
         """
-        header = {"op": "check-key", "label": label, "class": object_class}
-        unsafe = self._call(header)[0]["unsafe"]
+        unsafe = self._call({"op": "check-key", "label": label})[0]["unsafe"]
         if unsafe:
             raise HsmError(f"HSM key {label!r} is not as made: {', '.join(unsafe)}")
 
     def wrap(self, data_key: memoryview, *, kek_label: str, aad: bytes) -> WrappedKey:
         """Encrypt a 32-byte data key under the KEK."""
-        wrap = self.profile.wrap
+        wrap = self.profile.wrap.mechanisms[0]
         header = {"op": "encrypt", "label": kek_label, "wrap": wrap, "aad": aad.hex()}
         reply, ciphertext = self._call(header, data_key)
         return WrappedKey(kek_label, wrap, reply["nonce"], ciphertext.hex())
@@ -236,8 +282,13 @@ class Hsm:
         self._call(header, bytes.fromhex(wrapped.ciphertext), into=into)
 
     def mac(self, data: bytes, *, label: str) -> bytes:
-        """Return HMAC-SHA256 of ``data`` under a key in the token (32 bytes)."""
+        """Authenticate ``data``: HMAC-SHA256 (32 bytes) or ECDSA (64 bytes)."""
         return self._call({"op": "mac", "label": label}, data)[1]
+
+    def mac_matches(self, data: bytes, tag: bytes, *, label: str) -> bool:
+        """Say whether ``mac`` made ``tag`` over ``data``."""
+        header = {"op": "check-mac", "label": label, "tag": tag.hex()}
+        return bool(self._call(header, data)[0]["matches"])
 
     def sign_digest(self, digest: bytes, *, label: str) -> bytes:
         """Return an ECDSA P-256 signature of a SHA-256 digest: r, s (64 bytes)."""
@@ -247,14 +298,26 @@ class Hsm:
         """Return the identity key's uncompressed EC point (65 bytes)."""
         return self._call({"op": "public-key", "label": label})[1]
 
-    def destroy_key(self, *, label: str, classes: tuple[int, ...]) -> None:
-        """Destroy a key for ever.
+    def destroy_key(self, *, label: str) -> None:
+        """Destroy a key for ever, both halves of a pair.
 
         Args:
-            label: Which; exactly one of each class must carry it.
-            classes: CKO numbers: 4 secret key; 3 and 2 private and public key.
+            label: Which; exactly one key must carry it.
         """
-        self._call({"op": "destroy", "label": label, "classes": list(classes)})
+        self._call({"op": "destroy", "label": label})
+
+    def read_object(self, *, label: str, into: memoryview) -> int:
+        """Read a private data object, or a secret that may leave, into locked memory.
+
+        Args:
+            label: Of the object; exactly one must carry it.
+            into: Filled up with zeros.
+
+        Returns:
+            Its length in bytes.
+        """
+        header = {"op": "read-object", "label": label, "room": len(into)}
+        return int(self._call(header, into=into)[0]["bytes"])
 
     def random_into(self, target: memoryview) -> None:
         """Fill ``target`` with the token's random bytes XOR the system's."""
@@ -268,6 +331,31 @@ class Hsm:
             for position, byte in enumerate(other.view):
                 target[position] ^= byte
 
+    def probe(self, check: str, *, prefix: str) -> dict[str, Any]:
+        """Make one check in a worker process that does nothing else.
+
+        Args:
+            check: Of ``probe_checks.CHECKS``, or ``clean``.
+            prefix: Begins the label of every object made.
+
+        Returns:
+            What was found; outcome ``no`` where the worker hung or died.
+        """
+        header = {"op": "probe", "check": check, "prefix": prefix}
+        with self._lock:
+            self._stop()
+            try:
+                timeout_s = _MAKE_TIMEOUT_S
+                found, _ = self._start().call(header, b"", timeout_s=timeout_s)
+            except OSError as error:
+                detail = f"the worker hung or died: {error}"
+                return {"outcome": "no", "detail": detail, "broken": True}
+            finally:
+                self._stop()
+        if found["error"]:
+            return {"outcome": "no", "detail": found["message"], "broken": True}
+        return found
+
     def disconnect(self) -> None:
         """End the worker; the next call starts one and logs in again.
 
@@ -279,6 +367,7 @@ class Hsm:
     def close(self) -> None:
         """End the worker and wipe the PIN."""
         with self._lock:
+            self._closed = True
             self._stop()
             self._pin.close()
 
@@ -290,12 +379,17 @@ class Hsm:
         into: memoryview | None = None,
     ) -> tuple[dict[str, Any], bytes]:
         with self._lock:
-            try:
-                reply, data = self._attempt(header, body, into)
-            except OSError:  # the worker hung or died: once more with a new one
-                self._stop()
-                self.restarts += 1
-                reply, data = self._second_attempt(header, body, into)
+            return self._call_locked(header, body, into)
+
+    def _call_locked(
+        self, header: dict[str, Any], body: bytes | memoryview, into: memoryview | None
+    ) -> tuple[dict[str, Any], bytes]:
+        try:
+            reply, data = self._attempt(header, body, into)
+        except OSError:  # the worker hung or died: once more with a new one
+            self._stop()
+            self.restarts += 1
+            reply, data = self._second_attempt(header, body, into)
         if reply["error"]:
             raise HsmError(f"HSM {header['op']}: {reply['message']}")
         return reply, data
@@ -317,18 +411,33 @@ class Hsm:
     ) -> tuple[dict[str, Any], bytes]:
         worker = self._worker or self._start()
         timeout_s = self._access.call_timeout_s
-        return worker.call(header, body, timeout_s=timeout_s, into=into)
+        if header["op"] == "generate":
+            timeout_s = max(timeout_s, _MAKE_TIMEOUT_S)
+        reply, data = worker.call(header, body, timeout_s=timeout_s, into=into)
+        if reply["error"] == "session":  # a new worker has a new session
+            raise ConnectionAbortedError(reply["message"])
+        return reply, data
 
     def _start(self) -> _Worker:
         access = self._access
-        if self._pin_refused or access.pin_latch.exists():
+        if self._closed:
+            raise HsmError("this token is closed: the appliance stops, or has left it")
+        set_latches = [
+            latch
+            for latch in (access.pin_latch, *access.other_latches)
+            if latch.exists()
+        ]
+        if self._pin_refused or set_latches:
+            named = set_latches or [access.pin_latch]
             raise PinRefusedError(
-                f"the token refused the PIN before ({access.pin_latch}); correct the"
+                f"the token refused the PIN before ({named[0]}); correct the"
                 " PIN, then run `saltkeep-appliance clear-pin`"
             )
+        self._require_pin_form()
         worker = _Worker(access.environment)
-        header = {"op": "open", "module": access.module}
+        header = {"op": "open", "module": access.module, "careful": access.careful}
         header |= {"token_label": access.token_label}
+        header |= {"profile": msgspec.to_builtins(access.profile)}
         try:
             reply, _ = worker.call(header, self._pin.view, timeout_s=_START_TIMEOUT_S)
         except OSError:
@@ -338,7 +447,20 @@ class Hsm:
             worker.kill()
             self._raise_login_error(reply)
         self._worker = worker
+        self._info = TokenInfo(
+            reply["serial"], reply["maker"], reply["model"], reply["firmware"]
+        )
         return worker
+
+    def _require_pin_form(self) -> None:
+        """Do not spend one of the token's tries on what can be no PIN of it."""
+        login = self.profile.login
+        if not re.fullmatch(login.pin_pattern.encode(), self._pin.view, re.DOTALL):
+            raise HsmError(
+                f"the PIN is not of the form that {self.profile.title} takes:"
+                f" {login.pin_form}. It was not tried",
+                code="pin-form",
+            )
 
     def _raise_login_error(self, reply: dict[str, Any]) -> None:
         if reply["error"] != "pin":
@@ -352,13 +474,14 @@ class Hsm:
 
     def _write_pin_latch(self, reason: str) -> None:
         """Bar every login of later processes too; this one's is barred already."""
-        try:
-            with self._access.pin_latch.open("w") as file:
-                file.write(reason + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:  # must not look like a dead worker: no second login
-            _log.critical("the PIN latch can not be written: %s", error.strerror)
+        for latch in (self._access.pin_latch, *self._access.other_latches):
+            try:
+                with latch.open("w") as file:
+                    file.write(reason + "\n")
+                    file.flush()
+                    os.fsync(file.fileno())
+            except OSError as error:  # no dead worker either: no second login
+                _log.critical("the PIN latch can not be written: %s", error.strerror)
 
     def _stop(self) -> None:
         if self._worker is not None:
@@ -367,7 +490,9 @@ class Hsm:
             self._worker = None
 
 
-def initialise_token(access: TokenAccess, *, officer_pin: str, user_pin: str) -> None:
+def initialise_token(
+    access: TokenAccess, *, officer_pin: memoryview, user_pin: memoryview
+) -> None:
     """Initialise a free slot of the module as a new token.
 
     Args:
@@ -378,17 +503,22 @@ def initialise_token(access: TokenAccess, *, officer_pin: str, user_pin: str) ->
     Raises:
         HsmError: If the profile needs the vendor's own tool, or a call fails.
     """
-    if access.profile.initialise != "c-init-token":
+    if access.profile.keys.initialise != "c-init-token":
         raise HsmError(
             f"{access.profile.title} is initialised with its vendor's tool; see"
             " docs/hsm.md"
         )
     worker = _Worker(access.environment)
-    header = {"op": "init-token", "module": access.module}
+    header: dict[str, Any] = {"op": "init-token", "module": access.module}
+    header |= {"init": access.profile.module.init}
     header |= {"token_label": access.token_label}
-    pins = json.dumps([officer_pin, user_pin]).encode()
+    header |= {"officer_bytes": len(officer_pin)}
+    size = len(officer_pin) + len(user_pin)
     try:
-        reply, _ = worker.call(header, pins, timeout_s=_START_TIMEOUT_S)
+        with LockedBuffer(size, allow_unlocked=True) as pins:
+            pins.view[: len(officer_pin)] = officer_pin
+            pins.view[len(officer_pin) :] = user_pin
+            reply, _ = worker.call(header, pins.view, timeout_s=_START_TIMEOUT_S)
     except OSError as error:
         raise HsmError(f"token initialisation ended early: {error}") from error
     finally:

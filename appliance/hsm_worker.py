@@ -14,36 +14,44 @@ process is undumpable, dies with its parent, and is documented as holding copies
 
 import ctypes
 import json
-import os
 import signal
 import socket
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+import msgspec
 import pkcs11
-from pkcs11 import Attribute, KeyType, Mechanism, MechanismFlag, ObjectClass
-from pkcs11.mechanisms import GCMParams
-from pkcs11.util.ec import encode_named_curve_parameters
+from pkcs11 import TokenFlag
 
 from appliance.errors import ApplianceError
+from appliance.pkcs11_module import load
 from appliance.token_init import initialise_token
+from appliance.token_keys import TokenKeys
+from hsm_profiles import HsmProfile
 from trinary.memory import make_undumpable
 
 _PR_SET_PDEATHSIG: Final = 1
-_GCM_NONCE_BYTES: Final = 12
-_CBC_IV_BYTES: Final = 16
-_HARD: Final = {
-    Attribute.EXTRACTABLE: False,
-    Attribute.SENSITIVE: True,
-    Attribute.PRIVATE: True,
-}
 _PIN_ERRORS: Final = (
     pkcs11.exceptions.PinIncorrect,
     pkcs11.exceptions.PinInvalid,
     pkcs11.exceptions.PinExpired,
     pkcs11.exceptions.PinLocked,
     pkcs11.exceptions.PinLenRange,
+)
+_SESSION_ERRORS: Final = (
+    pkcs11.exceptions.OperationActive,  # a failed call before was never ended
+    pkcs11.exceptions.OperationNotInitialized,
+    pkcs11.exceptions.SessionHandleInvalid,
+    pkcs11.exceptions.SessionClosed,
+    pkcs11.exceptions.UserNotLoggedIn,
+    pkcs11.exceptions.DeviceRemoved,
+    pkcs11.exceptions.TokenNotPresent,
+)
+_TRIES_LEFT: Final = (
+    TokenFlag.USER_PIN_COUNT_LOW,
+    TokenFlag.USER_PIN_FINAL_TRY,
+    TokenFlag.USER_PIN_LOCKED,
 )
 _Header = dict[str, Any]
 
@@ -57,11 +65,14 @@ class Worker:
 
     Args:
         module: Path of the PKCS#11 module.
+        profile: What this kind of token can do.
     """
 
-    def __init__(self, module: str) -> None:
-        self._library = pkcs11.lib(module)
+    def __init__(self, module: str, profile: HsmProfile) -> None:
+        self._library = load(module, profile.module.init)
+        self._profile = profile
         self._session: Any = None
+        self._keys: TokenKeys | None = None
 
     def open(self, header: _Header, body: bytes) -> tuple[_Header, bytes]:
         """Log in to the one token with this label; body: the PIN."""
@@ -71,129 +82,113 @@ class Worker:
                 f"expected one token labelled {header['token_label']!r}, found"
                 f" {len(tokens)}"
             )
+        token = tokens[0]
+        low = [str(flag.name) for flag in _TRIES_LEFT if token.flags & flag]
+        if low and header["careful"]:
+            raise _WorkerError(
+                f"not logged in: the token shows {', '.join(low)}; log in once with"
+                " its own tool and the right PIN first"
+            )
         try:
             pin = body.decode()
         except UnicodeDecodeError:  # its text would show a byte of the PIN
             raise _WorkerError("the PIN is not UTF-8") from None
-        self._session = tokens[0].open(rw=True, user_pin=pin)
-        return {"serial": tokens[0].serial.hex()}, b""
+        self._session = token.open(rw=True, user_pin=pin)
+        self._keys = TokenKeys(self._session, self._profile)
+        about = {
+            "serial": token.serial,
+            "maker": token.manufacturer_id,
+            "model": token.model,
+            "firmware": ".".join(map(str, token.slot.firmware_version)),
+        }
+        return {name: _text(value) for name, value in about.items()}, b""
+
+    @property
+    def keys(self) -> TokenKeys:
+        """The keys of the session.
+
+        Raises:
+            _WorkerError: If nobody has logged in.
+        """
+        if self._keys is None:
+            raise _WorkerError("nobody has logged in")
+        return self._keys
 
     def generate(self, header: _Header, _: bytes) -> tuple[_Header, bytes]:
         """Make a key that can not leave the token; ``role`` says which kind."""
-        label = header["label"]
-        if list(self._session.get_objects({Attribute.LABEL: label})):
-            raise _WorkerError(f"a key labelled {label!r} is there already")
-        identity = bytes.fromhex(header["id"])
-        if header["role"] == "identity":
-            self._generate_identity(label, identity)
-            return {}, b""
-        wrapping = header["role"] == "kek"
-        self._session.generate_key(
-            KeyType.AES if wrapping else KeyType.GENERIC_SECRET,
-            header["bits"],
-            store=True,
-            label=label,
-            id=identity,
-            capabilities=MechanismFlag.ENCRYPT | MechanismFlag.DECRYPT
-            if wrapping
-            else MechanismFlag.SIGN | MechanismFlag.VERIFY,
-            template=_HARD,
-        )
+        key_id = bytes.fromhex(header["id"])
+        self.keys.provide(header["role"], header["label"], key_id)
         return {}, b""
-
-    def _generate_identity(self, label: str, identity: bytes) -> None:
-        curve = self._session.create_domain_parameters(
-            KeyType.EC,
-            {Attribute.EC_PARAMS: encode_named_curve_parameters("secp256r1")},
-            local=True,
-        )
-        curve.generate_keypair(
-            store=True,
-            label=label,
-            id=identity,
-            capabilities=MechanismFlag.SIGN | MechanismFlag.VERIFY,
-            private_template=_HARD,
-        )
 
     def check_key(self, header: _Header, _: bytes) -> tuple[_Header, bytes]:
         """Say whether a key is what a key here must be: not extractable."""
-        private = self._key(header["label"], ObjectClass(header["class"]))
-        unsafe = [
-            attribute.name
-            for attribute, wanted in _HARD.items()
-            if private[attribute] is not wanted
-        ]
-        return {"unsafe": unsafe}, b""
+        return {"unsafe": self.keys.unsafe_attributes(header["label"])}, b""
 
     def encrypt(self, header: _Header, body: bytes) -> tuple[_Header, bytes]:
         """Wrap a 32-byte data key; reply header holds nonce or IV."""
-        size = _GCM_NONCE_BYTES if header["wrap"] == "aes-gcm" else _CBC_IV_BYTES
-        nonce = os.urandom(size)
-        mechanism, parameter = _cipher(header["wrap"], nonce, header["aad"])
-        ciphertext = self._secret(header["label"]).encrypt(
-            body, mechanism=mechanism, mechanism_param=parameter
+        nonce, wrapped = self.keys.wrap(
+            body,
+            label=header["label"],
+            mechanism=header["wrap"],
+            aad=bytes.fromhex(header["aad"]),
         )
-        return {"nonce": nonce.hex()}, bytes(ciphertext)
+        return {"nonce": nonce.hex()}, wrapped
 
     def decrypt(self, header: _Header, body: bytes) -> tuple[_Header, bytes]:
         """Unwrap a data key."""
-        mechanism, parameter = _cipher(
-            header["wrap"], bytes.fromhex(header["nonce"]), header["aad"]
-        )
-        return {}, bytes(
-            self._secret(header["label"]).decrypt(
-                body, mechanism=mechanism, mechanism_param=parameter
-            )
+        return {}, self.keys.unwrap(
+            body,
+            label=header["label"],
+            mechanism=header["wrap"],
+            nonce=bytes.fromhex(header["nonce"]),
+            aad=bytes.fromhex(header["aad"]),
         )
 
     def mac(self, header: _Header, body: bytes) -> tuple[_Header, bytes]:
-        """HMAC-SHA256 of the body."""
-        key = self._secret(header["label"])
-        return {}, bytes(key.sign(body, mechanism=Mechanism.SHA256_HMAC))
+        """Authenticate the body."""
+        return {}, self.keys.mac(body, label=header["label"])
+
+    def check_mac(self, header: _Header, body: bytes) -> tuple[_Header, bytes]:
+        """Say whether a tag belongs to the body."""
+        tag = bytes.fromhex(header["tag"])
+        return {"matches": self.keys.mac_matches(body, tag, label=header["label"])}, b""
 
     def sign(self, header: _Header, body: bytes) -> tuple[_Header, bytes]:
         """ECDSA P-256 over a SHA-256 digest; r and s, 32 bytes each."""
-        key = self._key(header["label"], ObjectClass.PRIVATE_KEY)
-        return {}, bytes(key.sign(body, mechanism=Mechanism.ECDSA))
+        return {}, self.keys.sign(body, label=header["label"])
 
     def public_key(self, header: _Header, _: bytes) -> tuple[_Header, bytes]:
         """EC point of the identity key, uncompressed (65 bytes)."""
-        key = self._key(header["label"], ObjectClass.PUBLIC_KEY)
-        point = bytes(key[Attribute.EC_POINT])
-        return {}, point[-65:]
+        return {}, self.keys.point(label=header["label"])
 
     def destroy(self, header: _Header, _: bytes) -> tuple[_Header, bytes]:
         """Destroy a key for ever, both halves of a pair."""
-        keys = [
-            self._key(header["label"], ObjectClass(number))
-            for number in header["classes"]
-        ]
-        for key in keys:
-            key.destroy()
+        self.keys.destroy(header["label"])
         return {}, b""
 
     def random(self, header: _Header, _: bytes) -> tuple[_Header, bytes]:
         """Random bytes of the token."""
-        return {}, bytes(self._session.generate_random(header["bytes"] * 8))
+        return {}, self.keys.random(header["bytes"])
 
-    def _secret(self, label: str) -> Any:  # noqa: ANN401 - untyped library
-        return self._key(label, ObjectClass.SECRET_KEY)
+    def probe(self, header: _Header, _: bytes) -> tuple[_Header, bytes]:
+        """Make one check of ``probe``."""
+        from appliance.probe_checks import Checks  # noqa: PLC0415 - not in service
 
-    def _key(self, label: str, kind: ObjectClass) -> Any:  # noqa: ANN401
-        found = list(
-            self._session.get_objects({Attribute.LABEL: label, Attribute.CLASS: kind})
-        )
-        if len(found) != 1:
-            raise _WorkerError(
-                f"expected one {kind.name} labelled {label!r}, found {len(found)}"
-            )
-        return found[0]
+        checks = Checks(self._session, self._profile, header["prefix"])
+        return checks.run(header["check"]), b""
+
+    def read_object(self, header: _Header, _: bytes) -> tuple[_Header, bytes]:
+        """Value of a private data object, filled up to a fixed size."""
+        value = self.keys.secret_object(header["label"])
+        if len(value) > header["room"]:
+            raise _WorkerError(f"the object has more than {header['room']} bytes")
+        return {"bytes": len(value)}, value.ljust(header["room"], b"\0")
 
 
-def _cipher(wrap: str, nonce: bytes, aad: str) -> tuple[Mechanism, Any]:
-    if wrap == "aes-gcm":
-        return Mechanism.AES_GCM, GCMParams(nonce, bytes.fromhex(aad), 128)
-    return Mechanism.AES_CBC, nonce
+def _text(value: bytes | str) -> str:
+    """Return a token's own words without what fills them up."""
+    text = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+    return text.strip(" \0")
 
 
 def _receive(connection: socket.socket) -> tuple[_Header, bytes]:
@@ -228,7 +223,9 @@ def _answer(
         reply, data = handlers[header["op"]](header, body)
     except _PIN_ERRORS as error:
         return {"error": "pin", "message": type(error).__name__}, b""
-    except (pkcs11.PKCS11Error, _WorkerError) as error:
+    except _SESSION_ERRORS as error:
+        return {"error": "session", "message": type(error).__name__}, b""
+    except (pkcs11.PKCS11Error, ApplianceError) as error:
         return {"error": "hsm", "message": f"{type(error).__name__}: {error}"}, b""
     return {"error": "", **reply}, data
 
@@ -243,9 +240,18 @@ def main() -> None:
     if header["op"] == "init-token":
         _send(connection, *_answer({"init-token": initialise_token}, header, body))
         return
-    worker = Worker(header["module"])
+    profile = msgspec.convert(header["profile"], HsmProfile)
+    try:
+        worker = Worker(header["module"], profile)
+    except (pkcs11.PKCS11Error, ApplianceError) as error:
+        message = f"{type(error).__name__}: {error}"
+        _send(connection, {"error": "hsm", "message": message}, b"")
+        return
     handlers = {
         "open": worker.open,
+        "check-mac": worker.check_mac,
+        "read-object": worker.read_object,
+        "probe": worker.probe,
         "generate": worker.generate,
         "check-key": worker.check_key,
         "encrypt": worker.encrypt,

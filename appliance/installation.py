@@ -3,18 +3,19 @@
 
 import os
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from appliance import config as config_file
 from appliance.config import Config
 from appliance.errors import ConfigError
 from appliance.hsm import Hsm, TokenAccess
-from hsm_profiles import ProfileError, load_profile
+from hsm_profiles import HsmProfile, ProfileError, load_profile
 from trinary.memory import LockedBuffer
 
 _MAX_PIN_BYTES: Final = 255
-_MAX_SALT_BYTES: Final = 1024
+MAX_SALT_BYTES: Final = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,11 @@ class Paths:
         return self.folder / "rotation.json"
 
     @property
+    def planned_id(self) -> Path:
+        """The id `init` chose, while an external tool makes the keys for it."""
+        return self.folder / "planned-id"
+
+    @property
     def policy(self) -> Path:
         """Copy of the policy in force, for the time while it is sealed."""
         return self.folder / "policy.json"
@@ -79,24 +85,94 @@ class Paths:
 
 
 def token_access(config: Config) -> TokenAccess:
-    """Return how the configured token is reached.
+    """Return how the configured token is reached; see ``access_to``."""
+    return access_to(config.hsm, latch=Paths(Path(config.state_dir)).pin_latch)
+
+
+def access_to(hsm: config_file.Hsm, *, latch: Path | None) -> TokenAccess:
+    """Return how a token that an appliance shall rest on is reached.
+
+    Args:
+        hsm: An ``[hsm]`` table.
+        latch: What is written when the token refuses the PIN; None: a file beside
+            the PIN's. That one bars logins in any case.
+
+    Returns:
+        How.
 
     Raises:
-        ConfigError: If profile or module are not to be had.
+        ConfigError: If profile or module are not to be had, the profile wants
+            environment variables that are not there, the token can not sign
+            receipts, or keys can be got out of it and nobody has accepted that.
+    """
+    access = probe_access(hsm, latch=latch)
+    profile = access.profile
+    _require_production(profile, allow_unsafe=hsm.allow_unsafe_hsm)
+    if profile.identity.mechanism == "none":
+        raise ConfigError(
+            f"{profile.title} makes no P-256 keys, and receipts are signed with one: no"
+            " appliance can rest on it"
+        )
+    return replace(access, careful=False)
+
+
+def probe_access(hsm: config_file.Hsm, *, latch: Path | None) -> TokenAccess:
+    """Return how a token is reached to be tried, whatever it may be worth.
+
+    Args:
+        hsm: An ``[hsm]`` table.
+        latch: As for ``access_to``.
+
+    Returns:
+        How; it does not log in where the token shows wrong PINs before.
+
+    Raises:
+        ConfigError: If profile or module are not to be had, the profile wants
+            environment variables that are not there, or no latch can be written.
     """
     try:
-        profile = load_profile(config.hsm.profile)
-        module = config.hsm.module or profile.find_module()
+        profile = load_profile(hsm.profile)
+        module = hsm.module or profile.find_module()
     except ProfileError as error:
         raise ConfigError(str(error)) from error
+    missing = set(profile.module.environment) - set(hsm.environment)
+    if missing:
+        raise ConfigError(
+            f"{profile.title} needs {', '.join(sorted(missing))} in [hsm] environment"
+        )
+    beside = pin_latch_beside(hsm.pin_file)
+    latches = [one for one in (latch, beside) if one is not None]
+    if not latches:
+        raise ConfigError(
+            "this PIN must come from a file: a PIN that the token refuses is barred by"
+            " a latch beside it"
+        )
     return TokenAccess(
         profile=profile,
         module=module,
-        token_label=config.hsm.token_label,
-        environment=config.hsm.environment,
-        call_timeout_s=config.hsm.call_timeout_s,
-        pin_latch=Paths(Path(config.state_dir)).pin_latch,
+        token_label=hsm.token_label,
+        environment=hsm.environment,
+        call_timeout_s=hsm.call_timeout_s,
+        pin_latch=latches[0],
+        other_latches=tuple(latches[1:]),
+        careful=True,
     )
+
+
+def pin_latch_beside(pin_file: str) -> Path | None:
+    """Return the latch that lies beside a PIN file, or None where there is no file."""
+    if pin_file.startswith(("credential:", "fd:")):
+        return None
+    return Path(f"{pin_file}.latch")
+
+
+def _require_production(profile: HsmProfile, *, allow_unsafe: bool) -> None:
+    if profile.production == "unsafe" and not allow_unsafe:
+        raise ConfigError(
+            f"{profile.title} is unsafe: {profile.production_reason} Take another"
+            " token, or set allow_unsafe_hsm in [hsm] for a test",
+            code="unsafe-hsm",
+        )
 
 
 def open_hsm(config: Config) -> Hsm:
@@ -104,6 +180,28 @@ def open_hsm(config: Config) -> Hsm:
     access = token_access(config)
     pin = read_pin(config.hsm.pin_file, allow_unlocked=config.derivation.allow_unlocked)
     return Hsm(access, pin)
+
+
+def open_other_token(path: Path, *, allow_unlocked: bool) -> Hsm:
+    """Return the HSM that a file with one ``[hsm]`` table describes.
+
+    Args:
+        path: The file; nobody but its owner may have any right on it, since it names
+            a module to be loaded, and the owner is root or who runs this program.
+        allow_unlocked: Go on where memory can not be locked.
+
+    Returns:
+        The HSM; nothing is started before its first call.
+
+    Raises:
+        ConfigError: If file, profile, module or PIN are not as they must be.
+    """
+    require_private(path, what="the description of the token")
+    if path.stat().st_uid not in {0, os.geteuid()}:
+        raise ConfigError(f"{path} belongs to somebody else")
+    hsm = config_file.load_token(path)
+    access = access_to(hsm, latch=None)
+    return Hsm(access, read_pin(hsm.pin_file, allow_unlocked=allow_unlocked))
 
 
 def read_pin(source: str, *, allow_unlocked: bool) -> LockedBuffer:
@@ -132,7 +230,7 @@ def read_salt(source: str, *, allow_unlocked: bool) -> LockedBuffer:
     Raises:
         ConfigError: If it is missing, empty, too long or readable by others.
     """
-    return _read_secret(source, _MAX_SALT_BYTES, allow_unlocked=allow_unlocked)
+    return _read_secret(source, MAX_SALT_BYTES, allow_unlocked=allow_unlocked)
 
 
 def read_password(source: str, *, allow_unlocked: bool) -> LockedBuffer:

@@ -93,6 +93,7 @@ class Lifecycle:
     _last_head: Head | None = None
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
+    _left: dict[asyncio.Task[None], Hsm] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         require_private(self.paths.folder, what="the state folder")
@@ -247,7 +248,7 @@ class Lifecycle:
         """Run every check of a start, in this order; any failure undoes it."""
         undo = contextlib.ExitStack()
         try:
-            vault = await self._hsm_thread(self.open_vault)
+            vault = await self._hsm_thread(self.open_vault, self.hsm)
             await self._hsm_thread(vault.check_health)
             failpoint("appliance.start.vault-open")
             journal = await self.journal_thread(self._open_journal, vault)
@@ -303,11 +304,18 @@ class Lifecycle:
             vault, journal, heads, policy, derivation, issuing, signing, blind
         )
 
-    def open_vault(self) -> Vault:
-        """Open and authenticate the vault file anew; blocks on the HSM."""
+    def open_vault(self, hsm: Hsm) -> Vault:
+        """Open and authenticate the vault file anew; blocks on the HSM.
+
+        Args:
+            hsm: The token to open it with.
+
+        Returns:
+            The vault.
+        """
         return Vault(
             self.paths.vault,
-            hsm=self.hsm,
+            hsm=hsm,
             allow_unlocked=self.config.derivation.allow_unlocked,
         )
 
@@ -419,6 +427,26 @@ class Lifecycle:
             now = self.require_running()
             self.running = self._assemble(vault, now.heads, now.policy, now.derivation)
 
+    async def change_token(self, hsm: Hsm, vault: Vault) -> None:
+        """Let requests from now on use another token, and its vault.
+
+        Those under way keep the old one, which stays open until none of them can be
+        left.
+
+        Args:
+            hsm: The token to use; closed with the appliance.
+            vault: Opened with it and checked, of the same journal.
+        """
+        async with self._lock:
+            now = self.require_running()
+            old, self.hsm = self.hsm, hsm
+            self.running = self._assemble(vault, now.heads, now.policy, now.derivation)
+            self._left[asyncio.create_task(self._leave(old))] = old
+
+    async def _leave(self, hsm: Hsm) -> None:
+        await asyncio.sleep(self.config.limits.request_timeout_s)
+        await asyncio.to_thread(hsm.close)
+
     def check_soon(self) -> None:
         """Have the next check made now."""
         self._wake.set()
@@ -429,6 +457,9 @@ class Lifecycle:
             self.unready = "stopped"
             await self._take_down()
         await asyncio.to_thread(self.journal_thread.close)
+        for task, hsm in self._left.items():
+            task.cancel()
+            await asyncio.to_thread(hsm.close)
         await asyncio.to_thread(self.hsm.close)
         await asyncio.to_thread(self._hsm_thread.close)
 

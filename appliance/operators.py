@@ -264,7 +264,10 @@ class Operators:
                 return Passed(steps)
             case RunCeremony():
                 await self._journal_approvals(ripe, who)
-                return Passed(await self.custody.run(ripe.act, client=who.name))
+                steps = await self.custody.run(
+                    ripe.act, client=who.name, approved=ripe.pending.shown
+                )
+                return Passed(steps)
             case SecondSignature() | ExportSeed():
                 return await self._pass_door(ripe, who)
 

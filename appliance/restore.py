@@ -47,6 +47,7 @@ from appliance.vault import (
     VaultContent,
     associated_data,
     seal,
+    sealed_for,
     write_vault,
 )
 from failpoints import failpoint
@@ -268,4 +269,5 @@ def _seal_all(
             retired=[generation.id for generation in header.generations],
             backup_key=header.backup_key,
             successions=header.successions,
+            token=sealed_for(hsm),
         )

@@ -8,6 +8,9 @@ requests under way keep the vault they began with, whose keys are still in the H
 so none of them fails. The old key is destroyed only by a command of its own, which
 is refused while anything in the vault needs that key.
 
+``move-hsm`` is a rotation of all three keys at once, whose new ones are made in
+another token (docs/ceremonies/move-hsm.md); the steps are the same.
+
 The steps, numbered as in docs/ceremonies/rotate.md:
 
 1. Write the record: which key replaces which.
@@ -18,14 +21,13 @@ The steps, numbered as in docs/ceremonies/rotate.md:
 6. Journal it, and remove the record.
 """
 
-import json
 import os
 import re
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -45,23 +47,24 @@ from appliance.vault import (
     Sealed,
     Vault,
     VaultContent,
+    read_unauthenticated,
     seal,
+    sealed_for,
     write_vault,
 )
 from failpoints import failpoint
 from trinary.memory import LockedBuffer
 
 ROLES: Final = {
-    "rotate-kek": "kek",
-    "rotate-mac": "mac",
-    "rotate-identity": "identity",
+    "rotate-kek": ("kek",),
+    "rotate-mac": ("mac",),
+    "rotate-identity": ("identity",),
+    "move-hsm": ("kek", "mac", "identity"),
 }
-"""What each rotation replaces."""
-_SECRET_KEY: Final = 4  # CKO_SECRET_KEY
-_PRIVATE_KEY, _PUBLIC_KEY = 3, 2  # CKO_PRIVATE_KEY, CKO_PUBLIC_KEY
+"""Which keys each ceremony replaces."""
 _KEY_ID_BYTES: Final = 8
 _OWN_LABEL: Final = "saltkeep-(kek|mac|identity)-[0-9]{{4}}-{}"
-_STEPS: Final = (
+_ROTATION_STEPS: Final = (
     "write the record: {new} replaces {old}",
     "make {new} in the HSM, not extractable",
     "prepare the vault with {new}; what is sealed or signed anew is checked",
@@ -69,27 +72,63 @@ _STEPS: Final = (
     "open it anew and check its canary",
     "journal it; {old} stays in the HSM until `destroy-key {old}`",
 )
+_MOVE_STEPS: Final = (
+    "open {target}; write the record",
+    "make {new} there, not extractable; the old identity key names the new one",
+    "seal every salt, the head key and the canary again there; open each and compare",
+    "write the vault: temporary file, synced, renamed, synced; it names that token",
+    "open it anew there, check its canary, go on with it; journal it",
+    "then put that [hsm] table into the configuration; {old} stay in the old token",
+)
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
-    """A rotation under way, as written beside the vault.
+class Change:
+    """One key that another replaces.
 
     Attributes:
-        kind: Of ``ROLES``.
+        role: ``kek``, ``mac`` or ``identity``.
         old: Label of the key that is replaced.
         new: Label of the key that replaces it.
     """
 
-    kind: str
+    role: str
     old: str
     new: str
 
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A rotation or move under way, as written beside the vault.
+
+    Attributes:
+        kind: Of ``ROLES``.
+        changes: What replaces what.
+        target: Where the description of the target token lies; empty: the same token.
+        token: The target token, for people.
+    """
+
+    kind: str
+    changes: tuple[Change, ...]
+    target: str = ""
+    token: str = ""
+
+    @property
+    def old(self) -> str:
+        """The keys that are replaced."""
+        return ", ".join(change.old for change in self.changes)
+
+    @property
+    def new(self) -> str:
+        """The keys that replace them."""
+        return ", ".join(change.new for change in self.changes)
+
     def steps(self) -> list[str]:
         """Return the numbered steps, in words."""
+        texts = _MOVE_STEPS if self.target else _ROTATION_STEPS
         return [
-            f"{number}. {text.format(old=self.old, new=self.new)}"
-            for number, text in enumerate(_STEPS, start=1)
+            f"{number}. {text.format(old=self.old, new=self.new, target=self.token)}"
+            for number, text in enumerate(texts, start=1)
         ]
 
 
@@ -120,18 +159,18 @@ def next_label(label: str) -> str:
     return f"{kind}-{int(number) + 1:04}-{journal}"
 
 
-def rewrapped(vault: Vault, *, hsm: Hsm, kek_label: str) -> VaultContent:
+def rewrapped(vault: Vault, *, hsm: Hsm, kek_label: str) -> dict[str, Any]:
     """Seal every secret again under another key-encryption key.
 
     Each new envelope is opened and compared before it counts.
 
     Args:
         vault: What is in force.
-        hsm: The open token, holding both keys.
+        hsm: The open token that holds the new key.
         kek_label: The new key.
 
     Returns:
-        The same content under the new key; not written yet.
+        The fields of the vault's content that change.
     """
 
     def again(
@@ -144,18 +183,17 @@ def rewrapped(vault: Vault, *, hsm: Hsm, kek_label: str) -> VaultContent:
             )
 
     generations = [entry.generation for entry in vault.content.generations]
-    return msgspec.structs.replace(
-        vault.content,
-        head_key=again(vault.open_head_key(), "head-key", None),
-        key_check=again(vault.open_key_check(), "key-check", None),
-        generations=[
+    return {
+        "head_key": again(vault.open_head_key(), "head-key", None),
+        "key_check": again(vault.open_key_check(), "key-check", None),
+        "generations": [
             Sealed(one, again(vault.open_salt(one.id), "salt", one))
             for one in generations
         ],
-    )
+    }
 
 
-def with_successor(vault: Vault, label: str, point: bytes) -> VaultContent:
+def with_successor(vault: Vault, label: str, point: bytes) -> dict[str, Any]:
     """Let the identity key in force name the next one.
 
     Args:
@@ -164,7 +202,7 @@ def with_successor(vault: Vault, label: str, point: bytes) -> VaultContent:
         point: Its public point.
 
     Returns:
-        The content with the new key and the statement; not written yet.
+        The fields of the vault's content that change.
     """
     claims = {
         "journal_id": vault.content.journal_id,
@@ -178,22 +216,22 @@ def with_successor(vault: Vault, label: str, point: bytes) -> VaultContent:
         sign_digest=vault.sign_digest,
     )
     successors([statement], identity_pem=public_key_pem(vault.identity_point).encode())
-    return msgspec.structs.replace(
-        vault.content,
-        identity_label=label,
-        identity_point=point.hex(),
-        successions=[*vault.content.successions, statement],
-    )
+    return {
+        "identity_label": label,
+        "identity_point": point.hex(),
+        "successions": [*vault.content.successions, statement],
+    }
 
 
 class Rotations:
-    """Runs rotations on one vault; blocks on the HSM.
+    """Runs rotations of one vault's keys, and its move; blocks on the HSM.
 
     Args:
         vault_path: The vault file.
         record_path: Where the record of a rotation lies.
         hsm: The open token.
-        open_vault: Opens the vault file anew.
+        open_vault: Opens the vault file anew, with the token given.
+        target: The token that the new keys are made in, where it is another one.
     """
 
     def __init__(
@@ -202,25 +240,38 @@ class Rotations:
         record_path: Path,
         *,
         hsm: Hsm,
-        open_vault: Callable[[], Vault],
+        open_vault: Callable[[Hsm], Vault],
+        target: Hsm | None = None,
     ) -> None:
         self._vault_path = vault_path
         self._record_path = record_path
         self._hsm = hsm
         self._open_vault = open_vault
+        self._target = target or hsm
 
     @property
     def under_way(self) -> Record | None:
-        """The rotation that was begun and not finished, if any."""
-        with suppress(FileNotFoundError):
-            return Record(**json.loads(self._record_path.read_text()))
-        return None
+        """The rotation that was begun and not finished, if any.
 
-    def plan(self, kind: str) -> Record:
+        Raises:
+            BadRequestError: If its record can not be read.
+        """
+        try:
+            return msgspec.json.decode(self._record_path.read_bytes(), type=Record)
+        except FileNotFoundError:
+            return None
+        except msgspec.DecodeError as error:
+            raise BadRequestError(
+                f"{self._record_path} is no record of a rotation of this version: move"
+                " it away if nothing is under way"
+            ) from error
+
+    def plan(self, kind: str, *, target: str = "") -> Record:
         """Return what a rotation would do, or what is left to do of it.
 
         Args:
             kind: Of ``ROLES``.
+            target: Where the description of the target token lies; for a move.
 
         Returns:
             The record; its ``steps`` say the rest.
@@ -231,41 +282,50 @@ class Rotations:
         if kind not in ROLES:
             raise BadRequestError(f"no rotation {kind!r}; there are {sorted(ROLES)}")
         under_way = self.under_way
-        if under_way is not None and under_way.kind != kind:
+        if under_way is not None and (under_way.kind, under_way.target) != (
+            kind,
+            target,
+        ):
             raise BadRequestError(
-                f"{under_way.kind} is under way: finish or abandon it first"
+                f"{under_way.kind} {under_way.target} is under way: finish or abandon"
+                " it first"
             )
         if under_way is not None:
             return under_way
-        content = self._open_vault().content
+        content = read_unauthenticated(self._vault_path)
         old = {
-            "rotate-kek": content.head_key.kek_label,
-            "rotate-mac": content.mac_key_label,
-            "rotate-identity": content.identity_label,
-        }[kind]
-        return Record(kind, old, next_label(old))
+            "kek": content.head_key.kek_label,
+            "mac": content.mac_key_label,
+            "identity": content.identity_label,
+        }
+        changes = [
+            Change(role, old[role], next_label(old[role])) for role in ROLES[kind]
+        ]
+        return Record(kind, tuple(changes), target, self._target_name(target))
 
-    def run(self, kind: str) -> tuple[Record, Vault]:
-        """Do steps 1 to 5, or go on with them after a crash.
+    def run(self, kind: str, *, target: str = "") -> tuple[Record, Vault]:
+        """Do all steps but the last, or go on with them after a crash.
 
         Args:
             kind: Of ``ROLES``.
+            target: As for ``plan``.
 
         Returns:
             What was done, and the vault in force. Journal it, then call ``finish``.
         """
-        record = self.plan(kind)
+        record = self.plan(kind, target=target)
         self._write_record(record)
         failpoint("rotate.recorded")
-        vault = self._open_vault()
-        if record.new not in labels_in_use(vault.content):
-            self._make_key(record)
-            failpoint("rotate.key-made")
+        if not self._in_force(record):
+            vault = self._open_vault(self._hsm)
+            for change in record.changes:
+                self._make_key(change)
+                failpoint("rotate.key-made")
             content = self._prepared(record, vault)
             failpoint("rotate.prepared")
-            write_vault(self._vault_path, content, hsm=self._hsm)
+            write_vault(self._vault_path, content, hsm=self._target)
         failpoint("rotate.switched")
-        switched = self._open_vault()
+        switched = self._open_vault(self._target)
         switched.check_health()
         return record, switched
 
@@ -277,7 +337,7 @@ class Rotations:
         failpoint("rotate.finished")
 
     def abandon(self) -> Record:
-        """Take back a rotation that is not in force yet; its new key is destroyed.
+        """Take back a rotation that is not in force yet; its new keys are destroyed.
 
         Returns:
             What was taken back.
@@ -288,12 +348,14 @@ class Rotations:
         record = self.under_way
         if record is None:
             raise BadRequestError("no rotation is under way")
-        if record.new in labels_in_use(self._open_vault().content):
+        if self._in_force(record):
             raise BadRequestError(
                 f"{record.new} is in force: run {record.kind} again to finish it"
             )
-        with suppress(HsmError):  # it may not have been made yet
-            self._hsm.destroy_key(label=record.new, classes=_classes(record.new))
+        self._open_vault(self._hsm)  # the vault that says so is ours
+        for change in record.changes:
+            with suppress(HsmError):  # it may not have been made yet
+                self._target.destroy_key(label=change.new)
         self.finish()
         return record
 
@@ -309,38 +371,49 @@ class Rotations:
         """
         if self.under_way is not None:
             raise BadRequestError("a rotation is under way: finish or abandon it first")
-        content = self._open_vault().content
+        content = self._open_vault(self._hsm).content
         if label in labels_in_use(content):
             raise BadRequestError(f"{label} is in force: nothing opens without it")
         if not re.fullmatch(_OWN_LABEL.format(content.journal_id[:8]), label):
             raise BadRequestError(f"{label!r} is no retired key of this appliance")
-        self._hsm.destroy_key(label=label, classes=_classes(label))
+        self._hsm.destroy_key(label=label)
+
+    def _in_force(self, record: Record) -> bool:
+        """Say whether the vault was switched; whoever goes on opens it for certain."""
+        used = labels_in_use(read_unauthenticated(self._vault_path))
+        return any(change.new in used for change in record.changes)
+
+    def _target_name(self, target: str) -> str:
+        if not target:
+            return ""
+        token = sealed_for(self._target)
+        return f"token {token.label} (serial {token.serial}, profile {token.profile})"
 
     def _write_record(self, record: Record) -> None:
-        text = json.dumps(asdict(record)).encode()
-        write_durably(self._record_path, text)
+        write_durably(self._record_path, msgspec.json.encode(record))
 
-    def _make_key(self, record: Record) -> None:
+    def _make_key(self, change: Change) -> None:
         with suppress(HsmError):
-            self._hsm.require_safe_key(
-                label=record.new, object_class=_classes(record.new)[0]
-            )
+            self._target.require_safe_key(label=change.new)
             return  # made before a crash
-        self._hsm.generate_key(
-            role=ROLES[record.kind],
-            label=record.new,
+        self._target.generate_key(
+            role=change.role,
+            label=change.new,
             key_id=os.urandom(_KEY_ID_BYTES),
         )
 
     def _prepared(self, record: Record, vault: Vault) -> VaultContent:
-        if record.kind == "rotate-kek":
-            return rewrapped(vault, hsm=self._hsm, kek_label=record.new)
-        if record.kind == "rotate-mac":
-            return msgspec.structs.replace(vault.content, mac_key_label=record.new)
-        point = self._hsm.public_point(label=record.new)
-        return with_successor(vault, record.new, point)
-
-
-def _classes(label: str) -> tuple[int, ...]:
-    """Return the classes of the objects a label names."""
-    return (_PRIVATE_KEY, _PUBLIC_KEY) if "-identity-" in label else (_SECRET_KEY,)
+        """Return the vault's content with every key of the record replaced."""
+        changed: dict[str, Any] = {}
+        for change in record.changes:
+            self._target.require_safe_key(label=change.new)
+            if change.role == "kek":
+                changed |= rewrapped(vault, hsm=self._target, kek_label=change.new)
+            elif change.role == "mac":
+                changed["mac_key_label"] = change.new
+            else:
+                point = self._target.public_point(label=change.new)
+                changed |= with_successor(vault, change.new, point)
+        if record.target:
+            changed["token"] = sealed_for(self._target)
+        return msgspec.structs.replace(vault.content, **changed)

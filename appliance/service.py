@@ -374,6 +374,7 @@ class Appliance:
             successions=[],
             memory_locked=self.memory_locked,
             version=__version__,
+            hsm=f"{self.life.hsm.profile.id} ({self.life.hsm.profile.production})",
         )
         running = self.life.running
         if running is None:

@@ -142,7 +142,9 @@ def _prepare(folder: Path, options: SoftHsmOptions, now: dt.datetime) -> Config:
     _write_private(folder / "appliance.toml", _configuration(folder, options, pins))
     config = load_config(folder / "appliance.toml")
     initialise_token(
-        token_access(config), officer_pin=secrets.token_hex(_PIN_BYTES), user_pin=pin
+        token_access(config),
+        officer_pin=memoryview(secrets.token_hex(_PIN_BYTES).encode()),
+        user_pin=memoryview(pin.encode()),
     )
     return config
 
@@ -176,7 +178,11 @@ def scratch_hsm(folder: Path) -> Iterator[Hsm]:
         call_timeout_s=_SCRATCH_TIMEOUT_S,
         pin_latch=folder / "pin.latch",
     )
-    initialise_token(access, officer_pin=secrets.token_hex(_PIN_BYTES), user_pin=pin)
+    initialise_token(
+        access,
+        officer_pin=memoryview(secrets.token_hex(_PIN_BYTES).encode()),
+        user_pin=memoryview(pin.encode()),
+    )
     hsm = Hsm(access, read_pin(str(folder / "pin"), allow_unlocked=True))
     try:
         yield hsm

@@ -9,13 +9,13 @@ Source: PKCS#11 v2.40, CK_FUNCTION_LIST and section 5 (general functions).
 """
 
 import ctypes
-import json
 from typing import Any, Final
 
 from appliance.errors import HsmError
+from appliance.pkcs11_module import Init, function_list, initialise
 
 _Ulong = ctypes.c_ulong
-_INITIALIZE, _GET_SLOT_LIST, _GET_TOKEN_INFO = 0, 4, 6
+_GET_SLOT_LIST, _GET_TOKEN_INFO = 4, 6
 _INIT_TOKEN, _INIT_PIN, _OPEN_SESSION, _LOGIN = 9, 10, 12, 18
 _RW_SESSION: Final = 0x2 | 0x4  # CKF_RW_SESSION | CKF_SERIAL_SESSION
 _TOKEN_INITIALIZED: Final = 0x400  # CKF_TOKEN_INITIALIZED
@@ -23,20 +23,14 @@ _SECURITY_OFFICER: Final = 0  # CKU_SO
 _FLAGS_OFFSET: Final = 96  # of CK_TOKEN_INFO: label 32, maker 32, model 16, serial 16
 _TOKEN_INFO_BYTES: Final = 256
 _LABEL_BYTES: Final = 32
-_WORD_BYTES: Final = ctypes.sizeof(ctypes.c_void_p)
 
 
 class _Module:
     """The function list of one module, called by position."""
 
-    def __init__(self, path: str) -> None:
-        self._dll = ctypes.CDLL(path)
-        listed = ctypes.c_void_p()
-        if self._dll.C_GetFunctionList(ctypes.byref(listed)) or not listed.value:
-            raise HsmError(f"{path} is no PKCS#11 module")
-        self._list = ctypes.cast(
-            listed.value + _WORD_BYTES, ctypes.POINTER(ctypes.c_void_p)
-        )
+    def __init__(self, path: str, init: Init) -> None:
+        self._list = function_list(path)
+        initialise(path, init)
 
     def call(self, position: int, *arguments: Any) -> None:  # noqa: ANN401 - ctypes
         kinds = [
@@ -74,8 +68,9 @@ def initialise_token(
     """Initialise a free slot with a label, a security officer PIN and a user PIN.
 
     Args:
-        header: ``module`` (path) and ``token_label`` (at most 32 bytes).
-        body: JSON list of two strings: security officer PIN, user PIN.
+        header: ``module`` (path), ``init`` (of the profile) and ``token_label`` (at
+            most 32 bytes), ``officer_bytes`` (length of the first PIN).
+        body: The security officer's PIN, then the user's.
 
     Returns:
         An empty header and body.
@@ -83,15 +78,14 @@ def initialise_token(
     Raises:
         HsmError: If a call fails or no slot is free.
     """
+    size = header["officer_bytes"]
     officer, user = (
-        ctypes.create_string_buffer(pin.encode(), len(pin.encode()))
-        for pin in json.loads(body)
+        ctypes.create_string_buffer(pin, len(pin)) for pin in (body[:size], body[size:])
     )
     label = header["token_label"].encode().ljust(_LABEL_BYTES)
     if len(label) != _LABEL_BYTES:
         raise HsmError("a token label has at most 32 bytes")
-    module = _Module(header["module"])
-    module.call(_INITIALIZE, None)
+    module = _Module(header["module"], header["init"])
     slot = _free_slot(module)
     text = ctypes.create_string_buffer(label, _LABEL_BYTES)
     module.call(_INIT_TOKEN, slot, officer, len(officer), text)

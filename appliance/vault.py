@@ -25,7 +25,12 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from appliance.derivation import Argon2Parameters
-from appliance.errors import BrokenInvariantError, HsmError, VaultError
+from appliance.errors import (
+    BrokenInvariantError,
+    HsmError,
+    PinRefusedError,
+    VaultError,
+)
 from appliance.hsm import DATA_KEY_BYTES, Hsm, WrappedKey
 from failpoints import failpoint
 from trinary.memory import LockedBuffer
@@ -34,7 +39,6 @@ FORMAT: Final = "saltkeep-vault/1"
 HEAD_KEY_BYTES: Final = 32
 _MAC_LABEL: Final = b"saltkeep/vault/v1\0"
 _NONCE_BYTES: Final = 12
-_SECRET_KEY, _PRIVATE_KEY = 4, 3  # CKO_SECRET_KEY, CKO_PRIVATE_KEY
 
 
 class Generation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -88,6 +92,20 @@ class Sealed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     envelope: Envelope
 
 
+class SealedFor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The token a vault is sealed for; said to an operator who opens another.
+
+    Attributes:
+        profile: Its profile.
+        label: Its label.
+        serial: Its serial number; some modules give every token the same.
+    """
+
+    profile: str
+    label: str
+    serial: str
+
+
 class VaultContent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The file without its MAC.
 
@@ -107,6 +125,7 @@ class VaultContent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         backup_key: Public key backups are encrypted to, hex; empty: none.
         blind: Ids of generations that sign bare hashes for an old Hub. A backup does
             not carry it: after a restore that door is shut.
+        token: The token it is sealed for; None in vaults of before that was noted.
     """
 
     format: str
@@ -123,6 +142,7 @@ class VaultContent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     successions: list[str] = []
     backup_key: str = ""
     blind: list[int] = []
+    token: SealedFor | None = None
 
 
 class _VaultFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -255,13 +275,9 @@ class Vault:
         self._hsm = hsm
         self._allow_unlocked = allow_unlocked
         self.content = _read_authenticated(path, hsm)
-        hsm.require_safe_key(label=self.content.mac_key_label, object_class=_SECRET_KEY)
-        hsm.require_safe_key(
-            label=self.content.head_key.kek_label, object_class=_SECRET_KEY
-        )
-        hsm.require_safe_key(
-            label=self.content.identity_label, object_class=_PRIVATE_KEY
-        )
+        hsm.require_safe_key(label=self.content.mac_key_label)
+        hsm.require_safe_key(label=self.content.head_key.kek_label)
+        hsm.require_safe_key(label=self.content.identity_label)
 
     @property
     def generations(self) -> dict[int, Generation]:
@@ -370,7 +386,25 @@ def _document(body: bytes, mac: bytes) -> bytes:
     return msgspec.json.format(msgspec.json.encode(document))
 
 
-def _read_authenticated(path: Path, hsm: Hsm) -> VaultContent:
+def sealed_for(hsm: Hsm) -> SealedFor:
+    """Name the token that is open."""
+    return SealedFor(hsm.profile.id, hsm.token_label, hsm.info.serial)
+
+
+def read_unauthenticated(path: Path) -> VaultContent:
+    """Read a vault file without its HSM: good for messages and for nothing else.
+
+    Args:
+        path: The file.
+
+    Returns:
+        What it says; anybody may have written it.
+    """
+    return _read(path)[0]
+
+
+def _read(path: Path) -> tuple[VaultContent, bytes, bytes]:
+    """Return the content, its exact bytes, and the MAC it states."""
     try:
         written = path.read_bytes()
         document = msgspec.json.decode(written, type=_VaultFile)
@@ -385,7 +419,37 @@ def _read_authenticated(path: Path, hsm: Hsm) -> VaultContent:
         raise VaultError(f"{path} is not written as this program writes it")
     if content.format != FORMAT:
         raise VaultError(f"{path} has format {content.format!r}, expected {FORMAT!r}")
-    computed = hsm.mac(_MAC_LABEL + body, label=content.mac_key_label)
-    if not hmac.compare_digest(computed, stated):
+    return content, body, stated
+
+
+def _read_authenticated(path: Path, hsm: Hsm) -> VaultContent:
+    content, body, stated = _read(path)
+    try:
+        matches = hsm.mac_matches(
+            _MAC_LABEL + body, stated, label=content.mac_key_label
+        )
+    except PinRefusedError:
+        raise
+    except HsmError as error:
+        _require_own_token(path, content, hsm, error)
+        raise
+    if not matches:
+        _require_own_token(path, content, hsm, None)
         raise VaultError(f"{path} fails its MAC: altered, or of another HSM")
     return content
+
+
+def _require_own_token(
+    path: Path, content: VaultContent, hsm: Hsm, cause: HsmError | None
+) -> None:
+    """Say which token is wanted, where another one is open and does not serve."""
+    wanted, found = content.token, sealed_for(hsm)
+    if wanted is None or (wanted.label, wanted.serial) == (found.label, found.serial):
+        return
+    raise VaultError(
+        f"{path} is sealed for the token {wanted.label!r} (serial {wanted.serial},"
+        f" profile {wanted.profile}); [hsm] opens {found.label!r} (serial"
+        f" {found.serial}, profile {found.profile}): put the [hsm] table of that token"
+        " into the configuration, with its profile, token_label and pin_file",
+        code="wrong-token",
+    ) from cause

@@ -635,6 +635,8 @@ class StatusReport(_Reply, frozen=True, kw_only=True, tag="status-report"):
             who pinned an older one follows them from there.
         memory_locked: ``all``, ``buffers`` or ``none``.
         version: Of the software.
+        hsm: Profile of the token and what it is worth: ``accepted``, ``software``,
+            ``untried`` or ``unsafe``.
     """
 
     state: str
@@ -654,6 +656,7 @@ class StatusReport(_Reply, frozen=True, kw_only=True, tag="status-report"):
     successions: list[str]
     memory_locked: str
     version: str
+    hsm: str = ""
 
 
 class JournalRow(_Message, frozen=True, forbid_unknown_fields=True):

@@ -31,6 +31,7 @@ _LARGEST_SENT_CHARACTERS: Final = 500_000
             "rotate-kek",
             "rotate-mac",
             "rotate-identity",
+            "move-hsm",
             "rotate-salt",
             "import-salt",
             "retire",
@@ -81,9 +82,12 @@ def ceremony(  # noqa: PLR0913 - one argument per option
       rotate-kek          another key-encryption key; every secret sealed again
       rotate-mac          another key that authenticates the vault file
       rotate-identity     another key that signs receipts; the old one names it
+      move-hsm FILE       new keys in the token that FILE's [hsm] table describes, on
+                          the appliance's host; every secret sealed again there
       rotate-salt         a new salt generation issues from now on
       import-salt SOURCE  a salt of elsewhere, from a 0600 file, credential:NAME or
-                          fd:N of the appliance's host; it signs and never issues;
+                          fd:N of the appliance's host, or hsm:LABEL, an object of
+                          its token; it signs and never issues;
                           --blind: an old Hub may have bare hashes signed with it
       retire NUMBER       a generation issues no more; its salt stays. A blind one
                           signs no more bare hashes

@@ -240,7 +240,7 @@ async def test_abandon_takes_back_only_what_is_not_in_force(box: Box) -> None:
     rotations = box.appliance._custody.rotations
     record = rotations.plan("rotate-kek")
     rotations._write_record(record)
-    rotations._make_key(record)
+    rotations._make_key(record.changes[0])
     assert (await box.status()).rotation == "rotate-kek"
     assert "is under way" in await fault(box, "rotate-mac")
     await run(box, "abandon")

@@ -59,7 +59,7 @@ def test_what_it_leaves_opens_no_salt_and_its_keys_are_gone(
         destroyed: list[str] = []
         real = hsm.destroy_key
 
-        def destroy(*, label: str, classes: tuple[int, ...]) -> None:
+        def destroy(*, label: str) -> None:
             if not destroyed:  # the last moment at which the vault can be opened
                 vault = Vault(scratch / "vault.json", hsm=hsm, allow_unlocked=True)
                 with pytest.raises((VaultError, HsmError)):
@@ -68,7 +68,7 @@ def test_what_it_leaves_opens_no_salt_and_its_keys_are_gone(
                     vault.open_head_key()
                 kept.append(vault)
             destroyed.append(label)
-            real(label=label, classes=classes)
+            real(label=label)
 
         monkeypatch.setattr(hsm, "destroy_key", destroy)
         drill(Paths(scratch), hsm, opened, allow_unlocked=True)

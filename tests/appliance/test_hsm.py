@@ -2,6 +2,7 @@
 """The HSM and its worker, on a real SoftHSM2 token."""
 
 import asyncio
+import contextlib
 import json
 import os
 import shutil
@@ -98,6 +99,7 @@ def test_a_wrong_pin_is_tried_once_and_bars_every_login(
     hsm.close()
     latch = folder / "state" / "pin.latch"
     assert latch.read_text() == "PinIncorrect\n"
+    assert (folder / "pin.latch").read_text() == "PinIncorrect\n"  # for `probe`
     again = open_hsm(config)
     with pytest.raises(PinRefusedError, match="clear-pin"):
         again.mac(b"x", label="any")
@@ -170,13 +172,55 @@ async def test_a_killed_worker_is_replaced_and_the_request_succeeds(box: Box) ->
 
 
 async def test_a_worker_killed_in_the_middle_of_use_does_no_harm(box: Box) -> None:
+    """A request that met two kills is a fault, and is asked for again."""
     hsm = box.appliance.life.hsm
-    work = [asyncio.create_task(box.coin()) for _ in range(12)]
-    for _ in range(4):
-        await asyncio.sleep(0.02)
-        if hsm.worker_pid:
-            os.kill(hsm.worker_pid, signal.SIGKILL)
-    assert len({coin.address for coin in await asyncio.gather(*work)}) == 12
+
+    async def issue() -> str:
+        request = IssueAddress(request_id="i", seed_uuid=new_uuid())
+        while isinstance(reply := await box.ask(request), Fault):
+            assert (reply.code, reply.retry) == ("hsm", True), reply
+        assert isinstance(reply, Issued), reply
+        return reply.address
+
+    work = [asyncio.create_task(issue()) for _ in range(12)]
+    for _ in range(60):
+        await asyncio.sleep(0.01)
+        worker = hsm.worker_pid
+        with contextlib.suppress(ProcessLookupError):  # it was reaped just now
+            if worker:
+                os.kill(worker, signal.SIGKILL)
+    assert hsm.restarts
+    assert len(set(await asyncio.gather(*work))) == 12
+
+
+async def test_a_request_that_met_two_kills_is_a_fault_and_succeeds_when_asked_again(
+    box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = Hsm._start
+    starts = []
+
+    def start_and_die(self: Hsm) -> object:
+        worker = start(self)
+        starts.append(worker)
+        worker._process.kill()
+        worker._process.wait()
+        return worker
+
+    await asyncio.to_thread(box.appliance.life.hsm.disconnect)
+    request = IssueAddress(request_id="i", seed_uuid=new_uuid())
+    with monkeypatch.context() as patch:
+        patch.setattr(Hsm, "_start", start_and_die)
+        reply = await box.expect(request, Fault)
+    assert (reply.code, reply.retry) == ("hsm", True)
+    assert len(starts) == 2
+    await box.expect(request, Issued)
+
+
+def test_a_token_that_was_closed_is_a_fault_and_never_logs_in_again(hsm: Hsm) -> None:
+    hsm.close()
+    with pytest.raises(HsmError, match="closed"):
+        hsm.mac(b"x", label="any")
+    assert hsm.worker_pid is None
 
 
 async def test_a_hung_worker_is_replaced_at_its_deadline(
@@ -280,7 +324,7 @@ def test_an_extractable_key_is_refused(folder: Path, hsm: Hsm) -> None:
         check=True,
     )
     with pytest.raises(HsmError, match="EXTRACTABLE"):
-        hsm.require_safe_key(label="weak", object_class=4)
+        hsm.require_safe_key(label="weak")
 
 
 def test_no_byte_of_the_vault_is_free(folder: Path, hsm: Hsm) -> None:
