@@ -4,6 +4,7 @@
 import asyncio
 import contextlib
 import datetime as dt
+import json
 import logging
 import signal
 import sys
@@ -39,6 +40,7 @@ from appliance.derivation import Argon2Parameters
 from appliance.errors import ConfigError
 from appliance.hardening import harden_process
 from appliance.installation import Paths, open_hsm, read_salt
+from appliance.journal_database import database_of
 from appliance.policy_file import Policy, SignedPolicy
 from appliance.server import Server
 from appliance.service import Appliance, wall_clock_ms
@@ -130,6 +132,16 @@ def cli(context: click.Context, /, **options: Any) -> None:  # noqa: ANN401 - cl
     help="A signature of the policy, if not beside it.",
 )
 @click.option("--listen-port", default=9443, show_default=True, help="With --softhsm.")
+@click.option(
+    "--journal-database",
+    default="",
+    help="With --softhsm: postgresql://user@host:port/name; empty: SQLite.",
+)
+@click.option(
+    "--journal-password-file",
+    type=click.Path(path_type=Path),
+    help="With --softhsm: file with that database's password, mode 0600.",
+)
 @click.pass_obj
 def init(  # noqa: PLR0913 - one argument per option
     options: Options,
@@ -144,6 +156,8 @@ def init(  # noqa: PLR0913 - one argument per option
     policy: Path | None,
     signatures: tuple[Path, ...],
     listen_port: int,
+    journal_database: str,
+    journal_password_file: Path | None,
 ) -> None:
     """Make keys, salt, vault and journal: once per appliance.
 
@@ -159,7 +173,12 @@ def init(  # noqa: PLR0913 - one argument per option
         made = run(
             make_softhsm_appliance(
                 softhsm,
-                SoftHsmOptions(first, port=listen_port, salt_source=salt_from),
+                SoftHsmOptions(
+                    first,
+                    port=listen_port,
+                    salt_source=salt_from,
+                    journal=_journal_lines(journal_database, journal_password_file),
+                ),
                 now=dt.datetime.now(dt.UTC),  # noqa: TID251 - the program's edge
             )
         )[1]
@@ -167,6 +186,16 @@ def init(  # noqa: PLR0913 - one argument per option
         signed = require_signed_policy(policy, list(signatures))
         made = run(_init_configured(options.require_config(), first, salt_from, signed))
     _print_initialised(made, as_json=options.as_json)
+
+
+def _journal_lines(database: str, password_file: Path | None) -> tuple[str, ...]:
+    """Return the lines of the configuration's ``[journal]`` table."""
+    lines = []
+    if database:
+        lines.append(f"database = {json.dumps(database)}")
+    if password_file is not None:
+        lines.append(f"password_file = {json.dumps(str(password_file.resolve()))}")
+    return tuple(lines)
 
 
 def _argon2(variant: str, *, time_cost: int, memory_kib: int) -> Argon2Parameters:
@@ -193,6 +222,7 @@ async def _init_configured(
             Foundation(first, policy, salt),
             allow_unlocked=allow_unlocked,
             now_ms=wall_clock_ms(),
+            database=database_of(config),
         )
     finally:
         await asyncio.to_thread(hsm.close)

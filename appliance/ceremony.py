@@ -25,6 +25,7 @@ from appliance.hsm import DATA_KEY_BYTES, Hsm
 from appliance.installation import Paths
 from appliance.intent import commit
 from appliance.journal import create_journal
+from appliance.journal_database import JournalDatabase
 from appliance.policy_file import SignedPolicy, verify_policy
 from appliance.policy_force import PolicyCopy, root_of
 from appliance.receipt import key_id, public_key_pem
@@ -104,6 +105,7 @@ async def initialise(
     *,
     allow_unlocked: bool,
     now_ms: int,
+    database: JournalDatabase | None = None,
 ) -> Initialised:
     """Run the ceremony.
 
@@ -113,6 +115,7 @@ async def initialise(
         foundation: What it shall rest on; an imported salt is closed here.
         allow_unlocked: Go on where memory can not be locked.
         now_ms: The time of the journal's first row.
+        database: Where the journal is made; None: a file of the state folder.
 
     Returns:
         What to print.
@@ -143,7 +146,7 @@ async def initialise(
     SealLatch.create(paths.latch)
     failpoint("init.after-latch")
     create_journal(
-        paths.journal,
+        database or paths.journal,
         journal_id=journal_id,
         now_ms=now_ms,
         ceremony={
@@ -170,7 +173,7 @@ def require_fresh(paths: Paths) -> None:
     paths.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     if paths.vault.exists():
         raise ConfigError(f"{paths.vault} exists: this appliance is initialised")
-    for leftover in (paths.journal, paths.latch):
+    for leftover in (paths.journal, paths.mirror, paths.latch):
         if leftover.exists():
             raise ConfigError(
                 f"{leftover} is there without a vault: an earlier `init` was cut"

@@ -86,6 +86,33 @@ class Hsm(_Section, frozen=True, kw_only=True):
     ] = 30.0
 
 
+class JournalPlace(_Section, frozen=True, kw_only=True):
+    """Where the journal lies: a file of `state_dir`, or PostgreSQL to share it."""
+
+    database: Annotated[
+        str,
+        Meta(
+            description="Empty: SQLite in `state_dir`. `postgresql://user@host:port/"
+            "name`, without a password; `?host=/folder` for a Unix socket."
+        ),
+    ] = ""
+    password_file: Annotated[
+        str,
+        Meta(
+            description="File with the database's password, mode 0600,"
+            " `credential:NAME` or `fd:N`; empty: none is needed."
+        ),
+    ] = ""
+    ca: Annotated[
+        str,
+        Meta(
+            description="PEM path of the authority of the server's certificate; empty:"
+            " the system's. Off the loopback TLS is always used and certificate and"
+            " host name are checked; on it only where this is set."
+        ),
+    ] = ""
+
+
 class Derivation(_Section, frozen=True, kw_only=True):
     """How much of the machine Argon2 may use."""
 
@@ -177,6 +204,9 @@ class Config(_Section, frozen=True, kw_only=True):
     clients: Annotated[
         list[Client], Meta(min_length=1, description="Certificates that may connect.")
     ]
+    journal: Annotated[JournalPlace, Meta(description="Where the journal lies.")] = (
+        JournalPlace()
+    )
     derivation: Annotated[Derivation, Meta(description="Argon2's share.")] = (
         Derivation()
     )
@@ -227,7 +257,7 @@ def _with_absolute_paths(config: Config, base: Path) -> Config:
         special = not text or text.startswith(("credential:", "fd:"))
         return text if special else str(base / text)
 
-    listen, hsm = config.listen, config.hsm
+    listen, hsm, journal = config.listen, config.hsm, config.journal
     return msgspec.structs.replace(
         config,
         state_dir=absolute(config.state_dir),
@@ -239,5 +269,10 @@ def _with_absolute_paths(config: Config, base: Path) -> Config:
         ),
         hsm=msgspec.structs.replace(
             hsm, module=absolute(hsm.module), pin_file=absolute(hsm.pin_file)
+        ),
+        journal=msgspec.structs.replace(
+            journal,
+            password_file=absolute(journal.password_file),
+            ca=absolute(journal.ca),
         ),
     )

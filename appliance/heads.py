@@ -45,8 +45,12 @@ class Heads:
         self._thread = thread
         self._key = key
         self.anchored = journal.pristine
-        self.recovering = journal.verified.recovering
         self.forged_count = 0
+
+    @property
+    def recovering(self) -> bool:
+        """Whether the journal was restored, and nobody has recovered it since."""
+        return self._journal.verified.recovering
 
     def token(self) -> HeadToken | None:
         """Return the head as a token; None until it is anchored."""
@@ -118,8 +122,10 @@ class Heads:
         error.retry = False
         raise error
 
-    def require_same(self, *, sequence: int, row_hash: str) -> None:
+    async def require_same(self, *, sequence: int, row_hash: str) -> None:
         """Check the head that an operator vouches for.
+
+        Where other appliances append as well, the row they saw must be there still.
 
         Args:
             sequence: Number of the last row they saw.
@@ -128,8 +134,10 @@ class Heads:
         Raises:
             ForeignHeadError: If the head they name is not the one here.
         """
+        found = await self._thread(self._journal.hash_at, sequence)
         head = self._journal.head
-        if (head.sequence, head.hash) != (sequence, row_hash):
+        last = self._journal.shared or head.sequence == sequence
+        if not last or found != row_hash:
             raise ForeignHeadError(
                 f"the journal ends at row {head.sequence} with hash {head.hash}"
             )

@@ -38,6 +38,11 @@ class Paths:
         return self.folder / "journal.db"
 
     @property
+    def mirror(self) -> Path:
+        """The local mirror of spent keys, where the journal is shared."""
+        return self.folder / "mirror.db"
+
+    @property
     def latch(self) -> Path:
         """The seal latch."""
         return self.folder / "seal.latch"
@@ -128,6 +133,18 @@ def read_salt(source: str, *, allow_unlocked: bool) -> LockedBuffer:
         ConfigError: If it is missing, empty, too long or readable by others.
     """
     return _read_secret(source, _MAX_SALT_BYTES, allow_unlocked=allow_unlocked)
+
+
+def read_password(source: str, *, allow_unlocked: bool) -> LockedBuffer:
+    """Read a database's password; see ``read_pin`` for the arguments.
+
+    Returns:
+        The password without a final line end.
+
+    Raises:
+        ConfigError: If it is missing, empty, too long or readable by others.
+    """
+    return _read_secret(source, _MAX_PIN_BYTES, allow_unlocked=allow_unlocked)
 
 
 def _read_secret(source: str, max_bytes: int, *, allow_unlocked: bool) -> LockedBuffer:

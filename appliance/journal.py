@@ -10,15 +10,19 @@ A journal that is missing, empty, foreign or of an unknown format is never mende
 and never made by a start; only a ceremony makes one. Opening verifies every row
 and every guard, and settles on disk what a killed process may have left unsynced.
 
+Other appliances may append to the same journal where its database is shared
+(``journal_postgres``). So each transaction first reads what came since, checks it
+like everything else and takes it in; a decision is made, under the lock of those who
+append, on nothing older.
+
 Every method blocks: ``appliance.lifecycle`` runs them in the journal's own thread.
 After any failure of the database the object answers nothing more, since what it
 remembers may be wrong: open it anew.
 """
 
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
 
@@ -27,11 +31,15 @@ from sqlalchemy import exc
 
 from appliance.errors import (
     BrokenInvariantError,
+    FaultError,
     JournalError,
     RefusedError,
 )
 from appliance.intent import Commitment, Transfer
 from appliance.journal_chain import Head, next_row
+from appliance.journal_database import JournalDatabase, as_database
+from appliance.journal_memory import JournalMemory, Verified
+from appliance.journal_mirror import Mirror, SpentKey, make_mirror
 from appliance.journal_records import (
     IssuedRecord,
     Leaving,
@@ -39,7 +47,7 @@ from appliance.journal_records import (
     Spent,
     guards_of,
     is_recorded,
-    policies_of,
+    made_generation,
     require_blind_again,
     require_same_issue,
     require_unspent,
@@ -54,18 +62,17 @@ from appliance.journal_schema import (
     ROW,
     SIGNED,
     SPENT_KEY,
-    create_tables,
-    failure,
-    open_engine,
-    settle,
 )
-from appliance.journal_verification import Verified, rows_after, verify_journal
+from appliance.journal_verification import rows_after, verify_journal, verify_rows
 from appliance.journal_view import JournalView
-from appliance.roster import client_changes_of
+from appliance.policy_file import SignedPolicy
+from appliance.roster import ClientChange
 from appliance.wire import JournalRow
 from failpoints import failpoint
 
 CLOCK_TOLERANCE_MS: Final = 5_000
+_ROWS_AT_ONCE: Final = 1000
+_KEYS_AT_ONCE: Final = 500
 _Answer = TypeVar("_Answer")
 
 
@@ -79,25 +86,20 @@ class Door(Protocol):
 
 
 def create_journal(
-    path: Path, *, journal_id: str, now_ms: int, ceremony: dict[str, object]
+    place: Path | JournalDatabase,
+    *,
+    journal_id: str,
+    now_ms: int,
+    ceremony: dict[str, object],
 ) -> None:
     """Make a new journal with its first row; part of a ceremony, never of a start.
 
     Args:
-        path: A file that does not exist yet.
+        place: A database, or a SQLite file; it holds no such journal yet.
         journal_id: 32 hex characters.
         now_ms: The time of the first row.
-        ceremony: What the first row says.
-
-    Raises:
-        JournalError: If the file is there already or can not be written.
-        failure: As the database fails.
+        ceremony: What the first row says. ``JournalError`` if there is one already.
     """
-    try:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-    except FileExistsError:
-        raise JournalError(f"{path} exists; a journal is made only once") from None
-    engine = open_engine(path)
     row = next_row(
         None,
         now_ms=now_ms,
@@ -105,52 +107,81 @@ def create_journal(
         kind="ceremony",
         payload=ceremony | {"journal_id": journal_id},
     )
-    try:
-        create_tables(engine)
-        with engine.begin() as connection:
-            header = {"format": FORMAT, "journal_id": journal_id, "epoch": 1}
-            connection.execute(HEADER.insert().values(header))
-            _insert(connection, row)
-        settle(engine)
-    except exc.SQLAlchemyError as error:
-        raise failure(error) from error
-    finally:
-        engine.dispose()
+    _create(as_database(place), [row], journal_id=journal_id, epoch=1)
 
 
 def import_journal(
-    path: Path, rows: Sequence[JournalRow], *, journal_id: str, epoch: int
+    place: Path | JournalDatabase,
+    rows: Sequence[JournalRow],
+    *,
+    journal_id: str,
+    epoch: int,
 ) -> None:
     """Make a journal of rows that were backed up; part of a restore only.
 
     Args:
-        path: A file that does not exist yet.
+        place: A database, or a SQLite file; it holds no such journal yet.
         rows: The chain, already checked, the row of the restore its last.
         journal_id: 32 hex characters.
-        epoch: The new epoch.
+        epoch: The new epoch. ``JournalError`` if there is one already.
+    """
+    _create(as_database(place), rows, journal_id=journal_id, epoch=epoch)
+
+
+def join_journal(database: JournalDatabase, *, journal_id: str) -> Head:
+    """Make the mirror of an appliance that joins a shared journal: a ceremony.
+
+    Every row and guard is verified and the mirror filled before this returns.
+
+    Args:
+        database: Shared; it holds the journal.
+        journal_id: Of the journal.
+
+    Returns:
+        The journal's last row, for people to compare with the other appliance's.
 
     Raises:
-        JournalError: If the file is there already or can not be written.
-        failure: As the database fails.
+        JournalError: If this appliance has a mirror already, or the database is one
+            that appliances can not share.
     """
+    if database.mirror is None:
+        raise JournalError("this journal can not be shared: it needs PostgreSQL")
+    make_mirror(database.mirror, journal_id=journal_id)
     try:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-    except FileExistsError:
-        raise JournalError(f"{path} exists; a journal is made only once") from None
-    engine = open_engine(path)
+        with closing(Journal(database, journal_id=journal_id, clock_ms=None)) as opened:
+            return opened.head
+    except BaseException:
+        database.mirror.unlink()
+        raise
+
+
+def _create(
+    database: JournalDatabase,
+    rows: Sequence[JournalRow],
+    *,
+    journal_id: str,
+    epoch: int,
+) -> None:
+    """Make a journal of some rows; the mirror first, which knows none of them yet.
+
+    Raises:
+        database.failure: As the database fails.
+    """
+    if database.mirror is not None:
+        make_mirror(database.mirror, journal_id=journal_id)
+    header = {"format": FORMAT, "journal_id": journal_id, "epoch": epoch}
     try:
-        create_tables(engine)
-        with engine.begin() as connection:
-            header = {"format": FORMAT, "journal_id": journal_id, "epoch": epoch}
+        with database.creating(journal_id) as connection:
             connection.execute(HEADER.insert().values(header))
             for row in rows:
                 _insert(connection, row)
             failpoint("journal.import.before-commit")
-        settle(engine)
-    except exc.SQLAlchemyError as error:
-        raise failure(error) from error
-    finally:
-        engine.dispose()
+    except BaseException as error:
+        if database.mirror is not None:
+            database.mirror.unlink()
+        if isinstance(error, exc.SQLAlchemyError):
+            raise database.failure(error) from error
+        raise
 
 
 def _insert(connection: sa.Connection, row: JournalRow) -> None:
@@ -165,53 +196,76 @@ class Journal:
     """An open journal, verified from its first row.
 
     Args:
-        path: The file; it must exist.
+        place: A database that holds it, or its SQLite file.
         journal_id: What the vault says it must be.
-        clock_ms: The time in milliseconds since 1970.
+        clock_ms: The time in milliseconds since 1970; None only to read.
 
     Raises:
         JournalError: If it is missing, locked or unreadable.
         BrokenInvariantError: If it is empty, foreign, of an unknown format,
-            altered, or from the future.
-
-    Attributes:
-        policies: Every signed policy that took force, the first one first.
-        clients: Every client that was enrolled or revoked, the oldest first.
+            altered, from the future, or not what this appliance has seen of it.
     """
 
     def __init__(
-        self, path: Path, *, journal_id: str, clock_ms: Callable[[], int]
+        self,
+        place: Path | JournalDatabase,
+        *,
+        journal_id: str,
+        clock_ms: Callable[[], int] | None,
     ) -> None:
-        if not path.is_file():
-            raise JournalError(
-                f"the journal {path} is missing; a start never makes one. Restore it,"
-                " or run `saltkeep-appliance init` for a new appliance"
-            )
-        self._engine = open_engine(path)
+        self._database = as_database(place)
+        self._engine = self._database.open(journal_id)
         self._open = True
+        self._mirror: Mirror | None = None
         self._clock_ms = clock_ms
         self.journal_id = journal_id
         try:
-            with self._transaction() as connection:
-                self.verified = verify_journal(connection, journal_id)
-            self.epoch, self._head = self.verified.epoch, self.verified.head
-            self.policies = self.verified.policies
-            self.clients = self.verified.clients
-            settle(self._engine)
-            self.now_ms()
+            if self._database.mirror is not None:
+                self._mirror = Mirror(self._database.mirror, journal_id=journal_id)
+            self._memory = self._verify()
+            self._own_time_ms = 0 if self.shared else self.head.time_ms
+            with self._failing():
+                self._database.settle(self._engine)
+            if clock_ms is not None:
+                self.now_ms()
         except BaseException:
             self.close()  # or its lock would outlive it
             raise
 
     @property
     def head(self) -> Head:
-        """The last row."""
-        return self._head
+        """The last row that was seen; another appliance may have added to it."""
+        return self._memory.told_head
+
+    @property
+    def verified(self) -> Verified:
+        """What its rows have said so far."""
+        return self._memory.told()
+
+    @property
+    def epoch(self) -> int:
+        """How often it was restored, and one."""
+        return self._memory.restores + 1
+
+    @property
+    def policies(self) -> Sequence[SignedPolicy]:
+        """Every signed policy that took force, the first one first."""
+        return self._memory.policies
+
+    @property
+    def clients(self) -> Sequence[ClientChange]:
+        """Every client that was enrolled or revoked, the oldest first."""
+        return self._memory.clients
+
+    @property
+    def shared(self) -> bool:
+        """Whether other appliances may append to it."""
+        return self._database.shared
 
     @property
     def pristine(self) -> bool:
         """Whether nothing was ever issued or signed: there is no head to lose."""
-        return self._head.sequence == 1
+        return self.head.sequence == 1
 
     def now_ms(self) -> int:
         """Return the policy time: the clock, never before the last row.
@@ -221,22 +275,37 @@ class Journal:
 
         Raises:
             BrokenInvariantError: ``clock`` if it stepped back by over 5 s.
+            JournalError: ``clock-skew`` if it is over 5 s behind a row that another
+                appliance may have written.
         """
-        now_ms = self._clock_ms()
-        if now_ms < self._head.time_ms - CLOCK_TOLERANCE_MS:
+        if self._clock_ms is None:
+            raise JournalError("the journal was opened only to be read")
+        now_ms, last_ms = self._clock_ms(), self.head.time_ms
+        if now_ms < self._own_time_ms - CLOCK_TOLERANCE_MS:
             raise BrokenInvariantError(
-                f"the clock is {self._head.time_ms - now_ms} ms behind the journal's"
+                f"the clock is {self._own_time_ms - now_ms} ms behind the journal's"
                 " last row; set it right before unsealing",
                 code="clock",
             )
-        return max(now_ms, self._head.time_ms)
+        if now_ms < last_ms - CLOCK_TOLERANCE_MS:
+            raise JournalError(
+                f"the clock is {last_ms - now_ms} ms behind the last row of another"
+                " appliance: set the clocks of both right",
+                code="clock-skew",
+            )
+        return max(now_ms, last_ms)
+
+    def catch_up(self) -> Head:
+        """Take in what other appliances have appended, and return the last row."""
+        with self._transaction():
+            return self.head
 
     def hash_at(self, sequence: int) -> str | None:
         """Return the hash of one row, or None where there is none."""
-        if not 1 <= sequence <= self._head.sequence:
-            return None
         query = sa.select(ROW.c.hash).where(ROW.c.sequence == sequence)
         with self._transaction() as connection:
+            if not 1 <= sequence <= self.head.sequence:
+                return None
             return connection.execute(query).scalar_one_or_none()
 
     def rows(self, *, after_sequence: int, limit: int) -> list[JournalRow]:
@@ -247,13 +316,13 @@ class Journal:
 
     def verify_again(self) -> Verified:
         """Check every row and guard as a start does; the journal waits meanwhile."""
-        with self._transaction() as connection:
-            return verify_journal(connection, self.journal_id)
+        with self._failing():
+            return self._verify().told()
 
     def check_writable(self) -> None:
         """Write something that changes nothing, and sync it."""
-        with self._transaction() as connection:
-            connection.exec_driver_sql("PRAGMA user_version=1")
+        with self._transaction(appending=True) as connection:
+            self._database.probe(connection)
 
     # --- issuing --------------------------------------------------------------
 
@@ -265,7 +334,7 @@ class Journal:
     def is_spent(self, commitment: Commitment) -> bool:
         """Say whether a key signed anything or was imported as spent."""
         with self._transaction() as connection:
-            return bool(_spent_hashes(connection, [commitment]))
+            return bool(self._spent_hashes(connection, [commitment]))
 
     def commit_issue(
         self,
@@ -287,19 +356,27 @@ class Journal:
         Raises:
             RefusedError: ``seed-uuid-known`` if the UUID is spent or was issued
                 with other content.
+            FaultError: ``vault-behind`` if its generation was retired meanwhile, by
+                another appliance.
         """
-        with self._transaction() as connection:
-            if _spent_hashes(connection, [record.commitment]):
+        with self._transaction(appending=True) as connection:
+            if self._spent_hashes(connection, [record.commitment]):
                 raise RefusedError("seed-uuid-known", "this seed UUID is spent")
             earlier = _find_issued(connection, ISSUED.c.commitment == record.commitment)
             if earlier is not None:
                 return require_same_issue(earlier, record.user_commitment)
+            if self.shared and record.generation in self.verified.retired:
+                raise FaultError(
+                    f"generation {record.generation} was retired by another appliance:"
+                    " bring this one's vault up to date",
+                    code="vault-behind",
+                )
             decide(JournalView(client, self.now_ms(), connection))
-            head = self._append(
+            row = self._append(
                 connection, client=client, kind="issued", payload=record.payload()
             )
             failpoint("journal.issue.before-commit")
-        self._head = head
+        self._take([row])
         failpoint("journal.issue.after-commit")
         return record
 
@@ -308,7 +385,7 @@ class Journal:
     def spent_hashes(self, commitments: Sequence[Commitment]) -> Spent:
         """Return the recorded hashes of each key that is spent, the oldest first."""
         with self._transaction() as connection:
-            return _spent_hashes(connection, commitments)
+            return self._spent_hashes(connection, commitments)
 
     def require_not_refused(self, bundle_hash: str) -> None:
         """Repeat the earlier refusal of a bundle hash, if there was one.
@@ -358,26 +435,29 @@ class Journal:
             decide: Decides again under the lock: returns what leaves, or raises.
             door: For keys that have signed: the word of two operators.
         """
-        with self._transaction() as connection:
-            spent = _spent_hashes(connection, transfer.commitments)
+        with self._transaction(appending=True) as connection:
+            spent = self._spent_hashes(connection, transfer.commitments)
             if is_recorded(transfer, spent):
                 return
             if door is None:
                 require_unspent(transfer, spent)
-            spent_outputs = _spent_hashes(connection, list(own.values()))
+            own = _issued_at(connection, [o.address for o in transfer.outputs]) | dict(
+                own
+            )
+            spent_outputs = self._spent_hashes(connection, list(own.values()))
             require_unspent_outputs(transfer, own, spent_outputs)
             _require_not_refused(connection, transfer.bundle_hash)
             second = door.pass_with(transfer, own, spent) if door else {}
             leaving = decide(JournalView(client, self.now_ms(), connection))
             failpoint("journal.sign.before-insert")
-            head = self._append(
+            row = self._append(
                 connection,
                 client=client,
                 kind="signed",
                 payload=signed_payload(transfer, leaving) | second,
             )
             failpoint("journal.sign.before-commit")
-        self._head = head
+        self._take([row])
         failpoint("journal.sign.after-commit")
 
     def commit_blind(
@@ -399,8 +479,8 @@ class Journal:
         Raises:
             RefusedError: ``key-spent`` if it is spent for another hash.
         """
-        with self._transaction() as connection:
-            spent = _spent_hashes(connection, [commitment])
+        with self._transaction(appending=True) as connection:
+            spent = self._spent_hashes(connection, [commitment])
             if commitment in spent:
                 require_blind_again(spent[commitment], bundle_hash)
                 return
@@ -410,11 +490,9 @@ class Journal:
                 "commitment": commitment,
                 "bundle_hash": bundle_hash,
             }
-            head = self._append(
-                connection, client=client, kind="blind", payload=payload
-            )
+            row = self._append(connection, client=client, kind="blind", payload=payload)
             failpoint("journal.blind.before-commit")
-        self._head = head
+        self._take([row])
         failpoint("journal.blind.after-commit")
 
     def find_signed(self, bundle_hash: str) -> SignedRecord | None:
@@ -439,7 +517,7 @@ class Journal:
         Returns:
             Those of the hashes that are signed: for them it is no refusal at all.
         """
-        with self._transaction() as connection:
+        with self._transaction(appending=True) as connection:
             hashes = list(dict.fromkeys(bundle_hashes))
             signed = [value for value in hashes if _is_signed(connection, value)]
             final = [
@@ -449,24 +527,46 @@ class Journal:
             ]
             payload: dict[str, object] = {"bundle_hashes": list(bundle_hashes)}
             payload |= {"code": code, "message": message, "final": final}
-            head = self._append(
+            row = self._append(
                 connection, client=client, kind="refused", payload=payload
             )
             failpoint("journal.refuse.before-commit")
-        self._head = head
+        self._take([row])
         failpoint("journal.refuse.after-commit")
         return signed
 
-    def commit_ceremony(self, *, client: str, payload: dict[str, object]) -> None:
-        """Record an operator's act; synced when this returns."""
-        with self._transaction() as connection:
-            head = self._append(
+    def commit_ceremony(
+        self,
+        *,
+        client: str,
+        payload: dict[str, object],
+        decide: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Record an operator's act; synced when this returns.
+
+        Args:
+            client: Who asked.
+            payload: What the row says.
+            decide: Raises, under the lock, if it can no longer be done.
+
+        Raises:
+            FaultError: ``generation-taken`` if another appliance gave a new salt
+                generation's number away meanwhile.
+        """
+        with self._transaction(appending=True) as connection:
+            decide()
+            newest = self.verified.newest_generation
+            row = self._append(
                 connection, client=client, kind="ceremony", payload=payload
             )
+            if 1 < made_generation(row) <= newest:
+                raise FaultError(
+                    f"generation {made_generation(row)} was made meanwhile, by another"
+                    " appliance; nothing was done: begin again",
+                    code="generation-taken",
+                )
             failpoint("journal.ceremony.before-commit")
-        self._head = head
-        self.policies += policies_of(payload)
-        self.clients += client_changes_of(payload)
+        self._take([row])
 
     def commit_spent(
         self,
@@ -485,17 +585,17 @@ class Journal:
         Returns:
             How many became spent.
         """
-        with self._transaction() as connection:
-            known = set(_spent_hashes(connection, commitments))
+        with self._transaction(appending=True) as connection:
+            known = self._spent_hashes(connection, commitments)
             new = [c for c in dict.fromkeys(commitments) if c not in known]
-            head = self._append(
+            row = self._append(
                 connection,
                 client=client,
                 kind="ceremony",
                 payload=payload | {"spent": new},
             )
             failpoint("journal.spent.before-commit")
-        self._head = head
+        self._take([row])
         failpoint("journal.spent.after-commit")
         return len(new)
 
@@ -513,14 +613,14 @@ class Journal:
             client: Who asks.
             payload: Says under the lock what else the row says, or raises.
         """
-        with self._transaction() as connection:
-            n = len(_spent_hashes(connection, [commitment]).get(commitment, ()))
+        with self._transaction(appending=True) as connection:
+            n = len(self._spent_hashes(connection, [commitment]).get(commitment, ()))
             export = {"export": {"commitment": commitment, "n": n}}
-            head = self._append(
+            row = self._append(
                 connection, client=client, kind="ceremony", payload=payload() | export
             )
             failpoint("journal.export.before-commit")
-        self._head = head
+        self._take([row])
         failpoint("journal.export.after-commit")
 
     def unspent_issued(self) -> list[Commitment]:
@@ -531,29 +631,86 @@ class Journal:
             return [Commitment(found) for found in connection.execute(query).scalars()]
 
     def close(self) -> None:
-        """Close the file; whoever still holds this object gets a fault."""
+        """Close the database; whoever still holds this object gets a fault."""
         self._open = False
         self._engine.dispose()
+        if self._mirror is not None:
+            self._mirror.close()
 
     # --- inside a transaction ---------------------------------------------------
 
+    def _verify(self) -> JournalMemory:
+        with self._failing(), self._engine.begin() as connection:
+            self._database.begin(connection, appending=False)
+            return verify_journal(
+                connection,
+                self.journal_id,
+                database=self._database,
+                mirror=self._mirror,
+            )
+
     @contextmanager
-    def _transaction(self) -> Iterator[sa.Connection]:
+    def _transaction(self, *, appending: bool = False) -> Iterator[sa.Connection]:
+        """Begin, and take in what was appended since; commit at the end."""
         if not self._open:
             raise JournalError("the journal is closed")
+        with self._failing(), self._engine.begin() as connection:
+            self._database.begin(connection, appending=appending)
+            if self.shared:
+                self._catch_up(connection)
+            yield connection
+
+    @contextmanager
+    def _failing(self) -> Iterator[None]:
+        """Say what went wrong, and answer nothing more."""
         try:
-            with self._engine.begin() as connection:
-                yield connection
+            yield
         except exc.SQLAlchemyError as error:
             # The commit may have succeeded all the same: what is remembered of
             # the head is worth nothing until the file has been read again.
             self._open = False
-            raise failure(error) from error
+            raise self._database.failure(error) from error
         except UnicodeDecodeError as error:  # SQLite quotes the damage it found
             self._open = False
             raise BrokenInvariantError(
                 "journal: its schema is no text", code="journal-broken"
             ) from error
+        except OSError as error:  # a connection that was lost
+            self._open = False
+            raise JournalError(f"the journal's database is away: {error}") from error
+        except (BrokenInvariantError, JournalError):
+            self._open = False
+            raise
+
+    def _catch_up(self, connection: sa.Connection) -> None:
+        """Take in the rows of other appliances, checked; ours must still be there."""
+        known = self.head
+        query = rows_after(known.sequence - 1).limit(_ROWS_AT_ONCE)
+        while True:
+            found = [JournalRow(*fields) for fields in connection.execute(query)]
+            ours = (known.sequence, known.hash)
+            if not found or (found[0].sequence, found[0].hash) != ours:
+                raise BrokenInvariantError(
+                    f"the journal held row {known.sequence} before and does not now:"
+                    " its database was rolled back or replaced",
+                    code="head-regression",
+                )
+            new = found[1:]
+            if not new:
+                return
+            verify_rows(connection, new, self.journal_id, after=known)
+            self._take(new)
+            known = self.head
+            query = rows_after(known.sequence - 1).limit(_ROWS_AT_ONCE)
+
+    def _take(self, rows: Sequence[JournalRow]) -> None:
+        """Remember rows that are committed: in the mirror first, synced."""
+        if self._mirror is not None:
+            with self._failing():
+                failpoint("journal.mirror.before-commit")
+                self._mirror.follow(rows)
+        for row in rows:
+            self._memory.take(row)
 
     def _append(
         self,
@@ -562,16 +719,45 @@ class Journal:
         client: str,
         kind: str,
         payload: dict[str, object],
-    ) -> Head:
+    ) -> JournalRow:
         row = next_row(
-            self._head,
+            self.head,
             now_ms=self.now_ms(),
             client=client,
             kind=kind,
             payload=payload,
         )
         _insert(connection, row)
-        return Head(row.sequence, row.hash, row.time_ms)
+        self._own_time_ms = row.time_ms
+        return row
+
+    def _spent_hashes(
+        self, connection: sa.Connection, commitments: Sequence[Commitment]
+    ) -> Spent:
+        """Ask the database which keys are spent, and the mirror whether it is so."""
+        spent: list[SpentKey] = []
+        for start in range(0, len(commitments), _KEYS_AT_ONCE):
+            part = commitments[start : start + _KEYS_AT_ONCE]
+            query = sa.select(
+                SPENT_KEY.c.commitment, SPENT_KEY.c.n, SPENT_KEY.c.bundle_hash
+            ).where(SPENT_KEY.c.commitment.in_(part))
+            spent += [(row[0], row[1], row[2]) for row in connection.execute(query)]
+        if self._mirror is not None:
+            self._mirror.require_same(commitments, spent)
+        found: dict[Commitment, tuple[str | None, ...]] = {}
+        for key, _, digest in sorted(spent, key=lambda one: one[:2]):
+            found[Commitment(key)] = (*found.get(Commitment(key), ()), digest)
+        return found
+
+
+def _issued_at(
+    connection: sa.Connection, addresses: Sequence[str]
+) -> dict[str, Commitment]:
+    """Return the commitments of those of some addresses that were issued."""
+    query = sa.select(ISSUED.c.address, ISSUED.c.commitment).where(
+        ISSUED.c.address.in_(addresses)
+    )
+    return {row[0]: Commitment(row[1]) for row in connection.execute(query)}
 
 
 def _payload(
@@ -588,20 +774,6 @@ def _find_issued(
 ) -> IssuedRecord | None:
     payload = _payload(connection, ISSUED, condition)
     return IssuedRecord.parse(payload) if payload else None
-
-
-def _spent_hashes(
-    connection: sa.Connection, commitments: Sequence[Commitment]
-) -> Spent:
-    query = (
-        sa.select(SPENT_KEY.c.commitment, SPENT_KEY.c.bundle_hash)
-        .where(SPENT_KEY.c.commitment.in_(commitments))
-        .order_by(SPENT_KEY.c.n)
-    )
-    found: dict[Commitment, tuple[str | None, ...]] = {}
-    for commitment, bundle_hash in connection.execute(query):
-        found[commitment] = (*found.get(commitment, ()), bundle_hash)
-    return found
 
 
 def _is_signed(connection: sa.Connection, bundle_hash: str) -> bool:

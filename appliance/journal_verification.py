@@ -8,17 +8,16 @@ missing, altered or one too many.
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 import sqlalchemy as sa
 
-from appliance.approved import require_approved
 from appliance.journal_chain import Head, verify_chain
-from appliance.journal_records import guards_of, made_generation, policies_of
-from appliance.journal_schema import FORMAT, GUARDS, HEADER, ROW, broken, require_sound
-from appliance.policy_file import SignedPolicy
-from appliance.roster import ClientChange, client_changes_of
+from appliance.journal_database import JournalDatabase
+from appliance.journal_memory import JournalMemory
+from appliance.journal_mirror import Mirror, spent_by
+from appliance.journal_records import guards_of
+from appliance.journal_schema import FORMAT, GUARDS, HEADER, ROW, broken
 from appliance.wire import JournalRow
 
 _ROWS_AT_ONCE: Final = 1000
@@ -32,111 +31,69 @@ def rows_after(sequence: int) -> sa.Select[Any]:
     return query.order_by(ROW.c.sequence)
 
 
-@dataclass(frozen=True, slots=True)
-class Verified:
-    """What a sound journal says of itself.
-
-    Attributes:
-        epoch: Its epoch.
-        head: Its last row.
-        generations: Salt generations that addresses were issued by.
-        newest_generation: The highest number ever given to one.
-        policies: Every signed policy that took force, the first one first.
-        clients: Every client that was enrolled or revoked, the oldest first.
-        recovering: Whether it was restored and not recovered since.
-        restored_head: Sequence and hash the last restore went back to, if any.
-    """
-
-    epoch: int
-    head: Head
-    generations: frozenset[int]
-    newest_generation: int
-    policies: tuple[SignedPolicy, ...]
-    clients: tuple[ClientChange, ...]
-    recovering: bool
-    restored_head: tuple[int, str] | None
-
-
-@dataclass(slots=True)
-class _Found:
-    """What the rows have said so far."""
-
-    journal_id: str
-    head: Head | None = None
-    issued: set[int] = field(default_factory=set)
-    made: set[int] = field(default_factory=lambda: {1})
-    policies: list[SignedPolicy] = field(default_factory=list)
-    clients: list[ClientChange] = field(default_factory=list)
-    restores: int = 0
-    recovering: bool = False
-    restored_head: tuple[int, str] | None = None
-
-    def take(self, row: JournalRow) -> None:
-        """Note what one row says of the journal as a whole."""
-        payload = json.loads(row.payload)
-        if "door" in payload:
-            require_approved(payload, self.policies[-1], journal_id=self.journal_id)
-        if row.kind == "issued":
-            self.issued.add(payload["generation"])
-        if row.kind != "ceremony":
-            return
-        self.policies += policies_of(payload)
-        self.clients += client_changes_of(payload)
-        self.made.add(made_generation(row))
-        match payload.get("step"):
-            case "restore":
-                self.restores += 1
-                self.recovering = True
-                self.restored_head = (payload["sequence"], payload["hash"])
-            case "recover-journal":
-                self.recovering = False
-
-
-def verify_journal(connection: sa.Connection, journal_id: str) -> Verified:
+def verify_journal(
+    connection: sa.Connection,
+    journal_id: str,
+    *,
+    database: JournalDatabase,
+    mirror: Mirror | None = None,
+) -> JournalMemory:
     """Check everything.
 
     Args:
         connection: In a transaction on the journal.
         journal_id: What the vault says it must be.
+        database: Checks the structure.
+        mirror: Follows every row, and must know them already as far as it has seen.
 
     Returns:
         What it says of itself.
     """
+    memory = JournalMemory()
     try:
-        require_sound(connection)
+        database.require_sound(connection)
         epoch = _require_header(connection, journal_id)
-        found = _verify_rows(connection, journal_id)
+        spent_count = 0
+        while rows := read_rows(connection, memory.head):
+            verify_rows(connection, rows, journal_id, after=memory.head)
+            spent_count += sum(1 for _ in spent_by(rows)) if mirror else 0
+            if mirror is not None:
+                mirror.follow(rows)
+            for row in rows:
+                memory.take(row)
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         broken(f"it says what no appliance wrote: {type(error).__name__}")
-    if found.head is None:
+    if memory.head is None:
         broken("it holds no row")
-    if epoch != found.restores + 1:
-        broken(f"its epoch is {epoch}, and it was restored {found.restores} times")
-    _require_no_guard_after(connection, found.head)
-    return Verified(
-        epoch,
-        found.head,
-        frozenset(found.issued),
-        max(found.made),
-        tuple(found.policies),
-        tuple(found.clients),
-        found.recovering,
-        found.restored_head,
-    )
+    if epoch != memory.restores + 1:
+        broken(f"its epoch is {epoch}, and it was restored {memory.restores} times")
+    _require_no_guard_after(connection, memory.head)
+    if mirror is not None:
+        mirror.require_end(memory.head.sequence, spent_count)
+    return memory
 
 
-def _verify_rows(connection: sa.Connection, journal_id: str) -> _Found:
-    """Check every row and return what they say."""
-    found = _Found(journal_id)
-    while rows := _rows(connection, found.head):
-        found.head = verify_chain(rows, after=found.head)
-        _require_guards(connection, rows, journal_id)
-        for row in rows:
-            found.take(row)
-    return found
+def verify_rows(
+    connection: sa.Connection,
+    rows: Sequence[JournalRow],
+    journal_id: str,
+    *,
+    after: Head | None,
+) -> None:
+    """Check some rows: their chain, and that the guards are what they say.
+
+    Args:
+        connection: In a transaction on the journal.
+        rows: At least one, in rising order.
+        journal_id: What the vault says it must be.
+        after: The row before the first one, if there is one.
+    """
+    verify_chain(rows, after=after)
+    _require_guards(connection, rows, journal_id)
 
 
-def _rows(connection: sa.Connection, head: Head | None) -> list[JournalRow]:
+def read_rows(connection: sa.Connection, head: Head | None) -> list[JournalRow]:
+    """Return the next rows after a head, some at once."""
     query = rows_after(head.sequence if head else -1 << 62).limit(_ROWS_AT_ONCE)
     return [JournalRow(*fields) for fields in connection.execute(query)]
 

@@ -32,6 +32,7 @@ from appliance.installation import Paths, open_hsm, require_private
 from appliance.issuing import Issuing
 from appliance.journal import Journal
 from appliance.journal_chain import Head
+from appliance.journal_database import JournalDatabase, database_of
 from appliance.panel import NoPanel
 from appliance.policy_force import PolicyCopy, PolicyInForce
 from appliance.roster import Roster
@@ -72,6 +73,7 @@ class Lifecycle:
         roster: Who may connect.
         tls: As whom it listens.
         journal_thread: Owns the journal.
+        database: Where the journal lies.
         hsm: The token, shared by vault and ceremonies.
         running: The running parts; None unless every check has passed.
         unready: Why there are none; empty when there are.
@@ -83,6 +85,7 @@ class Lifecycle:
     roster: Roster = field(init=False)
     tls: TlsIdentity = field(init=False)
     journal_thread: OwnerThread = field(init=False)
+    database: JournalDatabase = field(init=False)
     running: Running | None = None
     unready: str = "starting"
     hsm: Hsm = field(init=False)
@@ -97,6 +100,7 @@ class Lifecycle:
         self.latch = SealLatch(self.paths.latch)
         self.roster = Roster(self.config.clients, self.paths.clients)
         self.tls = TlsIdentity(self.config.listen)
+        self.database = database_of(self.config)
         self.hsm = open_hsm(self.config)
         self._hsm_thread = OwnerThread("hsm")
         self.journal_thread = OwnerThread("journal")
@@ -210,6 +214,7 @@ class Lifecycle:
         else:
             await self._hsm_thread(self.running.vault.check_health)
             await self._check_journal(self.running.journal)
+            await self.follow_policy()
 
     async def _check_journal(self, journal: Journal) -> None:
         journal.now_ms()
@@ -220,6 +225,23 @@ class Lifecycle:
         if free == 0:
             raise JournalError("the disk of the journal is full")
         await self.journal_thread(journal.check_writable)
+
+    async def follow_policy(self) -> str:
+        """Take in what other appliances have journalled, a new policy above all.
+
+        Returns:
+            The text of the policy in force, as the copy beside the vault has it.
+        """
+        running = self.running
+        if running is not None:
+            await self.journal_thread(running.journal.catch_up)
+            await asyncio.to_thread(
+                self.policy_copy.write,
+                running.journal.journal_id,
+                running.policy.newest,
+            )
+            await asyncio.to_thread(self.roster.adopt, running.journal.clients)
+        return self.policy_copy.read().policy.text
 
     async def _bring_up(self) -> Running:
         """Run every check of a start, in this order; any failure undoes it."""
@@ -292,13 +314,19 @@ class Lifecycle:
     def _open_journal(self, vault: Vault) -> Journal:
         """Open the journal; it must still hold the head this process knew."""
         journal = Journal(
-            self.paths.journal,
+            self.database,
             journal_id=vault.content.journal_id,
             clock_ms=self.clock_ms,
         )
         missing = journal.verified.generations - set(vault.generations)
         if missing:
             journal.close()
+            if journal.shared:  # another appliance may have made them
+                raise JournalError(
+                    f"generations {sorted(missing)} issued addresses and this vault"
+                    " does not hold them: bring it up to date",
+                    code="vault-behind",
+                )
             raise BrokenInvariantError(
                 f"generations {sorted(missing)} issued addresses and the vault does not"
                 " hold them: it was put back from before their making",

@@ -26,6 +26,7 @@ from appliance.errors import (
 )
 from appliance.lifecycle import Lifecycle
 from appliance.policy_file import Policy, SignedPolicy, verify_policy
+from appliance.policy_force import Copied, PolicyInForce
 from appliance.wire import (
     AcceptHead,
     Act,
@@ -70,6 +71,7 @@ class Operators:
     custody: Custody
     doors: DangerousDoors
     _approvals: Approvals = field(default_factory=Approvals)
+    _followed: str = ""
 
     # --- reading ----------------------------------------------------------------
 
@@ -120,13 +122,13 @@ class Operators:
 
     async def accept_head(self, request: AcceptHead, who: Client) -> Done:
         """Confirm the journal's head, where the policy lets one operator."""
-        require_alone(request, self.life.policy_copy.read().content)
+        require_alone(request, (await self._policy()).content)
         (step,) = await self._accept_head(request, who)
         return Done(request_id=request.request_id, message=step)
 
     async def run_ceremony(self, request: RunCeremony, who: Client) -> CeremonyReport:
         """Run a ceremony or try it, where the policy lets one operator."""
-        require_alone(request, self.life.policy_copy.read().content)
+        require_alone(request, (await self._policy()).content)
         steps = await self.custody.run(request, client=who.name)
         return CeremonyReport(
             request_id=request.request_id, done=not request.dry_run, steps=steps
@@ -135,14 +137,17 @@ class Operators:
     async def set_policy(self, request: SetPolicy, who: Client) -> Done:
         """Put a policy in force that operators of the one before have signed."""
         running = self.life.require_ready()
+        await self._policy()
         signed = SignedPolicy(text=request.text, signatures=request.signatures)
         content = verify_policy(signed, in_force=running.policy.content)
         failpoint("policy.verified")
-        await self._journal(
-            who,
-            step="policy",
-            version=content.version,
-            policy=msgspec.to_builtins(signed),
+        payload: dict[str, object] = {"step": "policy", "version": content.version}
+        payload["policy"] = msgspec.to_builtins(signed)
+        await self.life.journal_thread(
+            running.journal.commit_ceremony,
+            client=who.name,
+            payload=payload,
+            decide=lambda: _still(signed, running.policy),
         )
         failpoint("policy.journalled")
         self.life.policy_copy.write(running.journal.journal_id, signed)
@@ -158,7 +163,7 @@ class Operators:
             raise ForbiddenError(
                 f"role {who.role} may propose a second signature and nothing else"
             )
-        copy = self.life.policy_copy.read()
+        copy = await self._policy()
         pending = await self._proposed(request.act, copy.content, who)
         return PendingActs(
             request_id=request.request_id, journal_id=copy.journal_id, acts=[pending]
@@ -183,7 +188,7 @@ class Operators:
 
     async def approve(self, request: ApproveAct, who: Client) -> ActReport:
         """Add an approval; the last one has the act done."""
-        copy = self.life.policy_copy.read()
+        copy = await self._policy()
         ripe = self._approvals.approve(
             request.act_id,
             request.signature,
@@ -215,6 +220,20 @@ class Operators:
                 self._approvals.put_back(ripe)
             raise
 
+    async def _policy(self) -> Copied:
+        """Return the policy in force; approvals given under another are void.
+
+        Another appliance of the same journal may have put it in force.
+
+        Returns:
+            The copy beside the vault, brought up to date.
+        """
+        text = await self.life.follow_policy()
+        if self._followed not in {"", text}:
+            self._approvals.clear()
+        self._followed = text
+        return self.life.policy_copy.read()
+
     async def _shown(self, act: Act, who: Client) -> list[str]:
         """Return what approvers should see besides the act; refuse what can not be."""
         match act:
@@ -223,7 +242,7 @@ class Operators:
                 return [f"sealed for {seal.code}: {seal.reason}"]
             case AcceptHead():
                 heads = self.life.require_running().heads
-                heads.require_same(sequence=act.sequence, row_hash=act.hash)
+                await heads.require_same(sequence=act.sequence, row_hash=act.hash)
                 return []
             case RunCeremony():
                 dry = msgspec.structs.replace(act, dry_run=True)
@@ -259,7 +278,7 @@ class Operators:
 
     async def _accept_head(self, act: AcceptHead, who: Client) -> list[str]:
         heads = self.life.require_running().heads
-        heads.require_same(sequence=act.sequence, row_hash=act.hash)
+        await heads.require_same(sequence=act.sequence, row_hash=act.hash)
         await self._journal(who, step="accept-head", sequence=act.sequence)
         heads.anchored = True
         return ["the head is confirmed"]
@@ -279,3 +298,8 @@ class Operators:
             client=who.name,
             payload=payload,
         )
+
+
+def _still(signed: SignedPolicy, policy: PolicyInForce) -> None:
+    """Refuse a policy that another appliance has overtaken; asked under the lock."""
+    verify_policy(signed, in_force=policy.content)

@@ -35,6 +35,7 @@ from appliance.installation import Paths
 from appliance.intent import commit
 from appliance.journal import import_journal
 from appliance.journal_chain import Head, next_row
+from appliance.journal_database import JournalDatabase
 from appliance.journal_records import made_generation
 from appliance.receipt import key_id, public_key_pem
 from appliance.seal import SealLatch
@@ -131,6 +132,7 @@ async def restore(
     *,
     allow_unlocked: bool,
     now_ms: int,
+    database: JournalDatabase | None = None,
 ) -> Restored:
     """Run steps 2 to 5.
 
@@ -140,6 +142,7 @@ async def restore(
         backup: Opened; stays open.
         allow_unlocked: Go on where memory can not be locked.
         now_ms: The time.
+        database: Where the journal is made; None: a file of the state folder.
 
     Returns:
         What to print. ``ConfigError`` if there is something in the folder,
@@ -178,7 +181,10 @@ async def restore(
         },
     )
     import_journal(
-        paths.journal, [*backup.rows, row], journal_id=header.journal_id, epoch=epoch
+        database or paths.journal,
+        [*backup.rows, row],
+        journal_id=header.journal_id,
+        epoch=epoch,
     )
     failpoint("restore.after-journal")
     write_vault(paths.vault, content, hsm=hsm)

@@ -291,6 +291,7 @@ class Appliance:
     async def _sign(self, request: SignTransfer, client: Client, steps: Steps) -> Reply:
         self._require_within_limits(request)
         signing = self.life.require_ready().signing
+        await signing.require_held(request.inputs)
         signatures = await signing.sign(request, client=client, steps=steps)
         self.life.require_ready()  # a seal that fell meanwhile holds them back
         return Signed(

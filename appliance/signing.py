@@ -6,7 +6,7 @@ issued, derive its keys, decide, confirm presence, commit the keys as spent (syn
 to disk), and only then sign. ``Signing.sign`` is that path, on one screen.
 """
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 
@@ -16,6 +16,7 @@ from appliance.errors import (
     AlreadySignedError,
     BadRequestError,
     BrokenInvariantError,
+    FaultError,
     RefusedError,
 )
 from appliance.intent import (
@@ -41,7 +42,7 @@ from appliance.second_signature import DoorAsked, OpenedDoor
 from appliance.steps import Steps
 from appliance.threads import OwnerThread
 from appliance.vault import Vault
-from appliance.wire import InputSignature, SignTransfer
+from appliance.wire import InputClaim, InputSignature, SignTransfer
 from failpoints import failpoint
 
 
@@ -138,6 +139,7 @@ class Signing:
             raise BadRequestError(
                 f"bundle {bundle_hash} was never signed here", code="unknown-bundle"
             )
+        await self.require_held(record.claims)
         request = SignTransfer(
             request_id="",
             transactions=list(record.transactions),
@@ -147,6 +149,29 @@ class Signing:
         )
         transfer = understand(request, levels=self.levels)
         return record, await self._sign_again(transfer, steps)
+
+    async def require_held(self, claims: Iterable[InputClaim]) -> None:
+        """Insist on the salts that some inputs need, before anything is refused.
+
+        Args:
+            claims: Which keys are asked for.
+
+        Raises:
+            FaultError: ``vault-behind`` if another appliance of this journal issued
+                by a generation that this vault does not hold: ask that one.
+        """
+        held = set(self.vault.generations)
+        if not self.journal.shared or {claim.generation for claim in claims} <= held:
+            return
+        await self.journal_thread(self.journal.catch_up)
+        asked = {claim.generation for claim in claims}
+        missing = sorted(asked & self.journal.verified.generations - held)
+        if missing:
+            raise FaultError(
+                f"generations {missing} are held by another appliance of this journal"
+                " and not by this one: ask there, or bring this vault up to date",
+                code="vault-behind",
+            )
 
     @property
     def levels(self) -> dict[int, int]:
@@ -166,6 +191,7 @@ class Signing:
         Raises:
             AlreadySignedError: If exactly this bundle was signed before.
         """
+        await self.require_held(asked.act.inputs)
         transfer = understand(asked.request, levels=self.levels)
         if await self._was_signed(transfer, asked):
             message = f"bundle {transfer.bundle_hash} is signed: fetch it"
@@ -186,6 +212,7 @@ class Signing:
         Returns:
             The bundle, and what its spent keys are recorded for.
         """
+        await self.require_held(request.inputs)
         transfer = understand_unmined(request, levels=self.levels)
         await self._require_issued(transfer)
         await self._match_outputs(transfer)

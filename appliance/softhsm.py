@@ -40,6 +40,7 @@ from appliance.installation import (
     read_salt,
     token_access,
 )
+from appliance.journal_database import database_of
 from appliance.operator_keys import (
     load_operator_key,
     make_operator_key,
@@ -73,6 +74,7 @@ class SoftHsmOptions:
         policy: Lines of the configuration's ``[policy]`` table.
         allow_unlocked: Go on where memory can not be locked.
         workers: Concurrent Argon2 runs; 0: one per core.
+        journal: Lines of the configuration's ``[journal]`` table.
     """
 
     first: FirstGeneration
@@ -82,6 +84,7 @@ class SoftHsmOptions:
     policy: tuple[str, ...] = ()
     allow_unlocked: bool = True
     workers: int = 0
+    journal: tuple[str, ...] = ()
 
 
 async def make_softhsm_appliance(
@@ -113,6 +116,7 @@ async def make_softhsm_appliance(
             Foundation(options.first, policy, salt),
             allow_unlocked=options.allow_unlocked,
             now_ms=int(now.timestamp() * 1000),
+            database=database_of(config),
         )
     Path(config.state_dir).with_name("identity.pem").write_text(made.identity_pem)
     return config, made
@@ -234,6 +238,7 @@ def _configuration(folder: Path, options: SoftHsmOptions, pins: dict[str, str]) 
         for name, role in CLIENT_ROLES.items()
     )
     policy = "\n".join(options.policy)
+    journal = "\n".join(options.journal)
     return f"""\
 # Saltkeep appliance on SoftHSM2: for CI and demonstrations only.
 # Pin of this appliance's server key, for its clients:
@@ -252,6 +257,9 @@ profile = "softhsm2"
 token_label = "{_LABEL}"
 pin_file = "pin"
 environment = {{ SOFTHSM2_CONF = "{folder / "softhsm2.conf"}" }}
+
+[journal]
+{journal}
 
 [derivation]
 allow_unlocked = {str(options.allow_unlocked).lower()}

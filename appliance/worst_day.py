@@ -126,7 +126,6 @@ class WorstDay:
             await self._journal_spent(
                 "recover-journal", last, client, imported=statement
             )
-            running.heads.recovering = False
         return steps
 
     async def _journal_spent(

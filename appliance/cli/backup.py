@@ -29,6 +29,7 @@ from appliance.hardening import harden_process
 from appliance.hsm import Hsm
 from appliance.installation import Paths, open_hsm
 from appliance.interchange import of_journal
+from appliance.journal_database import database_of
 from appliance.restore import Restored, restore
 from appliance.service import wall_clock_ms
 from appliance.slip39 import decode, recover, split
@@ -214,6 +215,7 @@ async def _restore(path: Path, opened: OpenedBackup) -> Restored:
             opened,
             allow_unlocked=config.derivation.allow_unlocked,
             now_ms=wall_clock_ms(),
+            database=database_of(config),
         )
     finally:
         await asyncio.to_thread(hsm.close)

@@ -9,11 +9,23 @@ import pytest
 
 from appliance.pytest_plugin import ApplianceProcess, make_appliance
 from tests.appliance.box import Box
+from tests.appliance.postgres import Server
 
 
 @pytest.fixture(scope="session")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_appliance(tmp_path_factory.mktemp("template") / "box").folder
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    """A PostgreSQL server of its own, with the settings of a fresh one."""
+    started = Server()
+    try:
+        started.start()
+        yield started
+    finally:
+        started.destroy()
 
 
 def copy_box(template: Path, folder: Path) -> Path:

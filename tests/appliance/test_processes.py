@@ -76,7 +76,7 @@ INITIALISING = (
 )
 ELSEWHERE = (  # by tests of their own
     *("rotate", "retire", "policy", "act"),
-    *("tls", "client", "blind", "journal.blind"),
+    *("tls", "client", "blind", "journal.blind", "journal.mirror"),
     *("backup", "restore", "set-backup-key", "journal.import", "journal.spent"),
     *("export", "journal.export"),
 )

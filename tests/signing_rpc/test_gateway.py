@@ -312,11 +312,12 @@ async def test_no_seed_leaves(old_hub: OldHub) -> None:
 @pytest.mark.parametrize(
     ("uuid", "bundle_hash", "code"),
     [
-        ("short", signable_hash(), "seed-uuid"),
-        (new_uuid(), "A" * 80, "hash"),
-        (new_uuid(), "", "hash"),
-        (new_uuid(), "a" * 81, "hash"),
+        ("short", HUB["bundle_hash"], "seed-uuid"),
+        (HUB["seed_uuid"], "A" * 80, "hash"),
+        (HUB["seed_uuid"], "", "hash"),
+        (HUB["seed_uuid"], "a" * 81, "hash"),
     ],
+    ids=["uuid", "short", "empty", "letters"],
 )
 async def test_what_is_none_is_refused(
     old_hub: OldHub, uuid: str, bundle_hash: str, code: str

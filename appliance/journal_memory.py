@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the rows of a journal say of it as a whole, row by row. Pure."""
+
+import json
+from dataclasses import dataclass, field
+
+from appliance.approved import require_approved
+from appliance.journal_chain import Head
+from appliance.journal_records import made_generation, policies_of
+from appliance.policy_file import SignedPolicy
+from appliance.roster import ClientChange, client_changes_of
+from appliance.wire import JournalRow
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What a sound journal says of itself.
+
+    Attributes:
+        epoch: Its epoch.
+        head: Its last row.
+        generations: Salt generations that addresses were issued by.
+        newest_generation: The highest number ever given to one.
+        retired: Generations that an operator retired; they issue no more.
+        policies: Every signed policy that took force, the first one first.
+        clients: Every client that was enrolled or revoked, the oldest first.
+        recovering: Whether it was restored and not recovered since.
+        restored_head: Sequence and hash the last restore went back to, if any.
+    """
+
+    epoch: int
+    head: Head
+    generations: frozenset[int]
+    newest_generation: int
+    retired: frozenset[int]
+    policies: tuple[SignedPolicy, ...]
+    clients: tuple[ClientChange, ...]
+    recovering: bool
+    restored_head: tuple[int, str] | None
+
+
+@dataclass(slots=True)
+class JournalMemory:
+    """What the rows taken in so far have said; only ever added to.
+
+    Attributes:
+        head: The last row taken in.
+        policies: Every signed policy that took force, the first one first.
+        clients: Every client that was enrolled or revoked, the oldest first.
+        restores: How often it was restored.
+        recovering: Whether it was restored and not recovered since.
+        restored_head: Sequence and hash the last restore went back to, if any.
+    """
+
+    head: Head | None = None
+    policies: list[SignedPolicy] = field(default_factory=list)
+    clients: list[ClientChange] = field(default_factory=list)
+    restores: int = 0
+    recovering: bool = False
+    restored_head: tuple[int, str] | None = None
+    _journal_id: str = ""
+    _issued: set[int] = field(default_factory=set)
+    _newest: int = 1
+    _retired: set[int] = field(default_factory=set)
+
+    def take(self, row: JournalRow) -> None:
+        """Note what the next row says; its place in the chain is checked.
+
+        Args:
+            row: Follows the head.
+        """
+        payload = json.loads(row.payload)
+        if self.head is None:
+            self._journal_id = payload["journal_id"]
+        if "door" in payload:
+            require_approved(payload, self.policies, journal_id=self._journal_id)
+        if row.kind == "issued":
+            self._issued.add(payload["generation"])
+        if row.kind == "ceremony":
+            self._take_ceremony(row, payload)
+        self.head = Head(row.sequence, row.hash, row.time_ms)
+
+    def _take_ceremony(self, row: JournalRow, payload: dict[str, object]) -> None:
+        self.policies += policies_of(payload)
+        self.clients += client_changes_of(payload)
+        self._newest = max(self._newest, made_generation(row))
+        match payload:
+            case {"step": "restore", "sequence": int(sequence), "hash": str(digest)}:
+                self.restores += 1
+                self.recovering = True
+                self.restored_head = (sequence, digest)
+            case {"step": "recover-journal"}:
+                self.recovering = False
+            case {"step": "retire", "generation": int(generation)}:
+                self._retired.add(generation)
+
+    @property
+    def told_head(self) -> Head:
+        """The last row taken in.
+
+        Raises:
+            ValueError: If there is none yet.
+        """
+        if self.head is None:
+            raise ValueError("no row was taken in")
+        return self.head
+
+    def told(self) -> Verified:
+        """Return a copy of what was said so far; there was a row."""
+        return Verified(
+            self.restores + 1,
+            self.told_head,
+            frozenset(self._issued),
+            self._newest,
+            frozenset(self._retired),
+            tuple(self.policies),
+            tuple(self.clients),
+            self.recovering,
+            self.restored_head,
+        )
