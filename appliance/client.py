@@ -6,6 +6,7 @@ Also what the pytest fixture hands to integrators.
 
 import secrets
 import tomllib
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -207,18 +208,26 @@ class ApplianceClient:
         return reply
 
     async def journal(self, *, after_sequence: int = 0) -> list[JournalRow]:
-        """Return every row after a sequence number."""
-        rows: list[JournalRow] = []
+        """Return every row after a sequence number; a long journal fills the memory."""
+        pages = self.journal_pages(after_sequence=after_sequence)
+        return [row async for page in pages for row in page]
+
+    async def journal_pages(
+        self, *, after_sequence: int = 0
+    ) -> AsyncIterator[list[JournalRow]]:
+        """Yield every row after a sequence number, a page at a time."""
         while True:
             request = TailJournal(
                 request_id=new_request_id(),
-                after_sequence=rows[-1].sequence if rows else after_sequence,
+                after_sequence=after_sequence,
                 limit=_PAGE_ROWS,
             )
-            page = await self.expect(request, JournalRows)
-            rows += page.rows
-            if len(page.rows) < _PAGE_ROWS:
-                return rows
+            rows = (await self.expect(request, JournalRows)).rows
+            if rows:
+                after_sequence = rows[-1].sequence
+                yield rows
+            if len(rows) < _PAGE_ROWS:
+                return
 
 
 def new_request_id() -> str:

@@ -26,6 +26,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
 
+import msgspec
 import sqlalchemy as sa
 from sqlalchemy import exc
 
@@ -62,6 +63,7 @@ from appliance.journal_schema import (
     ROW,
     SIGNED,
     SPENT_KEY,
+    broken,
 )
 from appliance.journal_verification import rows_after, verify_journal, verify_rows
 from appliance.journal_view import JournalView
@@ -73,6 +75,8 @@ from failpoints import failpoint
 CLOCK_TOLERANCE_MS: Final = 5_000
 _ROWS_AT_ONCE: Final = 1000
 _KEYS_AT_ONCE: Final = 500
+_LINES_AT_ONCE: Final = 200
+_SCANNED_AT_ONCE: Final = 100_000
 _Answer = TypeVar("_Answer")
 
 
@@ -173,8 +177,7 @@ def _create(
     try:
         with database.creating(journal_id) as connection:
             connection.execute(HEADER.insert().values(header))
-            for row in rows:
-                _insert(connection, row)
+            _insert(connection, rows)
             failpoint("journal.import.before-commit")
     except BaseException as error:
         if database.mirror is not None:
@@ -184,12 +187,17 @@ def _create(
         raise
 
 
-def _insert(connection: sa.Connection, row: JournalRow) -> None:
-    """Insert a row and every guard that follows from it."""
-    values = {name: getattr(row, name) for name in row.__struct_fields__}
-    connection.execute(ROW.insert().values(values))
-    for table, guard in guards_of(row):
-        connection.execute(table.insert().values(guard))
+def _insert(connection: sa.Connection, rows: Sequence[JournalRow]) -> None:
+    """Insert rows and every guard that follows from them, many in one statement."""
+    lines: dict[sa.Table, list[dict[str, Any]]] = {ROW: []}
+    for row in rows:
+        lines[ROW].append(msgspec.structs.asdict(row))
+        for table, guard in guards_of(row):
+            lines.setdefault(table, []).append(guard)
+    for table, found in lines.items():
+        for start in range(0, len(found), _LINES_AT_ONCE):
+            part = found[start : start + _LINES_AT_ONCE]
+            connection.execute(table.insert().values(part))
 
 
 class Journal:
@@ -625,10 +633,16 @@ class Journal:
 
     def unspent_issued(self) -> list[Commitment]:
         """Return every key that was issued and is not recorded as spent."""
-        spent = sa.select(SPENT_KEY.c.commitment)
-        query = sa.select(ISSUED.c.commitment).where(ISSUED.c.commitment.not_in(spent))
+        spent = sa.exists().where(SPENT_KEY.c.commitment == ISSUED.c.commitment)
+        query = sa.select(ISSUED.c.commitment).where(~spent).order_by(ISSUED.c.row)
+        found: list[Commitment] = []
         with self._transaction() as connection:
-            return [Commitment(found) for found in connection.execute(query).scalars()]
+            for start in range(0, self.head.sequence, _SCANNED_AT_ONCE):
+                here = ISSUED.c.row.between(start + 1, start + _SCANNED_AT_ONCE)
+                found += map(
+                    Commitment, connection.execute(query.where(here)).scalars()
+                )
+        return found
 
     def close(self) -> None:
         """Close the database; whoever still holds this object gets a fault."""
@@ -698,19 +712,25 @@ class Journal:
             new = found[1:]
             if not new:
                 return
-            verify_rows(connection, new, self.journal_id, after=known)
-            self._take(new)
+            try:
+                verify_rows(connection, new, self.journal_id, after=known)
+                self._take(new, unproved=True)
+            except (ValueError, LookupError, TypeError, AttributeError) as error:
+                broken(f"it says what no appliance wrote: {type(error).__name__}")
+            except msgspec.ValidationError:
+                broken("it says what no appliance wrote: another policy")
             known = self.head
             query = rows_after(known.sequence - 1).limit(_ROWS_AT_ONCE)
 
-    def _take(self, rows: Sequence[JournalRow]) -> None:
+    def _take(self, rows: Sequence[JournalRow], *, unproved: bool = False) -> None:
         """Remember rows that are committed: in the mirror first, synced."""
         if self._mirror is not None:
             with self._failing():
                 failpoint("journal.mirror.before-commit")
                 self._mirror.follow(rows)
+        take = self._memory.take_unproved if unproved else self._memory.take
         for row in rows:
-            self._memory.take(row)
+            take(row)
 
     def _append(
         self,
@@ -727,7 +747,7 @@ class Journal:
             kind=kind,
             payload=payload,
         )
-        _insert(connection, row)
+        _insert(connection, [row])
         self._own_time_ms = row.time_ms
         return row
 
@@ -741,12 +761,14 @@ class Journal:
             query = sa.select(
                 SPENT_KEY.c.commitment, SPENT_KEY.c.n, SPENT_KEY.c.bundle_hash
             ).where(SPENT_KEY.c.commitment.in_(part))
+            query = query.order_by(SPENT_KEY.c.n)
             spent += [(row[0], row[1], row[2]) for row in connection.execute(query)]
         if self._mirror is not None:
             self._mirror.require_same(commitments, spent)
         found: dict[Commitment, tuple[str | None, ...]] = {}
-        for key, _, digest in sorted(spent, key=lambda one: one[:2]):
-            found[Commitment(key)] = (*found.get(Commitment(key), ()), digest)
+        for key, _, bundle_hash in spent:
+            commitment = Commitment(key)
+            found[commitment] = (*found.get(commitment, ()), bundle_hash)
         return found
 
 

@@ -44,6 +44,7 @@ class JournalMemory:
     """What the rows taken in so far have said; only ever added to.
 
     Attributes:
+        journal_id: Of the journal.
         head: The last row taken in.
         policies: Every signed policy that took force, the first one first.
         clients: Every client that was enrolled or revoked, the oldest first.
@@ -52,6 +53,7 @@ class JournalMemory:
         restored_head: Sequence and hash the last restore went back to, if any.
     """
 
+    journal_id: str
     head: Head | None = None
     policies: list[SignedPolicy] = field(default_factory=list)
     clients: list[ClientChange] = field(default_factory=list)
@@ -63,21 +65,27 @@ class JournalMemory:
     _newest: int = 1
     _retired: set[int] = field(default_factory=set)
 
+    def take_unproved(self, row: JournalRow) -> None:
+        """Take in a row that was read, once what its door says is checked.
+
+        Args:
+            row: Follows the head.
+        """
+        payload = json.loads(row.payload)
+        if "door" in payload:
+            require_approved(payload, self.policies[-1], journal_id=self.journal_id)
+        self.take(row)
+
     def take(self, row: JournalRow) -> None:
         """Note what the next row says; its place in the chain is checked.
 
         Args:
             row: Follows the head.
         """
-        payload = json.loads(row.payload)
-        if self.head is None:
-            self._journal_id = payload["journal_id"]
-        if "door" in payload:
-            require_approved(payload, self.policies, journal_id=self._journal_id)
         if row.kind == "issued":
-            self._issued.add(payload["generation"])
+            self._issued.add(json.loads(row.payload)["generation"])
         if row.kind == "ceremony":
-            self._take_ceremony(row, payload)
+            self._take_ceremony(row, json.loads(row.payload))
         self.head = Head(row.sequence, row.hash, row.time_ms)
 
     def _take_ceremony(self, row: JournalRow, payload: dict[str, object]) -> None:

@@ -288,7 +288,7 @@ class PostgresJournal:
                 user=address.user,
                 database=address.name,
                 password=secret,
-                ssl_context=address.tls,
+                ssl_context=address.tls or False,
                 timeout=_TIMEOUT_S,
                 application_name="saltkeep-appliance",
                 startup_params=session,

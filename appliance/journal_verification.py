@@ -21,7 +21,7 @@ from appliance.journal_schema import FORMAT, GUARDS, HEADER, ROW, broken
 from appliance.wire import JournalRow
 
 _ROWS_AT_ONCE: Final = 1000
-_Guard = tuple[tuple[str, Any], ...]
+_Guard = tuple[Any, ...]
 
 
 def rows_after(sequence: int) -> sa.Select[Any]:
@@ -49,7 +49,7 @@ def verify_journal(
     Returns:
         What it says of itself.
     """
-    memory = JournalMemory()
+    memory = JournalMemory(journal_id)
     try:
         database.require_sound(connection)
         epoch = _require_header(connection, journal_id)
@@ -60,7 +60,7 @@ def verify_journal(
             if mirror is not None:
                 mirror.follow(rows)
             for row in rows:
-                memory.take(row)
+                memory.take_unproved(row)
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         broken(f"it says what no appliance wrote: {type(error).__name__}")
     if memory.head is None:
@@ -95,7 +95,7 @@ def verify_rows(
 def read_rows(connection: sa.Connection, head: Head | None) -> list[JournalRow]:
     """Return the next rows after a head, some at once."""
     query = rows_after(head.sequence if head else -1 << 62).limit(_ROWS_AT_ONCE)
-    return [JournalRow(*fields) for fields in connection.execute(query)]
+    return [JournalRow(*fields) for fields in connection.execute(query).all()]
 
 
 def _require_header(connection: sa.Connection, journal_id: str) -> int:
@@ -113,17 +113,18 @@ def _require_guards(
     connection: sa.Connection, rows: Sequence[JournalRow], journal_id: str
 ) -> None:
     """Compare the guards of some rows, whose hashes are checked, with the tables."""
-    expected: dict[str, set[_Guard]] = {table.name: set() for table in GUARDS}
+    columns = {table: tuple(table.columns.keys()) for table in GUARDS}
+    expected: dict[sa.Table, set[_Guard]] = {table: set() for table in GUARDS}
     for row in rows:
         if row.sequence == 1:
             _require_first_row(row, journal_id)
         for table, guard in guards_of(row):
-            expected[table.name].add(_as_guard(guard))
+            expected[table].add(tuple(guard[name] for name in columns[table]))
     first, last = rows[0].sequence, rows[-1].sequence
     for table in GUARDS:
         query = sa.select(table).where(table.c.row.between(first, last))
-        found = {_as_guard(dict(g)) for g in connection.execute(query).mappings()}
-        if found != expected[table.name]:
+        found = {tuple(guard) for guard in connection.execute(query).all()}
+        if found != expected[table]:
             broken(f"table {table.name} differs from what rows {first}-{last} say")
 
 
@@ -138,7 +139,3 @@ def _require_no_guard_after(connection: sa.Connection, head: Head) -> None:
         query = sa.select(sa.func.count()).select_from(table).where(beyond)
         if connection.execute(query).scalar_one():
             broken(f"table {table.name} holds what no row says")
-
-
-def _as_guard(guard: dict[str, Any]) -> _Guard:
-    return tuple(sorted(guard.items()))

@@ -9,12 +9,13 @@ import platform
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import appliance, argon2, argon2_kernel, kernel, miner
+from benchmarks import appliance, argon2, argon2_kernel, journal, kernel, miner
 from benchmarks.rounds import Figure
 
 SUITES: dict[str, Callable[..., Iterator[Figure]]] = {
@@ -23,6 +24,7 @@ SUITES: dict[str, Callable[..., Iterator[Figure]]] = {
     "appliance": appliance.measure,
     "miner": miner.measure,
     "argon2-kernel": argon2_kernel.measure,
+    "journal": journal.measure,
 }
 _ROUNDS = 9
 
@@ -55,7 +57,14 @@ def main() -> int:
     parser.add_argument("suites", nargs="*", help=f"of {', '.join(SUITES)}; all")
     parser.add_argument("--rounds", type=int, default=_ROUNDS)
     parser.add_argument("--json", type=Path, help="write the figures here")
+    parser.add_argument(
+        "--journal-rows",
+        type=int,
+        default=journal.ROWS,
+        help="length of the longest journal of the suite `journal`",
+    )
     options = parser.parse_args()
+    SUITES["journal"] = partial(journal.measure, rows=options.journal_rows)
     logging.disable(logging.WARNING)  # pyota-pow switches everything on
     console = Console()
     figures: list[Figure] = []

@@ -3,6 +3,8 @@
 
 import datetime as dt
 import json
+from collections import deque
+from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
@@ -15,7 +17,13 @@ from appliance.approved import require_doors
 from appliance.cli.options import EXIT_BROKEN, EXIT_FAILED, Options, fail, files, run
 from appliance.client import new_request_id
 from appliance.errors import BrokenInvariantError, RefusedError
-from appliance.journal_chain import require_checkpoint, require_rows
+from appliance.journal_chain import (
+    Chain,
+    CheckpointClaims,
+    read_checkpoint,
+    require_claims,
+)
+from appliance.journal_export import verify_export
 from appliance.receipt import RECEIPT_TYPE, read_statement
 from appliance.wire import Checkpoint, JournalRow, MakeCheckpoint
 
@@ -32,7 +40,7 @@ def journal() -> None:
 @click.pass_obj
 def journal_tail(options: Options, *, count: int) -> None:
     """Show the last rows."""
-    rows = run(_journal_rows(options))[-count:]
+    rows = run(_last_rows(options, count))
     if options.as_json:
         for row in rows:
             click.echo(msgspec.json.encode(row))
@@ -56,10 +64,7 @@ def journal_tail(options: Options, *, count: int) -> None:
 @click.pass_obj
 def journal_export(options: Options, *, path: Path) -> None:
     """Write every row to PATH, one JSON object a line."""
-    rows = run(_journal_rows(options))
-    with files():
-        path.write_bytes(b"".join(msgspec.json.encode(row) + b"\n" for row in rows))
-    click.echo(f"{len(rows)} rows written to {path}")
+    click.echo(f"{run(_export(options, path))} rows written to {path}")
 
 
 @journal.command("verify")
@@ -92,22 +97,36 @@ def journal_verify(
     """Check that no row was altered, dropped or reordered; exit 3 if one was."""
     if checkpoints and identity is None:
         raise click.UsageError("--checkpoint needs --identity")
-    rows = run(_journal_rows(options)) if path is None else _exported(path)
     try:
-        head = require_rows(rows)
-        require_doors(rows)
-        if identity is not None:
+        kept = _checkpoints(checkpoints, identity)
+        keep = {claims.sequence for claims in kept}
+        if path is None:
+            chain = run(_verified(options, keep))
+        else:
             with files():
-                pem = identity.read_bytes()
-                kept = [file.read_text() for file in checkpoints]
-            for checkpoint in kept:
-                require_checkpoint(rows, checkpoint, identity_pem=pem)
+                chain = verify_export(path, keep=keep)
+        head = chain.end()
+        require_doors(chain.doors)
+        for claims in kept:
+            require_claims(chain, claims)
     except (BrokenInvariantError, RefusedError) as error:
         fail(error, code=EXIT_BROKEN)
     if options.as_json:
-        click.echo(json.dumps({"rows": len(rows), "head": head.hash}))
+        click.echo(json.dumps({"rows": head.sequence, "head": head.hash}))
     else:
-        click.echo(f"{len(rows)} rows verified; head {head.hash}")
+        click.echo(f"{head.sequence} rows verified; head {head.hash}")
+
+
+def _checkpoints(
+    paths: tuple[Path, ...], identity: Path | None
+) -> list[CheckpointClaims]:
+    """Read the checkpoints that were kept elsewhere; the key must have signed them."""
+    if identity is None:
+        return []
+    with files():
+        pem = identity.read_bytes()
+        statements = [path.read_text() for path in paths]
+    return [read_checkpoint(text, identity_pem=pem) for text in statements]
 
 
 @journal.command("checkpoint")
@@ -160,20 +179,35 @@ def verify_receipt(
         click.echo(f"{name:16} {value}")
 
 
-def _exported(path: Path) -> list[JournalRow]:
-    try:
-        return [
-            msgspec.json.decode(line, type=JournalRow)
-            for line in path.read_bytes().splitlines()
-        ]
-    except msgspec.DecodeError as error:
-        broken = BrokenInvariantError(f"{path} is no export of a journal: {error}")
-        fail(broken, code=EXIT_BROKEN)
-
-
-async def _journal_rows(options: Options) -> list[JournalRow]:
+async def _last_rows(options: Options, count: int) -> list[JournalRow]:
+    last: deque[JournalRow] = deque(maxlen=count)
     async with options.connect("auditor") as client:
-        return await client.journal()
+        async for rows in client.journal_pages():
+            last += rows
+    return list(last)
+
+
+async def _export(options: Options, path: Path) -> int:
+    """Write page by page; returns how many rows."""
+    count = 0
+    with files():
+        file = path.open("wb")
+    with file:
+        async with options.connect("auditor") as client:
+            async for rows in client.journal_pages():
+                with files():
+                    file.writelines(msgspec.json.encode(row) + b"\n" for row in rows)
+                count += len(rows)
+    return count
+
+
+async def _verified(options: Options, keep: Collection[int]) -> Chain:
+    """Check page by page what a running appliance shows."""
+    chain = Chain(keep)
+    async with options.connect("auditor") as client:
+        async for rows in client.journal_pages():
+            chain.take(rows)
+    return chain
 
 
 def _summary(row: JournalRow) -> str:

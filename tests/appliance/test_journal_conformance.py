@@ -788,7 +788,7 @@ class JournalRules(RuleBasedStateMachine):
             found = self.journal.spent_hashes(
                 [commit(coin.seed_uuid) for coin in self.issued]
             )
-            assert found == {key: (value,) for key, value in self.signed.items()}
+            assert found == {key: (one,) for key, one in self.signed.items()}
 
     def teardown(self) -> None:
         if hasattr(self, "journal"):

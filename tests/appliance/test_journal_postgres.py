@@ -201,10 +201,11 @@ def test_the_schema_is_of_our_tables_and_compares_by_bytes(
     place: PostgresPlace,
 ) -> None:
     query = (
-        "SELECT DISTINCT collation_name"  # noqa: S608 - our own schema
-        " FROM information_schema.columns"
-        f" WHERE table_schema = '{place.schema}' AND data_type = 'text'"
+        "SELECT DISTINCT collname FROM pg_attribute a JOIN pg_class c"
+        " ON c.oid = attrelid JOIN pg_collation l ON l.oid = attcollation"
+        " WHERE relkind = 'r' AND relnamespace = "
     )
+    query += f"'{place.schema}'::regnamespace"
     assert place.server.query(query) == [["C"]]
 
 

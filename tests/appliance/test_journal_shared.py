@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from appliance.errors import (
@@ -17,7 +18,7 @@ from appliance.errors import (
 )
 from appliance.intent import commit, understand
 from appliance.journal import Journal, join_journal
-from appliance.journal_chain import verify_chain
+from appliance.journal_chain import next_row, verify_chain
 from appliance.journal_mirror import Mirror
 from tests.appliance.bundles import bundle
 from tests.appliance.journals import (
@@ -265,6 +266,31 @@ def test_a_row_of_another_appliance_is_checked_before_it_is_believed(
     pair.a.commit_ceremony(client="o", payload={"step": "x"})
     pair.tamper(statement)
     assert broken(pair.b.catch_up).code == "journal-broken"
+
+
+@pytest.mark.parametrize(
+    ("kind", "payload"),
+    [
+        ("signed", {}),
+        ("issued", {"commitment": 1}),
+        ("refused", {"final": 3}),
+        ("ceremony", {"step": "policy", "policy": {"text": 1}}),
+        ("ceremony", {"spent": [["a"]]}),
+    ],
+)
+def test_a_row_that_no_appliance_wrote_seals_though_its_hash_is_right(
+    pair: Pair, kind: str, payload: dict[str, object]
+) -> None:
+    head = pair.a.head
+    row = next_row(head, now_ms=NOW_MS, client="hub", kind=kind, payload=payload)
+    values = ", ".join(
+        str(value) if isinstance(value, int) else f"'{value}'"
+        for value in msgspec.structs.astuple(row)
+    )
+    pair.tamper(f'insert into "row" values ({values})')  # noqa: S608
+    assert broken(pair.a.catch_up).code == "journal-broken"
+    pair.b.close()
+    broken(lambda: open_journal(pair.places[1]))
 
 
 def test_a_header_that_is_gone_locks_nobody_out_and_is_found(pair: Pair) -> None:

@@ -20,6 +20,7 @@ from appliance.errors import BrokenInvariantError, ForbiddenError, RefusedError
 from appliance.intent import Commitment, Transfer, commit, understand
 from appliance.interchange import FORMAT
 from appliance.journal import Journal, create_journal
+from appliance.journal_chain import Chain
 from appliance.journal_records import IssuedRecord, Leaving, Spent
 from appliance.wire import (
     AcceptHead,
@@ -613,6 +614,12 @@ async def test_an_auditor_checks_the_approvals_on_an_export(
     await signed_by_two(opened, await mined(opened, bundle([coin])))
     rows = await opened.rows()
     require_doors(rows)
+    chain = Chain()
+    chain.take(rows)
+    passed = [row for row in rows if '"door"' in row.payload]
+    assert passed
+    assert [row for row in chain.doors if row.kind == "signed"] == passed
+    require_doors(chain.doors)
     place = next(n for n, row in enumerate(rows) if '"door"' in row.payload)
     good = json.loads(rows[place].payload)
     first, second = good["door"]["signatures"]

@@ -1,0 +1,331 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Two whole appliances on one journal in PostgreSQL."""
+
+import asyncio
+import json
+import shutil
+import signal
+import sqlite3
+from collections.abc import AsyncGenerator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from appliance.config import load_config
+from appliance.errors import FaultError
+from appliance.journal import join_journal
+from appliance.journal_database import database_of
+from appliance.journal_postgres import schema_of
+from appliance.pytest_plugin import CHEAP_ARGON2, ApplianceProcess, make_appliance
+from appliance.wire import (
+    AcceptHead,
+    CeremonyReport,
+    Done,
+    Fault,
+    FetchBundle,
+    Fetched,
+    GetStatus,
+    HeadToken,
+    IssueAddress,
+    Issued,
+    Refused,
+    RunCeremony,
+    Signed,
+    SignTransfer,
+    StatusReport,
+)
+from tests.appliance.box import Box
+from tests.appliance.bundles import Coin, bundle, new_uuid
+from tests.appliance.conftest import copy_box
+from tests.appliance.postgres import Server
+from tests.appliance.test_approvals import policy_text, set_policy
+
+
+@pytest.fixture
+def password_file(tmp_path: Path, server: Server) -> Path:
+    path = tmp_path / "password"
+    path.touch(mode=0o600)
+    path.write_text(server.password)
+    return path
+
+
+@pytest.fixture
+def first(tmp_path: Path, server: Server, password_file: Path) -> Path:
+    """The folder of an appliance whose journal lies in PostgreSQL."""
+    options = ("--journal-database", server.url)
+    options += ("--journal-password-file", str(password_file))
+    return make_appliance(tmp_path / "a", (*CHEAP_ARGON2, *options)).folder
+
+
+@pytest.fixture
+def second(tmp_path: Path, first: Path) -> Path:
+    """Another appliance of the same journal, with a mirror of its own."""
+    folder = copy_box(first, tmp_path / "b")
+    (folder / "state" / "mirror.db").unlink()
+    database = database_of(load_config(folder / "appliance.toml"))
+    join_journal(database, journal_id=journal_id_of(first))
+    return folder
+
+
+@pytest.fixture
+async def pair(first: Path, second: Path) -> AsyncGenerator[tuple[Box, Box]]:
+    boxes = (Box(first), Box(second))
+    for box in boxes:
+        assert await box.appliance.check(), box.appliance.life.unready
+    yield boxes
+    for box in boxes:
+        await box.close()
+
+
+def journal_id_of(folder: Path) -> str:
+    return str(json.loads((folder / "state" / "policy.json").read_text())["journal_id"])
+
+
+def with_head(request: SignTransfer, token: HeadToken | None) -> SignTransfer:
+    return msgspec.structs.replace(request, head=token)
+
+
+async def test_a_key_that_one_spent_is_spent_for_the_other(
+    pair: tuple[Box, Box],
+) -> None:
+    a, b = pair
+    coin = await a.coin()
+    request = bundle([coin])
+    signed = await a.expect(request, Signed)
+    refused = await b.refused(with_head(bundle([coin]), a.head))
+    assert refused.code == "key-spent"
+    assert refused.recorded_bundle_hash == request.bundle_hash
+    again = await b.expect(request, Signed)
+    assert again.signatures == signed.signatures
+    fetched = await b.expect(
+        FetchBundle(request_id="f", bundle_hash=request.bundle_hash), Fetched
+    )
+    assert fetched.signatures == signed.signatures
+
+
+async def test_a_token_of_one_anchors_the_other_which_has_yet_to_read_its_rows(
+    first: Path, second: Path
+) -> None:
+    a, b = Box(first), Box(second)
+    await a.appliance.check()
+    coin = await a.coin()
+    assert await b.appliance.check()
+    for _ in range(3):
+        await a.coin()  # B has not read these rows
+    assert (await b.expect(bundle([coin]), Fault)).code == "not-anchored"
+    assert isinstance(await b.ask(with_head(bundle([coin]), a.head)), Signed)
+    assert b.head
+    assert a.head
+    assert b.head.sequence > a.head.sequence
+    await a.close()
+    await b.close()
+
+
+async def test_an_operator_may_vouch_for_a_row_that_another_appliance_has_passed(
+    first: Path, second: Path
+) -> None:
+    a, b = Box(first), Box(second)
+    await a.appliance.check()
+    await a.coin()
+    assert await b.appliance.check()
+    (*_, last) = await a.rows()
+    await a.coin()
+    wrong = AcceptHead(request_id="h", sequence=last.sequence, hash="0" * 64)
+    assert (await b.expect(wrong, Fault, name="operator-1")).code == "foreign-head"
+    vouch = msgspec.structs.replace(wrong, hash=last.hash)
+    await b.expect(vouch, Done, name="operator-1")
+    await b.coin()
+    await a.close()
+    await b.close()
+
+
+async def test_a_database_put_back_seals_both_and_signs_nothing(
+    pair: tuple[Box, Box], server: Server
+) -> None:
+    a, b = pair
+    coin = await a.coin()
+    schema = schema_of(journal_id_of(a.folder))
+    older = server.dump(schema)
+    await a.expect(bundle([coin]), Signed)
+    token = a.head
+    server.restore(schema, older)
+    fault = await a.expect(bundle([coin]), Fault)
+    assert fault.code == "head-regression"
+    # B had read less, so nothing contradicts what it remembers: the token does.
+    fault = await b.expect(with_head(bundle([coin]), token), Fault)
+    assert fault.code == "head-regression"
+    for box in pair:
+        assert (await box.status()).state == "sealed"
+        assert (await box.expect(bundle([coin]), Fault)).code == "sealed"
+
+
+async def test_a_database_put_back_while_all_were_stopped_seals_at_the_start(
+    first: Path, server: Server
+) -> None:
+    box = Box(first)
+    await box.appliance.check()
+    coin = await box.coin()
+    schema = schema_of(journal_id_of(first))
+    older = server.dump(schema)
+    await box.expect(bundle([coin]), Signed)
+    await box.close()
+    server.restore(schema, older)
+    box = Box(first)
+    assert not await box.appliance.check()
+    assert (await box.status()).reason.startswith("mirror-differs")
+    assert (await box.expect(bundle([coin]), Fault)).code == "sealed"
+    await box.close()
+
+
+async def test_a_policy_put_in_force_at_one_is_in_force_at_the_other(
+    pair: tuple[Box, Box],
+) -> None:
+    a, b = pair
+    coin = await b.coin()
+    limit = "limits.max_outside_per_bundle_i = 1\n"
+    await a.expect(
+        set_policy(a.folder, policy_text(a.folder, 2, limit)), Done, name="operator-1"
+    )
+    assert (await b.refused(bundle([coin]))).code == "policy-per-bundle"
+    overtaken = set_policy(b.folder, policy_text(b.folder, 2))
+    assert isinstance(await b.ask(overtaken, name="operator-1"), Refused)
+    assert await b.appliance.check()
+    copy = json.loads((b.folder / "state" / "policy.json").read_text())
+    assert limit in copy["policy"]["text"]
+
+
+async def test_a_generation_that_one_alone_holds_is_a_fault_at_the_other(
+    pair: tuple[Box, Box],
+) -> None:
+    """A refusal would be final, and the other appliance can sign it."""
+    a, b = pair
+    old = await a.coin()
+    rotate = RunCeremony(request_id="c", ceremony="rotate-salt")
+    await a.expect(rotate, CeremonyReport, name="operator-1")
+    fresh = await a.coin()
+    assert fresh.generation == 2
+    request = bundle([fresh])
+    assert (await b.expect(request, Fault)).code == "vault-behind"
+    await a.expect(request, Signed)
+    fetch = FetchBundle(request_id="f", bundle_hash=request.bundle_hash)
+    assert (await b.expect(fetch, Fault)).code == "vault-behind"
+    await b.expect(bundle([old]), Signed)
+    assert not await a.rows("refused")
+    retire = RunCeremony(request_id="c", ceremony="retire", subject="1")
+    await a.expect(retire, CeremonyReport, name="operator-1")
+    issue = IssueAddress(request_id="i", seed_uuid=new_uuid())
+    assert (await b.expect(issue, Fault)).code == "vault-behind"
+
+
+async def test_a_server_that_goes_away_makes_unready_and_ready_when_it_is_back(
+    tmp_path: Path, password_file: Path
+) -> None:
+    fragile = Server()
+    fragile.start()
+    password_file.write_text(fragile.password)
+    options = ("--journal-database", fragile.url)
+    options += ("--journal-password-file", str(password_file))
+    folder = make_appliance(tmp_path / "c", (*CHEAP_ARGON2, *options)).folder
+    box = Box(folder)
+    try:
+        assert await box.appliance.check()
+        coin = await box.coin()
+        fragile.stop()
+        assert (await box.expect(bundle([coin]), Fault)).code == "journal"
+        assert not await box.appliance.check()
+        assert (await box.status()).state == "unready"
+        fragile.start()
+        assert await box.appliance.check()
+        await box.expect(bundle([coin]), Signed)
+        fragile.set(fsync="off")
+        assert not await box.appliance.check()
+        assert (await box.status()).reason.startswith("journal-unsafe")
+        fragile.set()
+        assert await box.appliance.check()
+    finally:
+        await box.close()
+        fragile.destroy()
+
+
+async def test_a_lost_mirror_keeps_the_appliance_down(first: Path) -> None:
+    (first / "state" / "mirror.db").unlink()
+    box = Box(first)
+    assert not await box.appliance.check()
+    assert (await box.status()).reason.startswith("mirror-missing")
+    await box.close()
+
+
+async def test_what_operators_do_at_one_is_in_the_chain_of_both(
+    pair: tuple[Box, Box],
+) -> None:
+    a, b = pair
+    await a.coin()
+    await b.coin()
+    assert [row.client for row in await a.rows()] == ["ceremony", "hub", "hub"]
+    assert await a.rows() == await b.rows()
+
+
+# --- the real process, killed ---------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "failpoint",
+    [
+        "journal.sign.before-commit",
+        "journal.mirror.before-commit:2",
+        "journal.sign.after-commit",
+    ],
+)
+async def test_a_killed_appliance_signs_only_what_stands_in_the_database(
+    first: Path, server: Server, failpoint: str
+) -> None:
+    """Killed between database and mirror too: it catches up, and one hash stands."""
+    marker = first / "reached"
+    process = ApplianceProcess(first)
+    process.environment = {
+        "SALTKEEP_FAILPOINT": failpoint,
+        "SALTKEEP_FAILPOINT_FILE": str(marker),
+    }
+    process.start()
+    async with process.client("hub") as hub:
+        uuid = new_uuid()
+        issued = await hub.expect(IssueAddress(request_id="i", seed_uuid=uuid), Issued)
+        coin = Coin(uuid, issued.address)
+        token, request = hub.head, bundle([coin])
+        work = asyncio.create_task(hub.ask(request))
+        while not (marker.exists() and marker.read_text()):
+            await asyncio.sleep(0.01)
+        assert process.process
+        process.process.send_signal(signal.SIGKILL)
+        process.process.wait()
+        process.process = None
+        with pytest.raises(FaultError):
+            await work
+    process.environment = {}
+    process.start()
+    try:
+        async with process.client("hub") as hub:
+            hub.head = token
+            reply = await hub.ask(bundle([coin]))  # another hash
+            status = await hub.expect(GetStatus(request_id="s"), StatusReport)
+            assert status.state == "ready"
+            if failpoint == "journal.sign.before-commit":
+                assert isinstance(reply, Signed)
+            else:
+                assert isinstance(reply, Refused)
+                assert reply.recorded_bundle_hash == request.bundle_hash
+                await hub.expect(request, Signed)
+    finally:
+        process.stop()
+    schema = schema_of(journal_id_of(first))
+    signed = f"select count(*) from {schema}.signed"  # noqa: S608
+    assert server.query(signed) == [[1]]
+    copy = shutil.copytree(first / "state", first / "copy")
+    with sqlite3.connect(copy / "mirror.db") as mirror:
+        known = mirror.execute(
+            "select count(*) from spent_key where bundle_hash is not null"
+        )
+        assert known.fetchone() == (1,)
+    mirror.close()
