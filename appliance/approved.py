@@ -6,7 +6,7 @@ policy that was in force: at every start, and by an auditor.
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,24 +78,15 @@ class ApprovedAct:
 
 
 def require_approved(
-    payload: Mapping[str, Any], policies: Sequence[SignedPolicy], *, journal_id: str
+    payload: Mapping[str, Any], signed_policy: SignedPolicy, *, journal_id: str
 ) -> None:
     """Check a row that passed a door: two operators signed exactly what it did.
 
     Args:
         payload: Of the row; it has a ``door``.
-        policies: In force up to that row, the last one at it.
+        signed_policy: The policy in force at that row.
         journal_id: Of the journal.
     """
-    try:
-        _require_approved(payload, policies[-1], journal_id)
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
-        broken(f"it tells of a door as no appliance does: {type(error).__name__}")
-
-
-def _require_approved(
-    payload: Mapping[str, Any], signed_policy: SignedPolicy, journal_id: str
-) -> None:
     door = payload["door"]
     digest = approval_digest(
         journal_id,
@@ -130,10 +121,13 @@ def require_doors(rows: Iterable[JournalRow]) -> None:
     for row in rows:
         payload = json.loads(row.payload)
         journal_id = journal_id or payload["journal_id"]
-        if any(payload.get("n", ())) or "export" in payload:
-            require_two_approvals(payload)
-        if "door" in payload:
-            require_approved(payload, policies, journal_id=journal_id)
+        try:
+            if any(payload.get("n", ())) or "export" in payload:
+                require_two_approvals(payload)
+            if "door" in payload:
+                require_approved(payload, policies[-1], journal_id=journal_id)
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            broken(f"row {row.sequence} is of no appliance: {type(error).__name__}")
         if row.kind == "ceremony":
             policies += policies_of(payload)
 

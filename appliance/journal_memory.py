@@ -60,7 +60,6 @@ class JournalMemory:
     restores: int = 0
     recovering: bool = False
     restored_head: tuple[int, str] | None = None
-    _journal_id: str = ""
     _issued: set[int] = field(default_factory=set)
     _newest: int = 1
     _retired: set[int] = field(default_factory=set)
