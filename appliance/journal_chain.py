@@ -184,24 +184,27 @@ class Chain:
 
 
 class _Marks(msgspec.Struct):
-    """What only a row that passed a dangerous door says."""
+    """What only a row says that passed a dangerous door, or says who may."""
 
     door: msgspec.Raw = msgspec.Raw()
     n: msgspec.Raw = msgspec.Raw()
     export: msgspec.Raw = msgspec.Raw()
+    policy: msgspec.Raw = msgspec.Raw()
 
 
 _marks_of: Final = msgspec.json.Decoder(_Marks).decode
 
 
 def _concerns_doors(row: JournalRow) -> bool:
-    if row.kind != "signed":  # few, but for those that say nothing of doors
-        return row.kind not in {"issued", "refused", "blind"}
+    if row.sequence == 1:
+        return True
+    if row.kind in {"issued", "refused", "blind"}:
+        return False
     try:
         marks = _marks_of(row.payload)
     except msgspec.DecodeError:
         broken(f"row {row.sequence} says what no appliance wrote")
-    return bool(marks.door or marks.n or marks.export)
+    return bool(marks.door or marks.n or marks.export or marks.policy)
 
 
 def journal_id_of(row: JournalRow) -> str:

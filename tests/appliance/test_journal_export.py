@@ -33,7 +33,7 @@ def chain_of(count: int) -> list[JournalRow]:
     rows: list[JournalRow] = []
     head: Head | None = None
     for number in range(count):
-        payload: dict[str, object] = {"step": "x", "n": "é'\"" * (number % 7)}
+        payload: dict[str, object] = {"step": "x", "words": "é'\"" * (number % 7)}
         if not rows:
             payload["journal_id"] = "ab" * 16
         row = next_row(
