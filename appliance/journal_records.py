@@ -187,8 +187,11 @@ def require_two_approvals(payload: Mapping[str, Any]) -> None:
     Args:
         payload: Of the row.
     """
-    signatures = payload.get("door", {}).get("signatures", [])
-    names = {one["operator"] for one in signatures}
+    match payload.get("door"):
+        case {"signatures": [*signatures]}:
+            names = {str(one.get("operator")) for one in signatures if one}
+        case _:
+            names = set()
     if len(names) < LEAST_APPROVALS:
         broken(f"a door was passed with the approvals of {sorted(names)} only")
 

@@ -191,6 +191,7 @@ class Signing:
         Raises:
             AlreadySignedError: If exactly this bundle was signed before.
         """
+        await self.require_held(asked.act.inputs)
         transfer = understand(asked.request, levels=self.levels)
         if await self._was_signed(transfer, asked):
             message = f"bundle {transfer.bundle_hash} is signed: fetch it"
@@ -211,6 +212,7 @@ class Signing:
         Returns:
             The bundle, and what its spent keys are recorded for.
         """
+        await self.require_held(request.inputs)
         transfer = understand_unmined(request, levels=self.levels)
         await self._require_issued(transfer)
         await self._match_outputs(transfer)
