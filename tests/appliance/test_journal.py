@@ -108,6 +108,7 @@ def test_a_flipped_bit_anywhere_in_a_row_is_found(path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(240)
 def test_a_flipped_bit_anywhere_in_the_file_is_found_or_changes_nothing(
     path: Path,
 ) -> None:
