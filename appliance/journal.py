@@ -76,6 +76,7 @@ CLOCK_TOLERANCE_MS: Final = 5_000
 _ROWS_AT_ONCE: Final = 1000
 _KEYS_AT_ONCE: Final = 500
 _LINES_AT_ONCE: Final = 200
+_FEW_LINES: Final = 8
 _SCANNED_AT_ONCE: Final = 100_000
 _Answer = TypeVar("_Answer")
 
@@ -197,7 +198,10 @@ def _insert(connection: sa.Connection, rows: Sequence[JournalRow]) -> None:
     for table, found in lines.items():
         for start in range(0, len(found), _LINES_AT_ONCE):
             part = found[start : start + _LINES_AT_ONCE]
-            connection.execute(table.insert().values(part))
+            if len(part) > _FEW_LINES:  # one round trip for all of them
+                connection.execute(table.insert().values(part))
+            else:  # a statement that was compiled before
+                connection.execute(table.insert(), part)
 
 
 class Journal:
