@@ -27,6 +27,7 @@ from appliance.ceremony import (
 from appliance.cli.approvals import acts, approve, ask_or_propose, unseal
 from appliance.cli.backup import backup
 from appliance.cli.custody import ceremony, trust_successor
+from appliance.cli.join import join
 from appliance.cli.journal import journal, verify_receipt
 from appliance.cli.options import EXIT_FAILED, Options, fail, run
 from appliance.cli.policy import operator_key, policy_commands, require_signed_policy
@@ -391,6 +392,7 @@ for _command in (
     approve,
     unseal,
     backup,
+    join,
     officer_key,
     export_seed,
     open_seed,

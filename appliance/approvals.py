@@ -42,6 +42,7 @@ _CUSTODY: Final = frozenset(
         "import-interchange",
         "recover-journal",
         "enrol-client",
+        "enrol-appliance",
     }
 )
 _ONE_IS_ENOUGH: Final = frozenset(  # encrypted to a key two have set; only looks

@@ -13,8 +13,8 @@ and the journal's rows. See docs/adr/0013-backups-to-a-split-key.md.
 import base64
 import hashlib
 import zlib
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -188,17 +188,7 @@ def make_backup(
     packed = zlib.compress(b"\n".join(msgspec.json.encode(row) for row in rows))
     numbers = sorted(vault.generations)
     aad = _LABEL + content.journal_id.encode()
-    with ExitStack() as wipe:
-        buffers = [vault.open_head_key(), *map(vault.open_salt, numbers)]
-        for buffer in buffers:
-            wipe.enter_context(buffer)
-        whole = wipe.enter_context(
-            LockedBuffer(sum(b.size for b in buffers), allow_unlocked=True)
-        )
-        place = 0
-        for buffer in buffers:
-            whole.view[place : place + buffer.size] = buffer.view
-            place += buffer.size
+    with gather_secrets(vault) as whole:
         secrets = AESGCM(key).encrypt(_SECRETS_NONCE, whole.view, aad)
     encrypted = AESGCM(rows_key).encrypt(_ROWS_NONCE, packed, aad)
     header = BackupHeader(
@@ -225,6 +215,30 @@ def make_backup(
     )
     parts = (base64.b64encode(part).decode() for part in (secrets, encrypted))
     return msgspec.json.encode(_BackupFile(statement, *parts))
+
+
+@contextmanager
+def gather_secrets(vault: Vault) -> Iterator[LockedBuffer]:
+    """Open the head key and every salt, one after another in one buffer.
+
+    Args:
+        vault: Opened; blocks on its HSM.
+
+    Yields:
+        Locked memory, wiped when the block ends; ``spread_secrets`` takes it apart.
+    """
+    with ExitStack() as wipe:
+        buffers = [wipe.enter_context(vault.open_head_key())]
+        numbers = sorted(vault.generations)
+        buffers += [wipe.enter_context(vault.open_salt(n)) for n in numbers]
+        whole = wipe.enter_context(
+            LockedBuffer(sum(b.size for b in buffers), allow_unlocked=True)
+        )
+        place = 0
+        for buffer in buffers:
+            whole.view[place : place + buffer.size] = buffer.view
+            place += buffer.size
+        yield whole
 
 
 def verify_backup(data: bytes, *, identity_pem: bytes) -> BackupHeader:
@@ -322,7 +336,29 @@ def _opened(
     *,
     allow_unlocked: bool,
 ) -> OpenedBackup:
-    sizes = [HEAD_KEY_BYTES, *(g.salt_bytes for g in header.generations)]
+    buffers = spread_secrets(header.generations, decrypt, allow_unlocked=allow_unlocked)
+    numbers = [generation.id for generation in header.generations]
+    salts = dict(zip(numbers, buffers[1:], strict=True))
+    return OpenedBackup(header, rows, buffers[0], salts)
+
+
+def spread_secrets(
+    generations: Sequence[Generation],
+    decrypt: Callable[[memoryview], int],
+    *,
+    allow_unlocked: bool,
+) -> list[LockedBuffer]:
+    """Take apart what ``gather_secrets`` put together.
+
+    Args:
+        generations: Whose salts follow the head key, in their order.
+        decrypt: Fills locked memory with the whole.
+        allow_unlocked: Go on where memory can not be locked.
+
+    Returns:
+        The head key, then each salt; the caller closes them.
+    """
+    sizes = [HEAD_KEY_BYTES, *(g.salt_bytes for g in generations)]
     buffers: list[LockedBuffer] = []
     with LockedBuffer(sum(sizes), allow_unlocked=allow_unlocked) as whole:
         decrypt(whole.view)
@@ -332,9 +368,7 @@ def _opened(
             buffer.view[:] = whole.view[place : place + size]
             buffers.append(buffer)
             place += size
-    numbers = [generation.id for generation in header.generations]
-    salts = dict(zip(numbers, buffers[1:], strict=True))
-    return OpenedBackup(header, rows, buffers[0], salts)
+    return buffers
 
 
 def _rows(packed: bytes) -> list[JournalRow]:

@@ -119,6 +119,7 @@ class Custody:
             "enrol-client": channel.enrol_client,
             "revoke-client": channel.revoke_client,
             "rotate-tls": channel.rotate_tls,
+            "enrol-appliance": channel.enrol_appliance,
             "verify": self._verify,
         }
         ceremony = ceremonies.get(request.ceremony)

@@ -20,8 +20,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from appliance.backup import OpenedBackup
-from appliance.derivation import SEED_BYTES, Arena, regenerate_seed
-from appliance.errors import HsmError, VaultError
+from appliance.canary import canary_seed, require_canary_seed
+from appliance.derivation import SEED_BYTES
+from appliance.errors import HsmError
 from appliance.hsm import DATA_KEY_BYTES, Hsm
 from appliance.installation import Paths
 from appliance.journal import Journal, import_journal
@@ -36,11 +37,9 @@ from appliance.vault import (
     seal,
     write_vault,
 )
-from trinary import winternitz
 from trinary.memory import LockedBuffer
 
 _PURPOSE = "canary-seed"
-_KIB = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +68,8 @@ def drill(
     with _keys(hsm) as labels, contextlib.ExitStack() as wipe:
         seeds = {}
         for one in backup.header.generations:
-            seed = _canary_seed(one, backup, allow_unlocked=allow_unlocked)
+            salt = backup.salts[one.id]
+            seed = canary_seed(one, salt, allow_unlocked=allow_unlocked)
             seeds[one.id] = wipe.enter_context(seed)
         write_vault(paths.vault, _content(hsm, labels, backup, seeds), hsm=hsm)
         header = backup.header
@@ -88,27 +88,6 @@ def drill(
         )
         journal.close()
     return [*lines, f"{journal.head.sequence} rows of the journal imported, verified"]
-
-
-def _canary_seed(
-    generation: Generation, backup: OpenedBackup, *, allow_unlocked: bool
-) -> LockedBuffer:
-    arena = Arena(generation.argon2.memory_kib * _KIB, allow_unlocked=allow_unlocked)
-    seed = LockedBuffer(SEED_BYTES, allow_unlocked=allow_unlocked)
-    try:
-        regenerate_seed(
-            generation.canary_uuid,
-            backup.salts[generation.id],
-            generation.argon2,
-            arena=arena,
-            into=seed,
-        )
-    except BaseException:
-        seed.close()
-        raise
-    finally:
-        arena.memory.close()
-    return seed
 
 
 @contextlib.contextmanager
@@ -165,23 +144,6 @@ def _content(
 
 
 def _proved(vault: Vault, generation: Generation) -> str:
-    """Derive a canary's address from what the vault holds.
-
-    Args:
-        vault: Of the drill, opened anew.
-        generation: Whose canary.
-
-    Returns:
-        A line to show.
-
-    Raises:
-        VaultError: If it derives to another address.
-    """
+    """Derive a canary's address from what the vault of a drill holds."""
     with vault.open_secret(_PURPOSE, generation, SEED_BYTES) as seed:
-        address = winternitz.address(seed.view, level=generation.security_level)
-    if address != generation.canary_address:
-        raise VaultError(
-            f"the canary of generation {generation.id} derives to another address:"
-            " this backup can not be used"
-        )
-    return f"generation {generation.id}: canary {address[:12]}… derived"
+        return require_canary_seed(generation, seed)

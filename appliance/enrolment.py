@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ceremonies of the channel: who may connect, and as whom the appliance listens."""
+"""Ceremonies of the channel: clients, the listener's key, appliances that join."""
 
+import asyncio
 import datetime as dt
 from dataclasses import dataclass
 from typing import Final, get_args
 
 import msgspec
 
+from appliance.backup import write_backup
 from appliance.certificates import spki_sha256
 from appliance.config import Client, Role
 from appliance.errors import BadRequestError
+from appliance.joining import make_transfer, read_request
 from appliance.lifecycle import Lifecycle
 from appliance.roster import ENROL, REVOKE
 from appliance.wire import RunCeremony
@@ -107,6 +110,45 @@ class Enrolment:
         asked, pin = self.life.tls.request()
         await self._journal(client, step="rotate-tls-request", key=pin)
         return [*steps, f"pin of the next key: {pin}", asked]
+
+    async def enrol_appliance(self, request: RunCeremony, client: str) -> list[str]:
+        """Hand every salt to another appliance of this journal, encrypted to its HSM.
+
+        Args:
+            request: What ``join begin`` wrote there.
+            client: The operator who asks.
+
+        Returns:
+            The steps, in words.
+
+        Raises:
+            BadRequestError: If the journal lies in a file of this host.
+        """
+        running = self.life.require_running()
+        if not running.journal.shared:
+            raise BadRequestError(
+                "this journal lies in a file of this host: a second appliance would"
+                " sign from another record. Move it to PostgreSQL first"
+            )
+        asked = read_request(request.subject, journal_id=running.journal.journal_id)
+        mark = asked.fingerprint.split(" ")[0]
+        path = self.life.paths.transfers / f"transfer-{mark}.json"
+        steps = [
+            f"1. journal that an appliance on {asked.token} joins",
+            f"   fingerprint of its request: {asked.fingerprint}",
+            "2. let the identity key name its identity key",
+            f"3. encrypt every salt to its transfer key: {path.name}",
+        ]
+        if not request.dry_run:
+            await self._journal(
+                client,
+                step="enrol-appliance",
+                request=msgspec.to_builtins(asked),
+            )
+            failpoint("join.journalled")
+            data = await asyncio.to_thread(make_transfer, running.vault, asked)
+            await asyncio.to_thread(write_backup, path, data)
+        return steps
 
     async def _journal_clients(
         self, step: str, clients: list[Client], client: str

@@ -64,6 +64,16 @@ class Paths:
         return self.folder / "policy.json"
 
     @property
+    def join(self) -> Path:
+        """Present between ``join begin`` and ``join finish``."""
+        return self.folder / "join.json"
+
+    @property
+    def transfers(self) -> Path:
+        """Where salts for a joining appliance are written, encrypted to it."""
+        return self.folder / "transfers"
+
+    @property
     def clients(self) -> Path:
         """Copy of what the journal says of clients."""
         return self.folder / "clients.json"

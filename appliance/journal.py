@@ -133,7 +133,9 @@ def import_journal(
     _create(as_database(place), rows, journal_id=journal_id, epoch=epoch)
 
 
-def join_journal(database: JournalDatabase, *, journal_id: str) -> Head:
+def join_journal(
+    database: JournalDatabase, *, journal_id: str, again: bool = False
+) -> Head:
     """Make the mirror of an appliance that joins a shared journal: a ceremony.
 
     Every row and guard is verified and the mirror filled before this returns.
@@ -141,6 +143,7 @@ def join_journal(database: JournalDatabase, *, journal_id: str) -> Head:
     Args:
         database: Shared; it holds the journal.
         journal_id: Of the journal.
+        again: This appliance has joined before: its mirror is kept and must agree.
 
     Returns:
         The journal's last row, for people to compare with the other appliance's.
@@ -151,12 +154,14 @@ def join_journal(database: JournalDatabase, *, journal_id: str) -> Head:
     """
     if database.mirror is None:
         raise JournalError("this journal can not be shared: it needs PostgreSQL")
-    make_mirror(database.mirror, journal_id=journal_id)
+    if not again:
+        make_mirror(database.mirror, journal_id=journal_id)
     try:
         with closing(Journal(database, journal_id=journal_id, clock_ms=None)) as opened:
             return opened.head
     except BaseException:
-        database.mirror.unlink()
+        if not again:
+            database.mirror.unlink()
         raise
 
 

@@ -17,19 +17,18 @@ The restored journal is *recovering*: it signs and issues nothing before
 ``recover-journal``, since keys may have signed after the backup was made.
 """
 
-import contextlib
+import asyncio
 import hashlib
 from dataclasses import dataclass
 
 from appliance.backup import OpenedBackup
+from appliance.canary import require_canary
 from appliance.ceremony import (
     RANDOM_SALT_BYTES,
     FirstGeneration,
     require_fresh,
     with_canary,
 )
-from appliance.derivation import Derivation
-from appliance.errors import VaultError
 from appliance.hsm import DATA_KEY_BYTES, Hsm
 from appliance.installation import Paths
 from appliance.intent import commit
@@ -53,7 +52,6 @@ from appliance.vault import (
 from failpoints import failpoint
 from trinary.memory import LockedBuffer
 
-_KIB_PER_MIB = 1024
 _KEY_ID_BYTES = 4
 _LEAST_LEVEL = 2
 
@@ -75,55 +73,6 @@ class Restored:
     sequence: int
     identity_pem: str
     identity_key_id: str
-
-
-async def check_canaries(backup: OpenedBackup, *, allow_unlocked: bool) -> list[str]:
-    """Derive every generation's canary from its salt and compare: steps 1 and 2.
-
-    Args:
-        backup: Stays open.
-        allow_unlocked: Go on where memory can not be locked.
-
-    Returns:
-        One line per generation.
-
-    Raises:
-        VaultError: If a salt gives another address than at its making.
-    """
-    lines = []
-    for generation in backup.header.generations:
-        address = await _canary(
-            generation, backup.salts[generation.id], allow_unlocked=allow_unlocked
-        )
-        if address != generation.canary_address:
-            raise VaultError(
-                f"the canary of generation {generation.id} derives to another address:"
-                " this backup can not be used"
-            )
-        lines.append(f"generation {generation.id}: canary {address[:12]}… derived")
-    return lines
-
-
-async def _canary(
-    generation: Generation, salt: LockedBuffer, *, allow_unlocked: bool
-) -> str:
-    derivation = Derivation(
-        workers=1,
-        memory_kib=generation.argon2.memory_kib,
-        memory_budget_mib=generation.argon2.memory_kib // _KIB_PER_MIB + 1,
-        allow_unlocked=allow_unlocked,
-    )
-    copy = LockedBuffer(salt.size, allow_unlocked=allow_unlocked)
-    copy.view[:] = salt.view
-    with contextlib.closing(derivation):
-        seeds = await derivation.seeds(
-            [generation.canary_uuid],
-            salt=copy,
-            parameters=generation.argon2,
-            level=generation.security_level,
-        )
-        with contextlib.closing(seeds):
-            return seeds.address(0)
 
 
 async def restore(
@@ -150,7 +99,11 @@ async def restore(
         ``VaultError`` if a salt is not what it was.
     """
     require_fresh(paths)
-    await check_canaries(backup, allow_unlocked=allow_unlocked)
+    for one in backup.header.generations:
+        salt = backup.salts[one.id]
+        await asyncio.to_thread(
+            require_canary, one, salt, allow_unlocked=allow_unlocked
+        )
     header, epoch = backup.header, backup.header.epoch + 1
     kek, mac, identity = _make_keys(hsm, header.journal_id, epoch)
     failpoint("restore.after-keys")

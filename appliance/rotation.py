@@ -193,16 +193,15 @@ def rewrapped(vault: Vault, *, hsm: Hsm, kek_label: str) -> dict[str, Any]:
     }
 
 
-def with_successor(vault: Vault, label: str, point: bytes) -> dict[str, Any]:
-    """Let the identity key in force name the next one.
+def succession(vault: Vault, point: bytes) -> str:
+    """Let the identity key in force name another one.
 
     Args:
         vault: What is in force.
-        label: Of the new identity key.
-        point: Its public point.
+        point: The other key's public point.
 
     Returns:
-        The fields of the vault's content that change.
+        The statement, checked.
     """
     claims = {
         "journal_id": vault.content.journal_id,
@@ -216,10 +215,24 @@ def with_successor(vault: Vault, label: str, point: bytes) -> dict[str, Any]:
         sign_digest=vault.sign_digest,
     )
     successors([statement], identity_pem=public_key_pem(vault.identity_point).encode())
+    return statement
+
+
+def with_successor(vault: Vault, label: str, point: bytes) -> dict[str, Any]:
+    """Let the identity key in force name the next one.
+
+    Args:
+        vault: What is in force.
+        label: Of the new identity key.
+        point: Its public point.
+
+    Returns:
+        The fields of the vault's content that change.
+    """
     return {
         "identity_label": label,
         "identity_point": point.hex(),
-        "successions": [*vault.content.successions, statement],
+        "successions": [*vault.content.successions, succession(vault, point)],
     }
 
 

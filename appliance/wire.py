@@ -239,15 +239,16 @@ class RunCeremony(_Request, frozen=True, kw_only=True, tag="run-ceremony"):
         ceremony: ``rotate-kek``, ``rotate-mac``, ``rotate-identity``,
             ``rotate-salt``, ``import-salt``, ``retire``, ``destroy-key``,
             ``abandon``, ``set-backup-key``, ``backup``, ``import-interchange``,
-            ``recover-journal``, ``enrol-client``, ``revoke-client``, ``rotate-tls``
-            or ``verify``.
+            ``recover-journal``, ``enrol-client``, ``enrol-appliance``,
+            ``revoke-client``, ``rotate-tls`` or ``verify``.
         subject: ``retire``: the generation's number; ``destroy-key``: the label;
             ``import-salt``: where the appliance reads it, never the salt itself;
             ``set-backup-key``: the public key; ``import-interchange``: the file, or
             ``file:PATH#SHA256`` on the host;
             ``recover-journal``: ``complete``, or nothing; ``enrol-client``: SHA-256
             of the client's public key; ``revoke-client``: that, or a name;
-            ``rotate-tls``: the certificate in PEM, or nothing for the request.
+            ``enrol-appliance``: its request; ``rotate-tls``: the certificate in PEM,
+            or nothing for the request.
         security_level: ``rotate-salt``, ``import-salt``: of the new generation; 0:
             as before.
         argon2: ``import-salt``: variant, passes and KiB it was used with, such as

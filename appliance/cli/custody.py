@@ -18,7 +18,12 @@ from appliance.errors import ConfigError, RefusedError
 from appliance.receipt import successors
 from appliance.wire import CeremonyReport, GetStatus, RunCeremony, StatusReport
 
-_READS_A_FILE: Final = {"import-interchange", "enrol-client", "rotate-tls"}
+_READS_A_FILE: Final = {
+    "import-interchange",
+    "enrol-client",
+    "enrol-appliance",
+    "rotate-tls",
+}
 
 _LARGEST_SENT_CHARACTERS: Final = 500_000
 
@@ -43,6 +48,7 @@ _LARGEST_SENT_CHARACTERS: Final = 500_000
             "recover-journal",
             "enrol-client",
             "revoke-client",
+            "enrol-appliance",
             "rotate-tls",
             "verify",
         ]
@@ -103,6 +109,8 @@ def ceremony(  # noqa: PLR0913 - one argument per option
       enrol-client CERTIFICATE --name NAME --role ROLE
                           let a client's key connect, with one role
       revoke-client NAME  shut a client out at once; or one key, by its SHA-256
+      enrol-appliance REQUEST  hand the salts, encrypted, to another appliance of
+                          this journal; compare the fingerprint on two channels
       rotate-tls [CERTIFICATE]  ask for a certificate of a new key of the listener;
                           given the certificate, listen with it
       verify              check vault, salts, journal, policy and channel whole

@@ -76,7 +76,7 @@ INITIALISING = (
 )
 ELSEWHERE = (  # by tests of their own
     *("rotate", "retire", "policy", "act"),
-    *("tls", "client", "blind", "journal.blind", "journal.mirror"),
+    *("tls", "client", "blind", "journal.blind", "journal.mirror", "join"),
     *("backup", "restore", "set-backup-key", "journal.import", "journal.spent"),
     *("export", "journal.export"),
 )
