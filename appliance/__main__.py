@@ -27,6 +27,7 @@ from appliance.ceremony import (
 from appliance.cli.approvals import acts, approve, ask_or_propose, unseal
 from appliance.cli.backup import backup
 from appliance.cli.custody import ceremony, trust_successor
+from appliance.cli.hidden import read_hidden_twice
 from appliance.cli.join import join
 from appliance.cli.journal import journal, verify_receipt
 from appliance.cli.options import EXIT_FAILED, Options, fail, run
@@ -42,7 +43,13 @@ from appliance.config_reference import reference
 from appliance.derivation import Argon2Parameters
 from appliance.errors import ConfigError
 from appliance.hardening import harden_process
-from appliance.installation import Paths, open_hsm, pin_latch_beside, read_salt
+from appliance.installation import (
+    MAX_SALT_BYTES,
+    Paths,
+    open_hsm,
+    pin_latch_beside,
+    read_salt,
+)
 from appliance.journal_database import database_of
 from appliance.policy_file import Policy, SignedPolicy
 from appliance.server import Server
@@ -55,6 +62,7 @@ from appliance.wire import (
     SealNow,
     StatusReport,
 )
+from trinary.memory import LockedBuffer
 
 _MAX_UINT32 = (1 << 32) - 1
 _COLOURS = {"ready": "green", "starting": "yellow", "unready": "yellow"}
@@ -103,7 +111,8 @@ def cli(context: click.Context, /, **options: Any) -> None:  # noqa: ANN401 - cl
 @click.option(
     "--salt-from",
     default="",
-    help="Import a salt: a 0600 file, credential:NAME or fd:N. Default: random.",
+    help="Import a salt: a 0600 file, credential:NAME, fd:N, or `prompt` (typed, not"
+    " shown; with --config). Default: random.",
 )
 @click.option(
     "--argon2-time",
@@ -172,6 +181,7 @@ def init(  # noqa: PLR0913 - one argument per option
         level,
         _argon2(argon2_variant, time_cost=argon2_time, memory_kib=argon2_memory_kib),
     )
+    _require_known_source(salt_from, softhsm)
     if softhsm is not None:
         made = run(
             make_softhsm_appliance(
@@ -201,6 +211,11 @@ def _journal_lines(database: str, password_file: Path | None) -> tuple[str, ...]
     return tuple(lines)
 
 
+def _require_known_source(salt_from: str, softhsm: Path | None) -> None:
+    if softhsm is not None and salt_from == "prompt":
+        raise click.UsageError("--salt-from prompt goes with --config")
+
+
 def _argon2(variant: str, *, time_cost: int, memory_kib: int) -> Argon2Parameters:
     fields = {"variant": variant, "time_cost": time_cost, "memory_kib": memory_kib}
     try:
@@ -210,13 +225,21 @@ def _argon2(variant: str, *, time_cost: int, memory_kib: int) -> Argon2Parameter
         fail(ConfigError(unknown), code=EXIT_FAILED)
 
 
+def _salt(source: str, *, allow_unlocked: bool) -> LockedBuffer:
+    if source != "prompt":
+        return read_salt(source, allow_unlocked=allow_unlocked)
+    return read_hidden_twice(
+        "the salt", most_bytes=MAX_SALT_BYTES, allow_unlocked=allow_unlocked
+    )
+
+
 async def _init_configured(
     path: Path, first: FirstGeneration, salt_from: str, policy: SignedPolicy
 ) -> Initialised:
     config = load_config(path)
     allow_unlocked = config.derivation.allow_unlocked
     harden_process(allow_unlocked=allow_unlocked)
-    salt = read_salt(salt_from, allow_unlocked=allow_unlocked) if salt_from else None
+    salt = _salt(salt_from, allow_unlocked=allow_unlocked) if salt_from else None
     hsm = open_hsm(config)
     try:
         return await initialise(

@@ -174,7 +174,7 @@ class _Unverified(Journal):
         query = sa.select(ROW.c.sequence, ROW.c.hash, ROW.c.time_ms)
         with self._engine.begin() as connection:
             last = connection.execute(query.order_by(ROW.c.sequence.desc()).limit(1))
-            return JournalMemory(head=Head(*last.one()))
+            return JournalMemory(_JOURNAL_ID, head=Head(*last.one()))
 
 
 def _opened(path: Path, rows: int) -> Journal:

@@ -4,7 +4,6 @@
 import asyncio
 import os
 import sys
-import termios
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -21,10 +20,11 @@ from appliance.backup import (
     open_backup,
     verify_backup,
 )
+from appliance.cli.hidden import read_hidden
 from appliance.cli.options import EXIT_FAILED, Options, fail, files, run
 from appliance.config import load_config
 from appliance.drill import drill
-from appliance.errors import ApplianceError
+from appliance.errors import ApplianceError, ConfigError
 from appliance.hardening import harden_process
 from appliance.hsm import Hsm
 from appliance.installation import Paths, open_hsm
@@ -32,7 +32,7 @@ from appliance.interchange import of_journal
 from appliance.journal_database import database_of
 from appliance.restore import Restored, restore
 from appliance.service import wall_clock_ms
-from appliance.slip39 import decode, recover, split
+from appliance.slip39 import ShareError, decode, recover, split
 from appliance.softhsm import scratch_hsm
 from appliance.wire import JournalRow
 from trinary.memory import LockedBuffer
@@ -40,7 +40,6 @@ from trinary.memory import LockedBuffer
 _LEAST_THRESHOLD: Final = 2
 _MOST_SHARES: Final = 16
 _LONGEST_SHARE_BYTES: Final = 1024
-_LINE_END: Final = 10
 _MEMORY: Final = Path("/dev/shm")  # noqa: S108 - never reaches a disk
 _IDENTITY = click.option(
     "--identity",
@@ -271,29 +270,11 @@ def _private_key(*, allow_unlocked: bool) -> Iterator[LockedBuffer]:
 
 
 def _read_share(number: int, *, allow_unlocked: bool) -> LockedBuffer:
-    """Read one line of standard input without echo, straight into locked memory."""
-    click.echo(f"share {number}: ", nl=False, err=True)
-    text = LockedBuffer(_LONGEST_SHARE_BYTES, allow_unlocked=allow_unlocked)
-    place = 0
-    with _no_echo():
-        while place < text.size and os.readv(0, [text.view[place : place + 1]]):
-            place += 1
-            if text.view[place - 1] == _LINE_END:
-                break
-    click.echo(err=True)
-    return text
-
-
-@contextmanager
-def _no_echo() -> Iterator[None]:
-    if not os.isatty(0):
-        yield
-        return
-    before = termios.tcgetattr(0)
-    quiet = termios.tcgetattr(0)
-    quiet[3] &= ~termios.ECHO
-    termios.tcsetattr(0, termios.TCSAFLUSH, quiet)
     try:
-        yield
-    finally:
-        termios.tcsetattr(0, termios.TCSAFLUSH, before)
+        return read_hidden(
+            f"share {number}",
+            most_bytes=_LONGEST_SHARE_BYTES,
+            allow_unlocked=allow_unlocked,
+        )
+    except ConfigError as error:
+        raise ShareError(str(error), code="share-words") from error
