@@ -7,6 +7,7 @@ attached again whenever it is asked for). Each step is a file, synced before the
 one begins: a crash asks the appliance for the very same bundle again.
 """
 
+import asyncio
 import logging
 import os
 from collections.abc import Sequence
@@ -214,11 +215,12 @@ class Recoveries:
         self._work = work
         self._settings = settings
         self._clock = clock
+        self._lock = asyncio.Lock()  # two that ask at once would plan two bundles
 
     async def take_further(
         self, own: OwnAddress, payout: Address, amount_i: int
     ) -> Progress:
-        """Begin a recovery, or take it as far as it goes now.
+        """Begin a recovery, or take it as far as it goes now; one at a time.
 
         Args:
             own: A spent address of ours.
@@ -228,6 +230,12 @@ class Recoveries:
         Returns:
             How far it is.
         """
+        async with self._lock:
+            return await self._take_further(own, payout, amount_i)
+
+    async def _take_further(
+        self, own: OwnAddress, payout: Address, amount_i: int
+    ) -> Progress:
         found = self._find(own)
         wanted = (payout, amount_i)
         if found is None or (
