@@ -326,6 +326,31 @@ def test_the_mirror_knows_every_spent_key_of_both(pair: Pair) -> None:
         assert mirror_of(place).stat().st_mode & 0o777 == 0o600
 
 
+def test_a_key_that_is_spent_again_pages_later_opens_at_every_start(
+    pair: Pair,
+) -> None:
+    """A start reads a thousand rows at once; the mirror knows both signatures."""
+    coin = new_coin()
+    issue(pair.a, coin)
+    sign(pair.a, coin)
+    for number in range(1000):
+        pair.a.commit_ceremony(client="o", payload={"step": "x", "n": number})
+    two = [{"operator": "operator-1"}, {"operator": "operator-2"}]
+    pair.a.commit_export(
+        commit(coin.seed_uuid),
+        client="o",
+        payload=lambda: {"step": "x", "door": {"signatures": two}},
+    )
+    rows = pair.a.rows(after_sequence=0, limit=2000)
+    pair.close()
+    for place in pair.places:
+        mirror = Mirror(mirror_of(place), journal_id=place.journal_id)
+        for _ in range(2):  # B takes them in; then both know them all
+            for start in range(0, len(rows), 1000):
+                mirror.follow(rows[start : start + 1000])
+        mirror.close()
+
+
 def test_a_missing_mirror_is_not_made_by_a_start(pair: Pair) -> None:
     pair.close()
     mirror_of(pair.places[0]).unlink()
