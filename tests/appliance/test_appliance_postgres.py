@@ -15,6 +15,7 @@ import pytest
 from appliance.config import load_config
 from appliance.errors import FaultError
 from appliance.journal import join_journal
+from appliance.journal_chain import next_row
 from appliance.journal_database import database_of
 from appliance.journal_postgres import schema_of
 from appliance.pytest_plugin import CHEAP_ARGON2, ApplianceProcess, make_appliance
@@ -29,6 +30,7 @@ from appliance.wire import (
     HeadToken,
     IssueAddress,
     Issued,
+    ProposeAct,
     Refused,
     RunCeremony,
     Signed,
@@ -80,6 +82,22 @@ async def pair(first: Path, second: Path) -> AsyncGenerator[tuple[Box, Box]]:
 
 def journal_id_of(folder: Path) -> str:
     return str(json.loads((folder / "state" / "policy.json").read_text())["journal_id"])
+
+
+def append(server: Server, box: Box, payload: dict[str, object]) -> None:
+    """Append a row as somebody with the database, and no appliance, can."""
+    running = box.appliance.life.running
+    assert running is not None
+    head = running.journal.head
+    row = next_row(
+        head, now_ms=head.time_ms, client="c", kind="ceremony", payload=payload
+    )
+    values = ", ".join(
+        str(value) if isinstance(value, int) else "'" + value.replace("'", "''") + "'"
+        for value in msgspec.structs.astuple(row)
+    )
+    path = f"SET search_path TO {schema_of(journal_id_of(box.folder))}"
+    server.execute(path, f'insert into "row" values ({values})')  # noqa: S608
 
 
 def with_head(request: SignTransfer, token: HeadToken | None) -> SignTransfer:
@@ -193,6 +211,23 @@ async def test_a_policy_put_in_force_at_one_is_in_force_at_the_other(
     assert await b.appliance.check()
     copy = json.loads((b.folder / "state" / "policy.json").read_text())
     assert limit in copy["policy"]["text"]
+
+
+async def test_a_policy_slipped_into_the_database_says_nobody_s_approvals_count(
+    pair: tuple[Box, Box], server: Server
+) -> None:
+    """Nothing was signed since: an operator's request is the first to meet it."""
+    a, _ = pair
+    copy = (a.folder / "state" / "policy.json").read_text()
+    forged = {"text": policy_text(a.folder, 9), "signatures": []}
+    append(server, a, {"step": "policy", "version": 9, "policy": forged})
+    propose = ProposeAct(
+        request_id="p",
+        act=RunCeremony(request_id="c", ceremony="rotate-mac"),
+    )
+    assert (await a.expect(propose, Fault, name="operator-1")).code == "policy"
+    assert (await a.status()).state == "sealed"
+    assert (a.folder / "state" / "policy.json").read_text() == copy
 
 
 async def test_a_generation_that_one_alone_holds_is_a_fault_at_the_other(
