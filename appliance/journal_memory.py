@@ -21,7 +21,7 @@ class Verified:
         head: Its last row.
         generations: Salt generations that addresses were issued by.
         newest_generation: The highest number ever given to one.
-        retired: Generations that an operator retired; they issue no more.
+        retired: Generations that an operator or a restore retired; they issue no more.
         policies: Every signed policy that took force, the first one first.
         clients: Every client that was enrolled or revoked, the oldest first.
         recovering: Whether it was restored and not recovered since.
@@ -96,6 +96,9 @@ class JournalMemory:
                 self.restores += 1
                 self.recovering = True
                 self.restored_head = (sequence, digest)
+                # Older salts only sign: a UUID issued after the backup is not here
+                # and, issued again, would sign twice. So at every appliance.
+                self._retired |= set(range(1, made_generation(row)))
             case {"step": "recover-journal"}:
                 self.recovering = False
             case {"step": "retire", "generation": int(generation)}:

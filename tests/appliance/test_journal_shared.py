@@ -149,6 +149,17 @@ def test_a_generation_that_one_retired_issues_nothing_at_the_other(pair: Pair) -
     assert pair.a.verified.generations == {1, 2}
 
 
+def test_after_a_restore_no_appliance_issues_by_an_older_salt(pair: Pair) -> None:
+    """B comes back with its vault of before: a UUID of after the backup, issued
+    again, would be the same key, and nobody here knows what it signed."""
+    restore: dict[str, object] = {"step": "restore", "sequence": 1, "hash": "0" * 64}
+    pair.a.commit_ceremony(client="ceremony", payload=restore | {"generation": 2})
+    with pytest.raises(FaultError) as error:
+        issue(pair.b, new_coin())
+    assert error.value.code == "vault-behind"
+    pair.b.commit_issue(record_of(new_coin(), generation=2), client="hub")
+
+
 def test_of_two_new_generations_at_once_one_gets_the_number(pair: Pair) -> None:
     made: dict[str, object] = {"step": "rotate-salt", "generation": 2}
     pair.a.commit_ceremony(client="o", payload=made)
