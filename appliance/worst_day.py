@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Final
 
 from appliance.backup import make_backup, write_backup
-from appliance.errors import BadRequestError
+from appliance.errors import BadRequestError, FaultError
 from appliance.intent import Commitment
 from appliance.interchange import read_interchange
-from appliance.lifecycle import Lifecycle
+from appliance.lifecycle import Lifecycle, Running
 from appliance.wire import RunCeremony
 from failpoints import failpoint
 
@@ -45,6 +45,8 @@ class WorstDay:
         """
         running = self.life.require_running()
         folder = self.life.paths.backups
+        await self.life.journal_thread(running.journal.catch_up)
+        _require_every_salt(running)
         if not request.dry_run:
             await self.life.journal_thread(
                 running.journal.commit_ceremony,
@@ -139,6 +141,22 @@ class WorstDay:
         )
 
 
+def _require_every_salt(running: Running) -> None:
+    """Insist that this vault holds each salt that addresses were issued by.
+
+    Raises:
+        FaultError: ``vault-behind`` if another appliance made one since: what was
+            restored from such a backup would never open its own journal.
+    """
+    missing = running.journal.verified.generations - set(running.vault.generations)
+    if missing:
+        raise FaultError(
+            f"generations {sorted(missing)} are held by another appliance of this"
+            " journal and not by this one: back up there",
+            code="vault-behind",
+        )
+
+
 def _parts(spent: Sequence[Commitment]) -> list[Sequence[Commitment]]:
     """Cut keys into what fits one row; one part, if empty, where there are none."""
     starts = range(0, max(len(spent), 1), _KEYS_PER_ROW)
@@ -167,6 +185,8 @@ def _interchange_text(subject: str) -> str:
         raise BadRequestError(
             f"the appliance can not read {place:.200} on its host: {error}"
         ) from error
+    if not text.lstrip().startswith("{"):  # a digest of a PIN would tell the PIN
+        raise BadRequestError(f"{place:.200} is no interchange file")
     found = hashlib.sha256(data).hexdigest()
     if found != expected:
         raise BadRequestError(

@@ -245,6 +245,10 @@ async def test_a_generation_that_one_alone_holds_is_a_fault_at_the_other(
     await a.expect(request, Signed)
     fetch = FetchBundle(request_id="f", bundle_hash=request.bundle_hash)
     assert (await b.expect(fetch, Fault)).code == "vault-behind"
+    backup = RunCeremony(request_id="c", ceremony="backup", dry_run=True)
+    await a.expect(backup, CeremonyReport, name="operator-1")
+    half = await b.expect(backup, Fault, name="operator-1")
+    assert half.code == "vault-behind"
     await b.expect(bundle([old]), Signed)
     assert not await a.rows("refused")
     retire = RunCeremony(request_id="c", ceremony="retire", subject="1")

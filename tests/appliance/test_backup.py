@@ -266,6 +266,15 @@ async def test_a_large_file_is_read_on_the_host_if_it_is_the_approved_one(
     spent = [json.loads(row.payload).get("spent", []) for row in await box.rows()]
     assert sum(map(len, spent)) == 12_001
     assert max(map(len, spent)) == 5_000
+    for secret in ("12345678\n", "[not] an interchange"):
+        digest = hashlib.sha256(secret.encode()).hexdigest()
+        path.write_text(secret)
+        told = [
+            (await refused(box, "import-interchange", f"file:{path}#{guess}")).message
+            for guess in ("0" * 64, digest)
+        ]
+        assert told[0] == told[1]  # one operator can guess no PIN by its digest
+        assert digest not in told[0]
     missing = f"file:{tmp_path / 'nothing'}#{'0' * 64}"
     assert "can not read" in (await refused(box, "import-interchange", missing)).message
 
