@@ -368,3 +368,14 @@ async def test_a_killed_appliance_signs_only_what_stands_in_the_database(
         )
         assert known.fetchone() == (1,)
     mirror.close()
+
+
+@pytest.mark.parametrize("text", ["\0", "9" * 80 + "\0", "\ud800", "ü" * 81, ""])
+async def test_what_is_no_hash_is_a_fault_and_seals_nothing(
+    pair: tuple[Box, Box], text: str
+) -> None:
+    """PostgreSQL takes no text with a zero in it; that is no damage."""
+    a, _ = pair
+    fetch = FetchBundle(request_id="f", bundle_hash=text)
+    assert (await a.expect(fetch, Fault)).code == "unknown-bundle"
+    assert (await a.status()).state == "ready"
