@@ -26,6 +26,7 @@ class Verified:
         clients: Every client that was enrolled or revoked, the oldest first.
         recovering: Whether it was restored and not recovered since.
         restored_head: Sequence and hash the last restore went back to, if any.
+        doubtful: Whether a restore was ever recovered without all that was spent.
     """
 
     epoch: int
@@ -37,6 +38,7 @@ class Verified:
     clients: tuple[ClientChange, ...]
     recovering: bool
     restored_head: tuple[int, str] | None
+    doubtful: bool
 
 
 @dataclass(slots=True)
@@ -51,6 +53,7 @@ class JournalMemory:
         restores: How often it was restored.
         recovering: Whether it was restored and not recovered since.
         restored_head: Sequence and hash the last restore went back to, if any.
+        doubtful: Whether a restore was ever recovered without all that was spent.
     """
 
     journal_id: str
@@ -60,6 +63,7 @@ class JournalMemory:
     restores: int = 0
     recovering: bool = False
     restored_head: tuple[int, str] | None = None
+    doubtful: bool = False
     _issued: set[int] = field(default_factory=set)
     _newest: int = 1
     _retired: set[int] = field(default_factory=set)
@@ -101,6 +105,7 @@ class JournalMemory:
                 self._retired |= set(range(1, made_generation(row)))
             case {"step": "recover-journal"}:
                 self.recovering = False
+                self.doubtful |= payload.get("imported") != "complete"
             case {"step": "retire", "generation": int(generation)}:
                 self._retired.add(generation)
 
@@ -127,4 +132,5 @@ class JournalMemory:
             tuple(self.clients),
             self.recovering,
             self.restored_head,
+            self.doubtful,
         )
