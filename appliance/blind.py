@@ -28,6 +28,7 @@ from appliance.journal_records import require_blind_again
 from appliance.journal_view import JournalView
 from appliance.policy import Denied, Postponed, decide_blind
 from appliance.policy_force import PolicyInForce
+from appliance.roster import require_not_revoked
 from appliance.steps import Steps
 from appliance.threads import OwnerThread
 from appliance.vault import Generation, Vault
@@ -191,11 +192,13 @@ class Blind:
             generation: Whose key would sign.
 
         Raises:
+            ForbiddenError: If the client was revoked meanwhile.
             FaultError: ``vault-behind`` if the door was shut meanwhile, by another
                 appliance or a restore; this vault does not know yet.
             RefusedError: ``policy-blind`` if the policy can not be kept.
             DeferredError: Not now.
         """
+        require_not_revoked(self.journal.clients, client)
         if generation.id in self.journal.verified.retired:
             raise FaultError(
                 f"the journal says that generation {generation.id} signs no more bare"

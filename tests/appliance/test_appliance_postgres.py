@@ -230,6 +230,22 @@ async def test_a_policy_slipped_into_the_database_says_nobody_s_approvals_count(
     assert (a.folder / "state" / "policy.json").read_text() == copy
 
 
+async def test_who_was_revoked_at_one_is_served_by_neither(
+    pair: tuple[Box, Box],
+) -> None:
+    """B serves a request that came before it heard of the revocation."""
+    a, b = pair
+    coin = await b.coin()
+    revoke = RunCeremony(request_id="c", ceremony="revoke-client", subject="hub")
+    await a.expect(revoke, CeremonyReport, name="operator-1")
+    before = b.appliance.life.roster.find(b.clients["hub"].spki_sha256)
+    assert before is not None
+    issue = IssueAddress(request_id="i", seed_uuid=new_uuid())
+    for request in (bundle([coin]), issue):
+        assert (await b.expect(request, Fault)).code == "forbidden"
+    assert not await a.rows("signed")
+
+
 async def test_a_generation_that_one_alone_holds_is_a_fault_at_the_other(
     pair: tuple[Box, Box],
 ) -> None:
