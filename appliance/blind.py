@@ -17,6 +17,7 @@ from appliance.derivation import Derivation, Seeds
 from appliance.errors import (
     BrokenInvariantError,
     DeferredError,
+    FaultError,
     ForbiddenError,
     RefusedError,
 )
@@ -27,6 +28,7 @@ from appliance.journal_records import require_blind_again
 from appliance.journal_view import JournalView
 from appliance.policy import Denied, Postponed, decide_blind
 from appliance.policy_force import PolicyInForce
+from appliance.roster import require_not_revoked
 from appliance.steps import Steps
 from appliance.threads import OwnerThread
 from appliance.vault import Generation, Vault
@@ -134,7 +136,7 @@ class Blind:
                         commitment,
                         request.bundle_hash,
                         client=client.name,
-                        decide=lambda view: self._decide(view, client),
+                        decide=lambda view: self._decide(view, client, generation),
                     )
             failpoint("blind.committed")
             with steps("sign"):
@@ -179,17 +181,30 @@ class Blind:
         require_blind_again(spent[commitment], bundle_hash)
         return True
 
-    def _decide(self, view: JournalView, client: Client) -> None:
-        """Let the policy in force judge one more blind signature.
+    def _decide(
+        self, view: JournalView, client: Client, generation: Generation
+    ) -> None:
+        """Let journal and policy judge one more blind signature.
 
         Args:
             view: Of the journal, under its lock.
             client: Who asks.
+            generation: Whose key would sign.
 
         Raises:
+            ForbiddenError: If the client was revoked meanwhile.
+            FaultError: ``vault-behind`` if the door was shut meanwhile, by another
+                appliance or a restore; this vault does not know yet.
             RefusedError: ``policy-blind`` if the policy can not be kept.
             DeferredError: Not now.
         """
+        require_not_revoked(self.journal.clients, client)
+        if generation.id in self.journal.verified.retired:
+            raise FaultError(
+                f"the journal says that generation {generation.id} signs no more bare"
+                " hashes: bring this vault up to date",
+                code="vault-behind",
+            )
         rules = self.policy.rules_for(client.name, client.role)
         usages = [view.usage(limits.window_s) for limits in rules.limits]
         match decide_blind(rules, usages, view.now_s):

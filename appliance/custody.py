@@ -268,6 +268,8 @@ class Custody:
             The steps, in words.
         """
         vault = self.life.require_running().vault
+        if request.blind:
+            self._require_no_doubt()
         number = self._next_generation(vault)
         first = FirstGeneration(
             vault.issuing.network,
@@ -309,6 +311,22 @@ class Custody:
     @property
     def _allow_unlocked(self) -> bool:
         return self.life.config.derivation.allow_unlocked
+
+    def _require_no_doubt(self) -> None:
+        """Keep the old Hub's door shut where its signatures may be forgotten.
+
+        Its keys need not have been issued here, so that a recovery that does not know
+        them marks none of them as spent.
+
+        Raises:
+            BadRequestError: If the journal was ever recovered without them.
+        """
+        if self.life.require_running().journal.verified.doubtful:
+            raise BadRequestError(
+                "this journal was restored and recovered without all that was spent:"
+                " keys that signed bare hashes since are not known here, so that no"
+                " salt may be blind; sweep its addresses as whole bundles"
+            )
 
     def _next_generation(self, vault: Vault) -> int:
         """Return a number that was never given, also where the vault lost it."""

@@ -155,7 +155,7 @@ class Enrolment:
     ) -> None:
         await self._journal(client, step=step, clients=msgspec.to_builtins(clients))
         failpoint("client.journalled")
-        self.life.roster.adopt(self.life.require_running().journal.clients)
+        await self.life.follow_policy()
 
     async def _journal(self, client: str, **payload: object) -> None:
         await self.life.journal_thread(

@@ -7,9 +7,10 @@
      "keys": [{"commitment": "<64 hex>", "hashes": ["<81 trytes>"] or "unknown"}]}
 
 A commitment is SHA-256 over a label and the seed UUID (``wire.commitment_of``). A key
-named here never signs again, whatever its hashes: one that this journal signed keeps
-its record, every other one becomes spent with an unknown hash. So a wrong file can
-block a key, and never free one.
+named here never signs again: one that this journal signed keeps its record, every
+other one becomes spent with an unknown hash. One that signed more than is recorded
+gets an unknown hash besides, so that no second signature is reckoned without it.
+So a wrong file can block a key, and never free one.
 """
 
 import json
@@ -44,7 +45,9 @@ class Interchange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     keys: list[SpentKey]
 
 
-def read_interchange(text: str, *, network: str) -> list[Commitment]:
+def read_interchange(
+    text: str, *, network: str
+) -> dict[Commitment, frozenset[str] | None]:
     """Return the keys a file says are spent.
 
     Args:
@@ -52,7 +55,7 @@ def read_interchange(text: str, *, network: str) -> list[Commitment]:
         network: The network it must be of.
 
     Returns:
-        Their commitments, each once, in order.
+        What each has signed, in order; None: unknown.
 
     Raises:
         BadRequestError: If it is no such file, or of another network.
@@ -66,7 +69,13 @@ def read_interchange(text: str, *, network: str) -> list[Commitment]:
             f"format {found.format!r} of network {found.network!r} came, expected"
             f" {FORMAT!r} of {network!r}"
         )
-    return list(dict.fromkeys(Commitment(key.commitment) for key in found.keys))
+    heard: dict[Commitment, frozenset[str] | None] = {}
+    for key in found.keys:
+        hashes = None if key.hashes == "unknown" else frozenset(key.hashes)
+        known = heard.get(Commitment(key.commitment), frozenset())
+        both = None if hashes is None or known is None else known | hashes
+        heard[Commitment(key.commitment)] = both
+    return heard
 
 
 def of_journal(rows: list[JournalRow], *, network: str) -> str:
@@ -80,14 +89,13 @@ def of_journal(rows: list[JournalRow], *, network: str) -> str:
         The file's content.
     """
     require_rows(rows)
-    hashes: dict[str, list[str]] = {}
+    hashes: dict[str, list[str | None]] = {}
     for row in rows:
         for table, guard in guards_of(row):
             if table is SPENT_KEY:
-                known = hashes.setdefault(guard["commitment"], [])
-                known += [guard["bundle_hash"]] if guard["bundle_hash"] else []
+                hashes.setdefault(guard["commitment"], []).append(guard["bundle_hash"])
     keys = [
-        {"commitment": commitment, "hashes": known or "unknown"}
+        {"commitment": commitment, "hashes": "unknown" if None in known else known}
         for commitment, known in hashes.items()
     ]
     return json.dumps({"format": FORMAT, "network": network, "keys": keys})

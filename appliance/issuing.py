@@ -19,6 +19,7 @@ from appliance.journal_view import JournalView
 from appliance.policy import decide_issue
 from appliance.policy_force import PolicyInForce
 from appliance.receipt import RECEIPT_TYPE, make_statement
+from appliance.roster import require_not_revoked
 from appliance.steps import Steps
 from appliance.threads import OwnerThread
 from appliance.vault import Generation, Vault
@@ -76,6 +77,7 @@ class Issuing:
         """
 
         def within_rate(view: JournalView) -> None:
+            require_not_revoked(self.journal.clients, client)
             rules = self.policy.rules_for(client.name, client.role)
             postponed = decide_issue(rules.limits, *view.issued_last_hour())
             if postponed is not None:

@@ -47,6 +47,7 @@ from appliance.journal_records import (
     SignedRecord,
     Spent,
     guards_of,
+    have_more,
     is_recorded,
     made_generation,
     require_blind_again,
@@ -591,25 +592,31 @@ class Journal:
         *,
         client: str,
         payload: dict[str, object],
+        heard: Mapping[Commitment, frozenset[str] | None] | None = None,
     ) -> int:
-        """Record keys as spent with an unknown hash; those known stay as they are.
+        """Record keys as spent with an unknown hash; those known keep their record.
 
         Args:
             commitments: Which keys; issued here or not.
             client: Who asks.
             payload: What else the row says.
+            heard: What else keys are said to have signed; None: nobody knows. A
+                known key that signed more than is recorded gets an unknown hash
+                besides: a second signature reckons with all there are.
 
         Returns:
             How many became spent.
         """
+        heard = heard or {}
         with self._transaction(appending=True) as connection:
-            known = self._spent_hashes(connection, commitments)
+            asked = list(dict.fromkeys([*commitments, *heard]))
+            known = self._spent_hashes(connection, asked)
             new = [c for c in dict.fromkeys(commitments) if c not in known]
+            spent: dict[str, object] = {"spent": new}
+            if more := have_more(heard, known):
+                spent["spent_again"] = more
             row = self._append(
-                connection,
-                client=client,
-                kind="ceremony",
-                payload=payload | {"spent": new},
+                connection, client=client, kind="ceremony", payload=payload | spent
             )
             failpoint("journal.spent.before-commit")
         self._take([row])
@@ -644,14 +651,26 @@ class Journal:
         """Return every key that was issued and is not recorded as spent."""
         spent = sa.exists().where(SPENT_KEY.c.commitment == ISSUED.c.commitment)
         query = sa.select(ISSUED.c.commitment).where(~spent).order_by(ISSUED.c.row)
+        return self._scan(query, ISSUED.c.row)
+
+    def _scan(self, query: sa.Select[Any], row: sa.Column[Any]) -> list[Commitment]:
         found: list[Commitment] = []
         with self._transaction() as connection:
             for start in range(0, self.head.sequence, _SCANNED_AT_ONCE):
-                here = ISSUED.c.row.between(start + 1, start + _SCANNED_AT_ONCE)
+                here = row.between(start + 1, start + _SCANNED_AT_ONCE)
                 found += map(
                     Commitment, connection.execute(query.where(here)).scalars()
                 )
         return found
+
+    def signed_keys(self) -> list[Commitment]:
+        """Return every key that is spent, all its hashes known."""
+        other = SPENT_KEY.alias()
+        unknown = sa.exists().where(
+            other.c.commitment == SPENT_KEY.c.commitment, other.c.bundle_hash.is_(None)
+        )
+        query = sa.select(SPENT_KEY.c.commitment).where(SPENT_KEY.c.n == 0, ~unknown)
+        return self._scan(query.order_by(SPENT_KEY.c.row), SPENT_KEY.c.row)
 
     def close(self) -> None:
         """Close the database; whoever still holds this object gets a fault."""

@@ -21,11 +21,12 @@ class Verified:
         head: Its last row.
         generations: Salt generations that addresses were issued by.
         newest_generation: The highest number ever given to one.
-        retired: Generations that an operator retired; they issue no more.
+        retired: Generations that an operator or a restore retired; they issue no more.
         policies: Every signed policy that took force, the first one first.
         clients: Every client that was enrolled or revoked, the oldest first.
         recovering: Whether it was restored and not recovered since.
         restored_head: Sequence and hash the last restore went back to, if any.
+        doubtful: Whether a restore was ever recovered without all that was spent.
     """
 
     epoch: int
@@ -37,6 +38,7 @@ class Verified:
     clients: tuple[ClientChange, ...]
     recovering: bool
     restored_head: tuple[int, str] | None
+    doubtful: bool
 
 
 @dataclass(slots=True)
@@ -51,6 +53,7 @@ class JournalMemory:
         restores: How often it was restored.
         recovering: Whether it was restored and not recovered since.
         restored_head: Sequence and hash the last restore went back to, if any.
+        doubtful: Whether a restore was ever recovered without all that was spent.
     """
 
     journal_id: str
@@ -60,6 +63,7 @@ class JournalMemory:
     restores: int = 0
     recovering: bool = False
     restored_head: tuple[int, str] | None = None
+    doubtful: bool = False
     _issued: set[int] = field(default_factory=set)
     _newest: int = 1
     _retired: set[int] = field(default_factory=set)
@@ -96,8 +100,12 @@ class JournalMemory:
                 self.restores += 1
                 self.recovering = True
                 self.restored_head = (sequence, digest)
+                # Older salts only sign: a UUID issued after the backup is not here
+                # and, issued again, would sign twice. So at every appliance.
+                self._retired |= set(range(1, made_generation(row)))
             case {"step": "recover-journal"}:
                 self.recovering = False
+                self.doubtful |= payload.get("imported") != "complete"
             case {"step": "retire", "generation": int(generation)}:
                 self._retired.add(generation)
 
@@ -124,4 +132,5 @@ class JournalMemory:
             tuple(self.clients),
             self.recovering,
             self.restored_head,
+            self.doubtful,
         )

@@ -145,15 +145,7 @@ class Mirror:
             commitments: Which keys were asked for.
             spent: What the database says.
         """
-        told, known = set(spent), set(self._find(commitments))
-        for commitment, n, bundle_hash in sorted(
-            told ^ known, key=lambda one: (one[0], one[1], one[2] or "")
-        ):
-            where = "here" if (commitment, n, bundle_hash) in known else "there"
-            mirror_differs(
-                f"key {commitment} is spent for {bundle_hash or 'an unknown hash'}"
-                f" only {where}"
-            )
+        _require_equal(set(spent), set(self._find(commitments)))
 
     def require_end(self, sequence: int, spent_count: int) -> None:
         """Compare the whole, once every row of the database was followed.
@@ -195,8 +187,11 @@ class Mirror:
         last = rows[-1]
         if last.sequence == self.sequence and last.hash != self.hash:
             mirror_differs(f"row {last.sequence} is another than was seen here")
-        spent = list(spent_by(rows))
-        self.require_same([commitment for commitment, _, _ in spent], spent)
+        # A key's other signatures may stand in rows before or after these.
+        told = set(spent_by(rows))
+        places = {(commitment, n) for commitment, n, _ in told}
+        known = self._find(commitment for commitment, _ in sorted(places))
+        _require_equal(told, {one for one in known if one[:2] in places})
 
     def _take(self, rows: Sequence[JournalRow]) -> None:
         for commitment, n, bundle_hash in spent_by(rows):
@@ -220,6 +215,17 @@ class Mirror:
                     f" WHERE commitment IN ({marks})"  # marks only, no value
                 )
                 yield from self._open.execute(query, part)
+
+
+def _require_equal(told: set[SpentKey], known: set[SpentKey]) -> None:
+    for commitment, n, bundle_hash in sorted(
+        told ^ known, key=lambda one: (one[0], one[1], one[2] or "")
+    ):
+        where = "here" if (commitment, n, bundle_hash) in known else "there"
+        mirror_differs(
+            f"key {commitment} is spent for {bundle_hash or 'an unknown hash'}"
+            f" only {where}"
+        )
 
 
 def spent_by(rows: Iterable[JournalRow]) -> Iterator[SpentKey]:

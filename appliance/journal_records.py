@@ -153,10 +153,16 @@ def guards_of(row: JournalRow) -> Iterator[tuple[sa.Table, dict[str, Any]]]:
             require_two_approvals(payload)
             yield SPENT_KEY, here | payload["export"] | {"bundle_hash": None}
         case _:
-            never = [*payload.get("never_issue", []), *payload.get("spent", [])]
-            for commitment in never:
-                spent = {"commitment": commitment, "n": 0, "bundle_hash": None}
+            for commitment, n in _spent_unknown(payload):
+                spent = {"commitment": commitment, "n": n, "bundle_hash": None}
                 yield SPENT_KEY, here | spent
+
+
+def _spent_unknown(payload: dict[str, Any]) -> Iterator[tuple[str, int]]:
+    for commitment in (*payload.get("never_issue", []), *payload.get("spent", [])):
+        yield commitment, 0
+    for commitment, n in payload.get("spent_again", []):
+        yield commitment, n
 
 
 def _guards_of_signature(
@@ -219,6 +225,28 @@ def is_recorded(transfer: Transfer, spent: Spent) -> bool:
         transfer.bundle_hash in spent.get(commitment, ())
         for commitment in transfer.commitments
     )
+
+
+def have_more(
+    heard: Mapping[Commitment, frozenset[str] | None], recorded: Spent
+) -> list[tuple[Commitment, int]]:
+    """Say which known keys have signed something that this journal does not know.
+
+    Args:
+        heard: What others say each key signed; None: they do not know.
+        recorded: What is recorded of those that are known as spent.
+
+    Returns:
+        Each of them with the place of one more record, its hash unknown: from then
+        on it counts as having no bits left.
+    """
+    return [
+        (commitment, len(recorded[commitment]))
+        for commitment, hashes in heard.items()
+        if commitment in recorded
+        and None not in recorded[commitment]
+        and (hashes is None or not hashes <= set(recorded[commitment]))
+    ]
 
 
 def require_unspent(transfer: Transfer, spent: Spent) -> None:

@@ -11,6 +11,7 @@ from appliance.journal_records import Leaving
 from appliance.journal_view import JournalView
 from appliance.policy import Approved, Denied, Postponed, asked_of, decide
 from appliance.policy_force import PolicyInForce
+from appliance.roster import require_not_revoked
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +47,11 @@ class Case:
             The approval.
 
         Raises:
+            ForbiddenError: If the client was revoked meanwhile.
             RefusedError: Never to be signed.
             DeferredError: Not now.
         """
+        require_not_revoked(self.policy.journal.clients, self.client)
         matched = self._authorised(view)
         asked = asked_of(self.transfer, self.own.keys(), matched.keys())
         rules = self.policy.rules_for(self.client.name, self.client.role)

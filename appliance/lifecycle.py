@@ -235,14 +235,20 @@ class Lifecycle:
         """
         running = self.running
         if running is not None:
-            await self.journal_thread(running.journal.catch_up)
-            await asyncio.to_thread(
-                self.policy_copy.write,
-                running.journal.journal_id,
-                running.policy.newest,
-            )
-            await asyncio.to_thread(self.roster.adopt, running.journal.clients)
+            await self.journal_thread(self._follow, running.policy, running.vault)
         return self.policy_copy.read().policy.text
+
+    def _follow(self, policy: PolicyInForce, vault: Vault) -> None:
+        """Take in what was appended, and copy what it says of policy and clients.
+
+        In the journal's thread, so that no older state is written over a newer one.
+        A policy is copied only once its signatures are checked: the copy says whose
+        approvals count, and a database could have slipped one in.
+        """
+        policy.journal.catch_up()
+        _require_policy(policy, vault)
+        self.policy_copy.write(policy.journal.journal_id, policy.newest)
+        self.roster.adopt(policy.journal.clients)
 
     async def _bring_up(self) -> Running:
         """Run every check of a start, in this order; any failure undoes it."""
@@ -258,11 +264,7 @@ class Lifecycle:
             policy = PolicyInForce(
                 journal, vault.content.policy_root, self.config.policy
             )
-            await self.journal_thread(_require_policy, policy, vault)
-            await asyncio.to_thread(
-                self.policy_copy.write, journal.journal_id, policy.newest
-            )
-            await asyncio.to_thread(self.roster.adopt, journal.clients)
+            await self.journal_thread(self._follow, policy, vault)
             derivation = await asyncio.to_thread(self._make_derivation, vault)
             undo.callback(derivation.close)
             await self.check_canaries(vault, derivation)

@@ -179,8 +179,9 @@ class Mining:
         return self._find(request.job).report(request.request_id)
 
     async def cancel(self, request: CancelMining, _: Client) -> MiningReport:
-        """End a search."""
-        self._require_open()
+        """End a search, also when the door was shut or the appliance sealed since."""
+        if self._search is None or self._search.id != request.job:
+            self._require_open()
         search = self._find(request.job)
         search.cancel.cancel()
         if search.thread is not None:

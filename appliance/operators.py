@@ -150,7 +150,7 @@ class Operators:
             decide=lambda: _still(signed, running.policy),
         )
         failpoint("policy.journalled")
-        self.life.policy_copy.write(running.journal.journal_id, signed)
+        await self.life.follow_policy()
         self._approvals.clear()
         message = f"policy {content.version} is in force"
         return Done(request_id=request.request_id, message=message)

@@ -9,6 +9,7 @@ A copy of the newest one lies beside the vault, for the time while the appliance
 sealed and its journal closed: it says who may unseal, and nothing else.
 """
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,6 +44,9 @@ class PolicyInForce:
     root: str
     local: Spending
     _verified: list[Policy] = field(default_factory=list)
+    # Two threads that took the same new policy in would keep it twice, and then
+    # never see the next one.
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def content(self) -> Policy:
@@ -58,16 +62,17 @@ class PolicyInForce:
                 "the journal's first policy is not the one the vault was made with",
                 code="policy",
             )
-        for signed in policies[len(self._verified) :]:
-            before = self._verified[-1] if self._verified else None
-            try:
-                self._verified.append(verify_policy(signed, in_force=before))
-            except RefusedError as error:
-                raise BrokenInvariantError(
-                    f"a policy in the journal never could take force: {error}",
-                    code="policy",
-                ) from error
-        return self._verified[-1]
+        with self._lock:
+            for signed in policies[len(self._verified) :]:
+                before = self._verified[-1] if self._verified else None
+                try:
+                    self._verified.append(verify_policy(signed, in_force=before))
+                except RefusedError as error:
+                    raise BrokenInvariantError(
+                        f"a policy in the journal never could take force: {error}",
+                        code="policy",
+                    ) from error
+            return self._verified[-1]
 
     @property
     def newest(self) -> SignedPolicy:

@@ -18,7 +18,7 @@ import msgspec
 
 from appliance.config import Client
 from appliance.durable import write_durably
-from appliance.errors import BadRequestError, ConfigError
+from appliance.errors import BadRequestError, ConfigError, ForbiddenError
 
 ENROL: Final = "enrol-client"
 REVOKE: Final = "revoke-client"
@@ -44,6 +44,23 @@ def client_changes_of(payload: Mapping[str, Any]) -> tuple[ClientChange, ...]:
         ClientChange(payload["step"] == ENROL, msgspec.convert(one, Client))
         for one in payload["clients"]
     )
+
+
+def require_not_revoked(changes: Sequence[ClientChange], client: Client) -> None:
+    """Stop a client that was shut out while it was being served, or elsewhere.
+
+    Args:
+        changes: What the journal says, the oldest first; asked under its lock.
+        client: Whose request it is.
+
+    Raises:
+        ForbiddenError: If its key was revoked and not enrolled again.
+    """
+    for change in reversed(changes):
+        if change.client.spki_sha256 == client.spki_sha256:
+            if not change.enrolled:
+                raise ForbiddenError(f"the key of {client.name:.80} was revoked")
+            return
 
 
 class _Copy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

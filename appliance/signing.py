@@ -44,6 +44,9 @@ from appliance.threads import OwnerThread
 from appliance.vault import Vault
 from appliance.wire import InputClaim, InputSignature, SignTransfer
 from failpoints import failpoint
+from trinary.trytes import is_trytes
+
+_HASH_TRYTES = 81
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,10 +137,12 @@ class Signing:
         Raises:
             BadRequestError: ``unknown-bundle`` if it was never signed here.
         """
-        record = await self.journal_thread(self.journal.find_signed, bundle_hash)
+        record = None
+        if is_trytes(bundle_hash, length=_HASH_TRYTES):  # else no database is asked
+            record = await self.journal_thread(self.journal.find_signed, bundle_hash)
         if record is None:
             raise BadRequestError(
-                f"bundle {bundle_hash} was never signed here", code="unknown-bundle"
+                f"bundle {bundle_hash:.81} was never signed here", code="unknown-bundle"
             )
         await self.require_held(record.claims)
         request = SignTransfer(

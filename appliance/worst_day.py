@@ -3,16 +3,16 @@
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from appliance.backup import make_backup, write_backup
-from appliance.errors import BadRequestError
+from appliance.errors import BadRequestError, FaultError
 from appliance.intent import Commitment
 from appliance.interchange import read_interchange
-from appliance.lifecycle import Lifecycle
+from appliance.lifecycle import Lifecycle, Running
 from appliance.wire import RunCeremony
 from failpoints import failpoint
 
@@ -45,6 +45,8 @@ class WorstDay:
         """
         running = self.life.require_running()
         folder = self.life.paths.backups
+        await self.life.journal_thread(running.journal.catch_up)
+        _require_every_salt(running)
         if not request.dry_run:
             await self.life.journal_thread(
                 running.journal.commit_ceremony,
@@ -81,15 +83,19 @@ class WorstDay:
         running = self.life.require_running()
         network = running.vault.issuing.network
         text = await asyncio.to_thread(_interchange_text, request.subject)
-        spent = await asyncio.to_thread(read_interchange, text, network=network)
+        heard = await asyncio.to_thread(read_interchange, text, network=network)
+        spent = list(heard)
         digest = hashlib.sha256(text.encode()).hexdigest()
         if not request.dry_run:
             parts = _parts(spent)
             for number, part in enumerate(parts, start=1):
                 payload = {"sha256": digest, "part": number, "of": len(parts)}
-                await self._journal_spent("import-interchange", part, client, **payload)
+                told = {one: heard[one] for one in part}
+                await self._journal_spent(
+                    "import-interchange", part, client, heard=told, **payload
+                )
         return [
-            f"1. journal {len(spent)} keys as spent; those known stay as they are",
+            f"1. journal {len(spent)} keys as spent; those known keep their record",
             f"   SHA-256 of the file: {digest}",
         ]
 
@@ -112,13 +118,19 @@ class WorstDay:
         if request.subject not in {"", COMPLETE}:
             raise BadRequestError(f"say {COMPLETE!r}, or nothing")
         doubtful: list[Commitment] = []
+        signed: list[Commitment] = []
         if request.subject != COMPLETE:
             doubtful = await self.life.journal_thread(running.journal.unspent_issued)
+            signed = await self.life.journal_thread(running.journal.signed_keys)
         steps = [
             f"1. journal {len(doubtful)} keys that may have signed since as spent",
             "2. open the journal for signing and issuing",
         ]
         if not request.dry_run:
+            # A door may have let keys sign again since.
+            for part in _parts(signed) if signed else []:
+                heard = dict.fromkeys(part)
+                await self._journal_spent("block-doubtful", [], client, heard=heard)
             *before, last = _parts(doubtful)
             for part in before:
                 await self._journal_spent("block-doubtful", part, client)
@@ -129,13 +141,36 @@ class WorstDay:
         return steps
 
     async def _journal_spent(
-        self, step: str, spent: Sequence[Commitment], client: str, **payload: object
+        self,
+        step: str,
+        spent: Sequence[Commitment],
+        client: str,
+        *,
+        heard: Mapping[Commitment, frozenset[str] | None] | None = None,
+        **payload: object,
     ) -> None:
         await self.life.journal_thread(
             self.life.require_running().journal.commit_spent,
             spent,
             client=client,
             payload={"step": step, **payload},
+            heard=heard,
+        )
+
+
+def _require_every_salt(running: Running) -> None:
+    """Insist that this vault holds each salt that addresses were issued by.
+
+    Raises:
+        FaultError: ``vault-behind`` if another appliance made one since: what was
+            restored from such a backup would never open its own journal.
+    """
+    missing = running.journal.verified.generations - set(running.vault.generations)
+    if missing:
+        raise FaultError(
+            f"generations {sorted(missing)} are held by another appliance of this"
+            " journal and not by this one: back up there",
+            code="vault-behind",
         )
 
 
@@ -167,6 +202,8 @@ def _interchange_text(subject: str) -> str:
         raise BadRequestError(
             f"the appliance can not read {place:.200} on its host: {error}"
         ) from error
+    if not text.lstrip().startswith("{"):  # a digest of a PIN would tell the PIN
+        raise BadRequestError(f"{place:.200} is no interchange file")
     found = hashlib.sha256(data).hexdigest()
     if found != expected:
         raise BadRequestError(

@@ -15,6 +15,7 @@ import pytest
 from appliance.config import load_config
 from appliance.errors import FaultError
 from appliance.journal import join_journal
+from appliance.journal_chain import next_row
 from appliance.journal_database import database_of
 from appliance.journal_postgres import schema_of
 from appliance.pytest_plugin import CHEAP_ARGON2, ApplianceProcess, make_appliance
@@ -29,6 +30,7 @@ from appliance.wire import (
     HeadToken,
     IssueAddress,
     Issued,
+    ProposeAct,
     Refused,
     RunCeremony,
     Signed,
@@ -80,6 +82,22 @@ async def pair(first: Path, second: Path) -> AsyncGenerator[tuple[Box, Box]]:
 
 def journal_id_of(folder: Path) -> str:
     return str(json.loads((folder / "state" / "policy.json").read_text())["journal_id"])
+
+
+def append(server: Server, box: Box, payload: dict[str, object]) -> None:
+    """Append a row as somebody with the database, and no appliance, can."""
+    running = box.appliance.life.running
+    assert running is not None
+    head = running.journal.head
+    row = next_row(
+        head, now_ms=head.time_ms, client="c", kind="ceremony", payload=payload
+    )
+    values = ", ".join(
+        str(value) if isinstance(value, int) else "'" + value.replace("'", "''") + "'"
+        for value in msgspec.structs.astuple(row)
+    )
+    path = f"SET search_path TO {schema_of(journal_id_of(box.folder))}"
+    server.execute(path, f'insert into "row" values ({values})')  # noqa: S608
 
 
 def with_head(request: SignTransfer, token: HeadToken | None) -> SignTransfer:
@@ -195,6 +213,39 @@ async def test_a_policy_put_in_force_at_one_is_in_force_at_the_other(
     assert limit in copy["policy"]["text"]
 
 
+async def test_a_policy_slipped_into_the_database_says_nobody_s_approvals_count(
+    pair: tuple[Box, Box], server: Server
+) -> None:
+    """Nothing was signed since: an operator's request is the first to meet it."""
+    a, _ = pair
+    copy = (a.folder / "state" / "policy.json").read_text()
+    forged = {"text": policy_text(a.folder, 9), "signatures": []}
+    append(server, a, {"step": "policy", "version": 9, "policy": forged})
+    propose = ProposeAct(
+        request_id="p",
+        act=RunCeremony(request_id="c", ceremony="rotate-mac"),
+    )
+    assert (await a.expect(propose, Fault, name="operator-1")).code == "policy"
+    assert (await a.status()).state == "sealed"
+    assert (a.folder / "state" / "policy.json").read_text() == copy
+
+
+async def test_who_was_revoked_at_one_is_served_by_neither(
+    pair: tuple[Box, Box],
+) -> None:
+    """B serves a request that came before it heard of the revocation."""
+    a, b = pair
+    coin = await b.coin()
+    revoke = RunCeremony(request_id="c", ceremony="revoke-client", subject="hub")
+    await a.expect(revoke, CeremonyReport, name="operator-1")
+    before = b.appliance.life.roster.find(b.clients["hub"].spki_sha256)
+    assert before is not None
+    issue = IssueAddress(request_id="i", seed_uuid=new_uuid())
+    for request in (bundle([coin]), issue):
+        assert (await b.expect(request, Fault)).code == "forbidden"
+    assert not await a.rows("signed")
+
+
 async def test_a_generation_that_one_alone_holds_is_a_fault_at_the_other(
     pair: tuple[Box, Box],
 ) -> None:
@@ -210,6 +261,10 @@ async def test_a_generation_that_one_alone_holds_is_a_fault_at_the_other(
     await a.expect(request, Signed)
     fetch = FetchBundle(request_id="f", bundle_hash=request.bundle_hash)
     assert (await b.expect(fetch, Fault)).code == "vault-behind"
+    backup = RunCeremony(request_id="c", ceremony="backup", dry_run=True)
+    await a.expect(backup, CeremonyReport, name="operator-1")
+    half = await b.expect(backup, Fault, name="operator-1")
+    assert half.code == "vault-behind"
     await b.expect(bundle([old]), Signed)
     assert not await a.rows("refused")
     retire = RunCeremony(request_id="c", ceremony="retire", subject="1")
@@ -329,3 +384,14 @@ async def test_a_killed_appliance_signs_only_what_stands_in_the_database(
         )
         assert known.fetchone() == (1,)
     mirror.close()
+
+
+@pytest.mark.parametrize("text", ["\0", "9" * 80 + "\0", "\ud800", "ü" * 81, ""])
+async def test_what_is_no_hash_is_a_fault_and_seals_nothing(
+    pair: tuple[Box, Box], text: str
+) -> None:
+    """PostgreSQL takes no text with a zero in it; that is no damage."""
+    a, _ = pair
+    fetch = FetchBundle(request_id="f", bundle_hash=text)
+    assert (await a.expect(fetch, Fault)).code == "unknown-bundle"
+    assert (await a.status()).state == "ready"

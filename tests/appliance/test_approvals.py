@@ -6,8 +6,11 @@ import base64
 import contextlib
 import json
 import sqlite3
+import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import jwt
 import msgspec
@@ -20,6 +23,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from appliance.approvals import LIFETIME_MS
 from appliance.authorisation import AUTHORISATION_TYPE
 from appliance.policy_file import parse_policy, policy_digest
+from appliance.policy_force import PolicyInForce
 from appliance.policy_replay import replay
 from appliance.pytest_plugin import ApplianceProcess
 from appliance.vault import Generation
@@ -327,6 +331,30 @@ async def test_a_policy_slipped_into_the_journal_seals(
     status = await box.status()
     assert (status.state, status.reason.split(":")[0]) == ("sealed", "policy")
     await box.close()
+
+
+async def test_threads_that_take_in_a_policy_at_once_keep_it_once(box: Box) -> None:
+    """Kept twice, the policy after it would never come into force."""
+    for version in range(2, 8):
+        await put(box, version, f"limits.min_input_i = {version}")
+    before = box.appliance.life.require_ready().policy
+    switch_s = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for _ in range(20):
+            policy = PolicyInForce(before.journal, before.root, before.local)
+            with ThreadPoolExecutor(4) as threads:
+                ready = Barrier(4)
+
+                def ask(policy: PolicyInForce = policy, ready: Barrier = ready) -> int:
+                    ready.wait()
+                    return policy.content.version
+
+                found = [threads.submit(ask) for _ in range(4)]
+            assert [one.result() for one in found] == [7] * 4
+            assert len(policy._verified) == 7
+    finally:
+        sys.setswitchinterval(switch_s)
 
 
 async def test_without_its_copy_a_sealed_appliance_says_what_is_missing(

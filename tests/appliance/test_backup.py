@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from appliance.intent import commit
 from appliance.interchange import FORMAT, of_journal
 from appliance.receipt import successors
 from appliance.wire import (
@@ -196,7 +197,9 @@ async def test_where_nobody_knows_no_key_of_before_signs(
     box: Box, key: tuple[list[str], str]
 ) -> None:
     shares, public = key
-    coin = await box.coin()
+    coin, before = await box.coin(), await box.coin()
+    earlier = bundle([before])
+    first = await box.expect(earlier, Signed)
     backup = await backed_up(box, public)
     await box.expect(bundle([coin]), Signed)
     await box.close()
@@ -204,6 +207,18 @@ async def test_where_nobody_knows_no_key_of_before_signs(
     await accept_head(again)
     await run(again, "recover-journal")
     assert (await again.refused(bundle([coin]))).code == "key-spent"
+    # What it knows is given again; a second signature of before may be forgotten, so
+    # that no bits are counted on; and so may be what an old Hub had signed blind.
+    assert (await again.expect(earlier, Signed)).signatures == first.signatures
+    spent = again.appliance.life.require_ready().journal.spent_hashes
+    spent_key = commit(before.seed_uuid)
+    assert spent([spent_key]) == {spent_key: (earlier.bundle_hash, None)}
+    blind = RunCeremony(
+        request_id="c", ceremony="import-salt", subject="/nowhere", blind=True
+    )
+    asked = ProposeAct(request_id="p", act=blind)
+    shut = await again.expect(asked, Fault, name="operator-1")
+    assert "recovered without" in shut.message
     await again.expect(bundle([await again.coin()]), Signed)
     await again.close()
 
@@ -266,6 +281,15 @@ async def test_a_large_file_is_read_on_the_host_if_it_is_the_approved_one(
     spent = [json.loads(row.payload).get("spent", []) for row in await box.rows()]
     assert sum(map(len, spent)) == 12_001
     assert max(map(len, spent)) == 5_000
+    for secret in ("12345678\n", "[not] an interchange"):
+        digest = hashlib.sha256(secret.encode()).hexdigest()
+        path.write_text(secret)
+        told = [
+            (await refused(box, "import-interchange", f"file:{path}#{guess}")).message
+            for guess in ("0" * 64, digest)
+        ]
+        assert told[0] == told[1]  # one operator can guess no PIN by its digest
+        assert digest not in told[0]
     missing = f"file:{tmp_path / 'nothing'}#{'0' * 64}"
     assert "can not read" in (await refused(box, "import-interchange", missing)).message
 

@@ -305,6 +305,28 @@ def _(journal: Journal) -> None:
     assert journal.spent_hashes([key]) == {key: (digest,)}
 
 
+@case("a key that signed more than is recorded gets an unknown hash, once")
+def _(journal: Journal) -> None:
+    coins = issued(journal, 3)
+    digests = [sign(journal, coin) for coin in coins]
+    keys = [commit(coin.seed_uuid) for coin in coins]
+    heard = {
+        keys[0]: frozenset({digests[0]}),
+        keys[1]: frozenset({digests[1], new_address()}),
+        keys[2]: None,
+    }
+    assert journal.signed_keys() == keys
+    for _ in range(2):
+        journal.commit_spent(keys, client="o", payload={"step": "i"}, heard=heard)
+        assert journal.spent_hashes(keys) == {
+            keys[0]: (digests[0],),
+            keys[1]: (digests[1], None),
+            keys[2]: (digests[2], None),
+        }
+    assert journal.signed_keys() == keys[:1]
+    journal.verify_again()
+
+
 @case("many keys at once are looked up and imported")
 def _(journal: Journal) -> None:
     keys = [commit(new_uuid()) for _ in range(1200)]

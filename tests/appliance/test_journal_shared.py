@@ -149,6 +149,17 @@ def test_a_generation_that_one_retired_issues_nothing_at_the_other(pair: Pair) -
     assert pair.a.verified.generations == {1, 2}
 
 
+def test_after_a_restore_no_appliance_issues_by_an_older_salt(pair: Pair) -> None:
+    """B comes back with its vault of before: a UUID of after the backup, issued
+    again, would be the same key, and nobody here knows what it signed."""
+    restore: dict[str, object] = {"step": "restore", "sequence": 1, "hash": "0" * 64}
+    pair.a.commit_ceremony(client="ceremony", payload=restore | {"generation": 2})
+    with pytest.raises(FaultError) as error:
+        issue(pair.b, new_coin())
+    assert error.value.code == "vault-behind"
+    pair.b.commit_issue(record_of(new_coin(), generation=2), client="hub")
+
+
 def test_of_two_new_generations_at_once_one_gets_the_number(pair: Pair) -> None:
     made: dict[str, object] = {"step": "rotate-salt", "generation": 2}
     pair.a.commit_ceremony(client="o", payload=made)
@@ -324,6 +335,31 @@ def test_the_mirror_knows_every_spent_key_of_both(pair: Pair) -> None:
         assert found[commit(first.seed_uuid)] == hashes[0]
         assert found[commit(second.seed_uuid)] == hashes[1]
         assert mirror_of(place).stat().st_mode & 0o777 == 0o600
+
+
+def test_a_key_that_is_spent_again_pages_later_opens_at_every_start(
+    pair: Pair,
+) -> None:
+    """A start reads a thousand rows at once; the mirror knows both signatures."""
+    coin = new_coin()
+    issue(pair.a, coin)
+    sign(pair.a, coin)
+    for number in range(1000):
+        pair.a.commit_ceremony(client="o", payload={"step": "x", "n": number})
+    two = [{"operator": "operator-1"}, {"operator": "operator-2"}]
+    pair.a.commit_export(
+        commit(coin.seed_uuid),
+        client="o",
+        payload=lambda: {"step": "x", "door": {"signatures": two}},
+    )
+    rows = pair.a.rows(after_sequence=0, limit=2000)
+    pair.close()
+    for place in pair.places:
+        mirror = Mirror(mirror_of(place), journal_id=place.journal_id)
+        for _ in range(2):  # B takes them in; then both know them all
+            for start in range(0, len(rows), 1000):
+                mirror.follow(rows[start : start + 1000])
+        mirror.close()
 
 
 def test_a_missing_mirror_is_not_made_by_a_start(pair: Pair) -> None:

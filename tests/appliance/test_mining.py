@@ -228,3 +228,12 @@ async def test_mining_needs_the_door_open(box: Box) -> None:
     by_auditor = search(bundle([coin]), 10)
     reply = await box.expect(by_auditor, Fault, name="auditor")
     assert reply.code == "forbidden"
+
+
+async def test_a_search_can_be_ended_when_the_door_was_shut_since(opened: Box) -> None:
+    coin, _ = await spent_coin(opened)
+    report = await opened.expect(search(bundle([coin]), ENDLESS), MiningReport)
+    await put_policy(opened, 3, "")
+    again = search(bundle([coin]), 1)
+    assert (await opened.expect(again, Fault)).code == "door-closed"
+    assert (await cancelled(opened, report)).state == "cancelled"

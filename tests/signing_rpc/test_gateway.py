@@ -430,6 +430,28 @@ async def test_retire_shuts_the_door(old_hub: OldHub) -> None:
     assert (await old_hub.error("GetSecurityLevel", uuid=""))[1].startswith("blind")
 
 
+async def test_what_another_appliance_shut_signs_nothing_new_here(
+    old_hub: OldHub,
+) -> None:
+    """This vault still calls the generation blind: the journal says more."""
+    uuid, first = new_uuid(), signable_hash()
+    signed = await old_hub.call("GetSignatureForUUID", uuid=uuid, bundleHash=first)
+    running = old_hub.box.appliance.life.require_ready()
+    await old_hub.box.appliance.life.journal_thread(
+        running.journal.commit_ceremony,
+        client="operator-1",
+        payload={"step": "retire", "generation": 2, "blind": False},
+    )
+    rows = len(await old_hub.box.rows())
+    _, text = await old_hub.error(
+        "GetSignatureForUUID", uuid=new_uuid(), bundleHash=signable_hash()
+    )
+    assert text.startswith("vault-behind: ")
+    assert len(await old_hub.box.rows()) == rows
+    again = await old_hub.call("GetSignatureForUUID", uuid=uuid, bundleHash=first)
+    assert again == signed
+
+
 # --- policy ---------------------------------------------------------------------
 
 
