@@ -14,6 +14,8 @@ steps, numbered as in docs/ceremonies/init.md:
 import base64
 import hashlib
 import secrets
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -29,6 +31,7 @@ from appliance.journal_database import JournalDatabase
 from appliance.policy_file import SignedPolicy, verify_policy
 from appliance.policy_force import PolicyCopy, root_of
 from appliance.receipt import key_id, public_key_pem
+from appliance.row_seal import RowSeal
 from appliance.seal import SealLatch
 from appliance.vault import (
     FORMAT,
@@ -40,6 +43,7 @@ from appliance.vault import (
     associated_data,
     seal,
     sealed_for,
+    unseal,
     write_vault,
 )
 from failpoints import failpoint
@@ -146,23 +150,36 @@ async def initialise(
     failpoint("init.after-seal-of-salt")
     SealLatch.create(paths.latch)
     failpoint("init.after-latch")
-    create_journal(
-        database or paths.journal,
-        journal_id=journal_id,
-        now_ms=now_ms,
-        ceremony={
-            "step": "init",
-            "network": first.network,
-            "identity": content.identity_point,
-            "policy": msgspec.to_builtins(foundation.policy),
-            "never_issue": [commit(generation.canary_uuid)],
-        },
-    )
+    with _row_seal(content, hsm) as row_seal:
+        create_journal(
+            database or paths.journal,
+            journal_id=journal_id,
+            now_ms=now_ms,
+            ceremony={
+                "step": "init",
+                "network": first.network,
+                "identity": content.identity_point,
+                "policy": msgspec.to_builtins(foundation.policy),
+                "never_issue": [commit(generation.canary_uuid)],
+            },
+            seal=row_seal,
+        )
     PolicyCopy(paths.policy).write(journal_id, foundation.policy)
     failpoint("init.after-journal")
     write_vault(paths.vault, content, hsm=hsm)
     point = bytes.fromhex(content.identity_point)
     return Initialised(journal_id, public_key_pem(point), key_id(point), warnings)
+
+
+@contextmanager
+def _row_seal(content: VaultContent, hsm: Hsm) -> Iterator[RowSeal]:
+    """Open what vouches for the journal's rows; wiped when the block ends."""
+    aad = associated_data(purpose="head-key", journal_id=content.journal_id)
+    with LockedBuffer(HEAD_KEY_BYTES, allow_unlocked=True) as head_key:
+        unseal(content.head_key, aad=aad, hsm=hsm, into=head_key.view)
+        made = RowSeal(head_key, journal_id=content.journal_id)
+    with closing(made):
+        yield made
 
 
 def require_fresh(paths: Paths) -> None:

@@ -49,6 +49,7 @@ from appliance.receipt import (
     read_statement,
 )
 from appliance.rotation import succession
+from appliance.row_seal import RowSeal
 from appliance.seal import SealLatch
 from appliance.sealing import agree_as, agree_with
 from appliance.vault import (
@@ -247,12 +248,14 @@ def finish(
             wipe.enter_context(buffer)
         for generation, salt in zip(header.generations, buffers[1:], strict=True):
             require_canary(generation, salt, allow_unlocked=allow_unlocked)
+        seals = RowSeal(buffers[0], journal_id=plan.request.journal_id)
+        wipe.callback(seals.close)
         own = _own_successions(paths, hsm, allow_unlocked=allow_unlocked)
         content = _sealed(plan, hsm, header, buffers, own or header.successions)
-    failpoint("join.sealed")
-    journal_id = plan.request.journal_id
-    mirrored = database.mirror is not None and database.mirror.exists()
-    head = join_journal(database, journal_id=journal_id, again=mirrored)
+        failpoint("join.sealed")
+        journal_id = plan.request.journal_id
+        mirrored = database.mirror is not None and database.mirror.exists()
+        head = join_journal(database, journal_id=journal_id, again=mirrored, seal=seals)
     failpoint("join.mirrored")
     if not paths.latch.exists():
         SealLatch.create(paths.latch)

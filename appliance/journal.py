@@ -62,6 +62,7 @@ from appliance.journal_schema import (
     ISSUED,
     REFUSED,
     ROW,
+    ROW_MAC,
     SIGNED,
     SPENT_KEY,
     broken,
@@ -70,6 +71,7 @@ from appliance.journal_verification import rows_after, verify_journal, verify_ro
 from appliance.journal_view import JournalView
 from appliance.policy_file import SignedPolicy
 from appliance.roster import ClientChange
+from appliance.row_seal import RowSeal
 from appliance.wire import JournalRow
 from failpoints import failpoint
 
@@ -97,6 +99,7 @@ def create_journal(
     journal_id: str,
     now_ms: int,
     ceremony: dict[str, object],
+    seal: RowSeal | None = None,
 ) -> None:
     """Make a new journal with its first row; part of a ceremony, never of a start.
 
@@ -105,6 +108,7 @@ def create_journal(
         journal_id: 32 hex characters.
         now_ms: The time of the first row.
         ceremony: What the first row says. ``JournalError`` if there is one already.
+        seal: Vouches for the row; an appliance takes no journal without.
     """
     row = next_row(
         None,
@@ -113,7 +117,7 @@ def create_journal(
         kind="ceremony",
         payload=ceremony | {"journal_id": journal_id},
     )
-    _create(as_database(place), [row], journal_id=journal_id, epoch=1)
+    _create(as_database(place), [row], journal_id=journal_id, epoch=1, seal=seal)
 
 
 def import_journal(
@@ -122,6 +126,7 @@ def import_journal(
     *,
     journal_id: str,
     epoch: int,
+    seal: RowSeal | None = None,
 ) -> None:
     """Make a journal of rows that were backed up; part of a restore only.
 
@@ -130,12 +135,17 @@ def import_journal(
         rows: The chain, already checked, the row of the restore its last.
         journal_id: 32 hex characters.
         epoch: The new epoch. ``JournalError`` if there is one already.
+        seal: Vouches for the rows; an appliance takes no journal without.
     """
-    _create(as_database(place), rows, journal_id=journal_id, epoch=epoch)
+    _create(as_database(place), rows, journal_id=journal_id, epoch=epoch, seal=seal)
 
 
 def join_journal(
-    database: JournalDatabase, *, journal_id: str, again: bool = False
+    database: JournalDatabase,
+    *,
+    journal_id: str,
+    again: bool = False,
+    seal: RowSeal | None = None,
 ) -> Head:
     """Make the mirror of an appliance that joins a shared journal: a ceremony.
 
@@ -145,6 +155,7 @@ def join_journal(
         database: Shared; it holds the journal.
         journal_id: Of the journal.
         again: This appliance has joined before: its mirror is kept and must agree.
+        seal: Says whether an appliance wrote a row; closed here.
 
     Returns:
         The journal's last row, for people to compare with the other appliance's.
@@ -158,8 +169,9 @@ def join_journal(
     if not again:
         make_mirror(database.mirror, journal_id=journal_id)
     try:
-        with closing(Journal(database, journal_id=journal_id, clock_ms=None)) as opened:
-            return opened.head
+        joined = Journal(database, journal_id=journal_id, clock_ms=None, seal=seal)
+        with closing(joined):
+            return joined.head
     except BaseException:
         if not again:
             database.mirror.unlink()
@@ -172,6 +184,7 @@ def _create(
     *,
     journal_id: str,
     epoch: int,
+    seal: RowSeal | None,
 ) -> None:
     """Make a journal of some rows; the mirror first, which knows none of them yet.
 
@@ -184,7 +197,7 @@ def _create(
     try:
         with database.creating(journal_id) as connection:
             connection.execute(HEADER.insert().values(header))
-            _insert(connection, rows)
+            _insert(connection, rows, seal)
             failpoint("journal.import.before-commit")
     except BaseException as error:
         if database.mirror is not None:
@@ -194,11 +207,16 @@ def _create(
         raise
 
 
-def _insert(connection: sa.Connection, rows: Sequence[JournalRow]) -> None:
+def _insert(
+    connection: sa.Connection, rows: Sequence[JournalRow], seal: RowSeal | None
+) -> None:
     """Insert rows and every guard that follows from them, many in one statement."""
     lines: dict[sa.Table, list[dict[str, Any]]] = {ROW: []}
     for row in rows:
         lines[ROW].append(msgspec.structs.asdict(row))
+        if seal is not None:
+            mac = {"row": row.sequence, "mac": seal.mac(row)}
+            lines.setdefault(ROW_MAC, []).append(mac)
         for table, guard in guards_of(row):
             lines.setdefault(table, []).append(guard)
     for table, found in lines.items():
@@ -217,6 +235,8 @@ class Journal:
         place: A database that holds it, or its SQLite file.
         journal_id: What the vault says it must be.
         clock_ms: The time in milliseconds since 1970; None only to read.
+        seal: Vouches for rows made here, and says of those read whether an appliance
+            wrote them; closed with the journal.
 
     Raises:
         JournalError: If it is missing, locked or unreadable.
@@ -230,7 +250,9 @@ class Journal:
         *,
         journal_id: str,
         clock_ms: Callable[[], int] | None,
+        seal: RowSeal | None = None,
     ) -> None:
+        self._seal = seal
         self._database = as_database(place)
         self._engine = self._database.open(journal_id)
         self._open = True
@@ -678,6 +700,8 @@ class Journal:
         self._engine.dispose()
         if self._mirror is not None:
             self._mirror.close()
+        if self._seal is not None:
+            self._seal.close()
 
     # --- inside a transaction ---------------------------------------------------
 
@@ -689,6 +713,7 @@ class Journal:
                 self.journal_id,
                 database=self._database,
                 mirror=self._mirror,
+                seal=self._seal,
             )
 
     @contextmanager
@@ -741,7 +766,9 @@ class Journal:
             if not new:
                 return
             try:
-                verify_rows(connection, new, self.journal_id, after=known)
+                verify_rows(
+                    connection, new, self.journal_id, after=known, seal=self._seal
+                )
                 self._take(new, unproved=True)
             except (ValueError, LookupError, TypeError, AttributeError) as error:
                 broken(f"it says what no appliance wrote: {type(error).__name__}")
@@ -775,7 +802,7 @@ class Journal:
             kind=kind,
             payload=payload,
         )
-        _insert(connection, [row])
+        _insert(connection, [row], self._seal)
         self._own_time_ms = row.time_ms
         return row
 

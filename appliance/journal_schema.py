@@ -62,6 +62,12 @@ ROW: Final = sa.Table(
     sa.Column("previous_hash", _text(64), nullable=False),
     sa.Column("hash", _text(64), nullable=False, unique=True),
 )
+ROW_MAC: Final = sa.Table(
+    "row_mac",
+    _metadata,
+    _row_number(primary_key=True),
+    sa.Column("mac", _text(64), nullable=False),
+)
 SPENT_KEY: Final = sa.Table(
     "spent_key",
     _metadata,

@@ -17,7 +17,8 @@ from appliance.journal_database import JournalDatabase
 from appliance.journal_memory import JournalMemory
 from appliance.journal_mirror import Mirror, spent_by
 from appliance.journal_records import guards_of
-from appliance.journal_schema import FORMAT, GUARDS, HEADER, ROW, broken
+from appliance.journal_schema import FORMAT, GUARDS, HEADER, ROW, ROW_MAC, broken
+from appliance.row_seal import RowSeal
 from appliance.wire import JournalRow
 
 _ROWS_AT_ONCE: Final = 1000
@@ -37,6 +38,7 @@ def verify_journal(
     *,
     database: JournalDatabase,
     mirror: Mirror | None = None,
+    seal: RowSeal | None = None,
 ) -> JournalMemory:
     """Check everything.
 
@@ -45,6 +47,7 @@ def verify_journal(
         journal_id: What the vault says it must be.
         database: Checks the structure.
         mirror: Follows every row, and must know them already as far as it has seen.
+        seal: Says whether an appliance wrote a row; None: not asked.
 
     Returns:
         What it says of itself.
@@ -55,7 +58,7 @@ def verify_journal(
         epoch = _require_header(connection, journal_id)
         spent_count = 0
         while rows := read_rows(connection, memory.head):
-            verify_rows(connection, rows, journal_id, after=memory.head)
+            verify_rows(connection, rows, journal_id, after=memory.head, seal=seal)
             spent_count += sum(1 for _ in spent_by(rows)) if mirror else 0
             if mirror is not None:
                 mirror.follow(rows)
@@ -79,17 +82,28 @@ def verify_rows(
     journal_id: str,
     *,
     after: Head | None,
+    seal: RowSeal | None = None,
 ) -> None:
-    """Check some rows: their chain, and that the guards are what they say.
+    """Check some rows: their chain, who wrote them, and that the guards are theirs.
 
     Args:
         connection: In a transaction on the journal.
         rows: At least one, in rising order.
         journal_id: What the vault says it must be.
         after: The row before the first one, if there is one.
+        seal: Says whether an appliance wrote a row; None: not asked.
     """
     verify_chain(rows, after=after)
+    if seal is not None:
+        seal.require(rows, _macs(connection, rows))
     _require_guards(connection, rows, journal_id)
+
+
+def _macs(connection: sa.Connection, rows: Sequence[JournalRow]) -> dict[int, str]:
+    first, last = rows[0].sequence, rows[-1].sequence
+    query = sa.select(ROW_MAC.c.row, ROW_MAC.c.mac)
+    found = connection.execute(query.where(ROW_MAC.c.row.between(first, last)))
+    return {int(row): str(mac) for row, mac in found}
 
 
 def read_rows(connection: sa.Connection, head: Head | None) -> list[JournalRow]:

@@ -36,6 +36,7 @@ from appliance.journal_database import JournalDatabase, database_of
 from appliance.panel import NoPanel
 from appliance.policy_force import PolicyCopy, PolicyInForce
 from appliance.roster import Roster
+from appliance.row_seal import RowSeal
 from appliance.seal import Seal, SealLatch
 from appliance.signing import Signing
 from appliance.threads import OwnerThread
@@ -323,11 +324,16 @@ class Lifecycle:
 
     def _open_journal(self, vault: Vault) -> Journal:
         """Open the journal; it must still hold the head this process knew."""
-        journal = Journal(
-            self.database,
-            journal_id=vault.content.journal_id,
-            clock_ms=self.clock_ms,
-        )
+        journal_id = vault.content.journal_id
+        with vault.open_head_key() as head_key:
+            seal = RowSeal(head_key, journal_id=journal_id)
+        try:
+            journal = Journal(
+                self.database, journal_id=journal_id, clock_ms=self.clock_ms, seal=seal
+            )
+        except BaseException:
+            seal.close()
+            raise
         missing = journal.verified.generations - set(vault.generations)
         if missing:
             journal.close()

@@ -19,6 +19,7 @@ The restored journal is *recovering*: it signs and issues nothing before
 
 import asyncio
 import hashlib
+from contextlib import closing
 from dataclasses import dataclass
 
 from appliance.backup import OpenedBackup
@@ -37,6 +38,7 @@ from appliance.journal_chain import Head, next_row
 from appliance.journal_database import JournalDatabase
 from appliance.journal_records import made_generation
 from appliance.receipt import key_id, public_key_pem
+from appliance.row_seal import RowSeal
 from appliance.seal import SealLatch
 from appliance.vault import (
     FORMAT,
@@ -134,12 +136,14 @@ async def restore(
             "never_issue": [commit(fresh.canary_uuid)],
         },
     )
-    import_journal(
-        database or paths.journal,
-        [*backup.rows, row],
-        journal_id=header.journal_id,
-        epoch=epoch,
-    )
+    with closing(RowSeal(backup.head_key, journal_id=header.journal_id)) as seals:
+        import_journal(
+            database or paths.journal,
+            [*backup.rows, row],
+            journal_id=header.journal_id,
+            epoch=epoch,
+            seal=seals,
+        )
     failpoint("restore.after-journal")
     write_vault(paths.vault, content, hsm=hsm)
     pem = public_key_pem(point)
