@@ -262,6 +262,14 @@ def text(version: int = 1, *, people: Sequence[int] = (0, 1, 2), more: str = "")
     return "\n".join(lines) + "\n"
 
 
+def respelt(key: str) -> str:
+    """Return base64 of the same 32 bytes whose two spare bits are not zero."""
+    letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+    other = key[:-2] + letters[letters.index(key[-2]) + 1] + "="
+    assert base64.b64decode(other, validate=True) == base64.b64decode(key)
+    return other
+
+
 def signed(content: str, *signers: int, judges: str = "") -> SignedPolicy:
     policy = parse_policy(judges or content)
     digest = policy_digest(content)
@@ -344,6 +352,10 @@ MALFORMED = {
         more="[[hours]]\nweekdays = [7]\nfrom_minute = 0\nto_minute = 60"
     ),
     "no key": text().replace(public_half(KEYS[0]), "AAAA"),
+    "a key that is no base64": text().replace(public_half(KEYS[0]), "not a key"),
+    "one key in two spellings": text(people=(0, 1)).replace(
+        public_half(KEYS[1]), respelt(public_half(KEYS[0]))
+    ),
     "one approval for the doors": text(more="[approvals]\ndoors = 1"),
     "one signature in all": text(more="[doors]\nmost_signatures = 1"),
     "a floor below nothing": text(more="[doors]\nleast_bits = -1"),
@@ -368,6 +380,12 @@ def test_a_malformed_policy_is_refused(content: str) -> None:
     with pytest.raises(RefusedError) as caught:
         parse_policy(content)
     assert caught.value.code == "policy-malformed"
+
+
+def test_lists_of_addresses_are_read_as_they_stand() -> None:
+    first, second = "A" * 81, "9" * 81
+    policy = parse_policy(text(more=f'allow = ["{first}"]\ndeny = ["{second}"]'))
+    assert (policy.allow, policy.deny) == ([first], [second])
 
 
 def test_limits_are_found_by_name_then_role_then_for_everybody() -> None:
