@@ -45,10 +45,10 @@ DATABASES = ("sqlite", "postgresql")
 
 
 @pytest.fixture(params=DATABASES)
-def place(request: pytest.FixtureRequest, tmp_path: Path, server: Server) -> Place:
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     if request.param == "sqlite":
         return SqlitePlace(tmp_path)
-    return PostgresPlace(tmp_path, server)
+    return PostgresPlace(tmp_path, request.getfixturevalue("server"))
 
 
 # --- the table ---------------------------------------------------------------------
