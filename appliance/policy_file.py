@@ -304,14 +304,12 @@ def _require_keys(content: Policy) -> None:
 
 
 def _is_raw_key(text: str) -> bool:
-    """Say whether a text is 32 bytes in the one spelling base64 has for them.
-
-    The last letter has bits to spare: with those set, one key would look like two.
-    """
+    """Say whether a text is 32 bytes as base64 spells them, and only so."""
     try:
         key = base64.b64decode(text, validate=True)
     except ValueError:
         return False
+    # The last letter has two bits to spare: with those set, one key would be two.
     return len(key) == _KEY_BYTES and base64.b64encode(key).decode() == text
 
 
