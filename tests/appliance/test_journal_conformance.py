@@ -14,6 +14,7 @@ from appliance.errors import (
     BrokenInvariantError,
     DeferredError,
     FaultError,
+    ForbiddenError,
     JournalError,
     RefusedError,
 )
@@ -22,6 +23,7 @@ from appliance.journal import Journal, import_journal
 from appliance.journal_chain import next_row, verify_chain
 from appliance.journal_records import Leaving
 from appliance.journal_view import JournalView
+from appliance.second_signature import OpenedDoor
 from tests.appliance.bundles import Coin, Output, bundle, new_address, new_uuid
 from tests.appliance.journals import (
     CANARY,
@@ -29,14 +31,18 @@ from tests.appliance.journals import (
     Place,
     PostgresPlace,
     SqlitePlace,
+    approved,
     clock,
+    export_row,
     fill,
     issue,
     leaving,
     make,
     new_coin,
     open_journal,
+    put_policy,
     record_of,
+    second_door,
     sign,
 )
 from tests.appliance.postgres import Server
@@ -505,6 +511,98 @@ def _(journal: Journal) -> None:
     with pytest.raises(DeferredError):
         journal.commit_blind(commitment, new_address(), client="old", decide=deny)
     assert not journal.is_spent(commitment)
+
+
+# --- cases: the doors ---------------------------------------------------------------
+
+
+@case("a spent key signs again through the door, and every hash of it is told")
+def _(journal: Journal) -> None:
+    (coin,) = issued(journal)
+    first = sign(journal, coin)
+    put_policy(journal)
+    request = bundle([coin])
+    transfer = understand(request, levels={1: 2})
+    journal.commit_signature(
+        transfer,
+        own={},
+        client="hub",
+        decide=lambda _: leaving(1),
+        door=second_door(journal, request),
+    )
+    key = commit(coin.seed_uuid)
+    assert journal.spent_hashes([key]) == {key: (first, request.bundle_hash)}
+    assert journal.find_signed(request.bundle_hash)
+    assert refused("key-spent", lambda: sign(journal, coin)).recorded_bundle_hash == (
+        first
+    )
+    assert journal.verify_again() == journal.verified
+
+
+@case("a door that one operator opened lets nothing pass")
+def _(journal: Journal) -> None:
+    (coin,) = issued(journal)
+    sign(journal, coin)
+    put_policy(journal)
+    request = bundle([coin])
+    door = second_door(journal, request)
+    alone = approved(journal, door.asked.act, door.approved.pending.shown, by=[0, 0])
+    with pytest.raises(ForbiddenError):
+        journal.commit_signature(
+            understand(request, levels={1: 2}),
+            own={},
+            client="hub",
+            decide=lambda _: leaving(1),
+            door=OpenedDoor(door.asked, alone),
+        )
+    assert journal.find_signed(request.bundle_hash) is None
+
+
+@case("a key whose seed leaves is spent for an unknown hash, whatever it has signed")
+def _(journal: Journal) -> None:
+    signed, fresh = issued(journal, 2)
+    digest = sign(journal, signed)
+    put_policy(journal)
+    for coin in (signed, fresh):
+        journal.commit_export(
+            commit(coin.seed_uuid),
+            client="o",
+            payload=lambda c=coin: export_row(journal, c),
+        )
+    keys = [commit(coin.seed_uuid) for coin in (signed, fresh)]
+    assert journal.spent_hashes(keys) == {keys[0]: (digest, None), keys[1]: (None,)}
+    assert journal.unspent_issued() == []
+    error = refused("key-spent", lambda: sign(journal, fresh))
+    assert (error.recorded_bundle_hash, "unknown" in str(error)) == ("", True)
+    (row,) = journal.rows(after_sequence=journal.head.sequence - 1, limit=2)
+    assert (row.client, row.kind) == ("o", "ceremony")
+    assert journal.verify_again() == journal.verified
+
+
+@case("a seed does not leave on the word of one")
+def _(journal: Journal) -> None:
+    (coin,) = issued(journal)
+    put_policy(journal)
+    with pytest.raises(BrokenInvariantError) as error:
+        journal.commit_export(
+            commit(coin.seed_uuid),
+            client="o",
+            payload=lambda: export_row(journal, coin, by=[1, 1]),
+        )
+    assert error.value.code == "journal-broken"
+
+
+@case("an export that is called off under the lock leaves no row")
+def _(journal: Journal) -> None:
+    (coin,) = issued(journal)
+
+    def changed() -> dict[str, object]:
+        raise RefusedError("changed-since-approval", "the policy changed")
+
+    head, key = journal.head, commit(coin.seed_uuid)
+    with pytest.raises(RefusedError):
+        journal.commit_export(key, client="o", payload=changed)
+    assert (journal.head, journal.is_spent(key)) == (head, False)
 
 
 @pytest.mark.parametrize("sentence", CASES)
