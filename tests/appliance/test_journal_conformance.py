@@ -18,11 +18,12 @@ from appliance.errors import (
     JournalError,
     RefusedError,
 )
-from appliance.intent import commit, understand
+from appliance.intent import Commitment, commit, understand
 from appliance.journal import Journal, import_journal
 from appliance.journal_chain import next_row, verify_chain
 from appliance.journal_records import Leaving
 from appliance.journal_view import JournalView
+from appliance.policy import Usage
 from appliance.second_signature import OpenedDoor
 from tests.appliance.bundles import Coin, Output, bundle, new_address, new_uuid
 from tests.appliance.journals import (
@@ -513,6 +514,118 @@ def _(journal: Journal) -> None:
     assert not journal.is_spent(commitment)
 
 
+# --- cases: exact bounds ------------------------------------------------------------
+
+
+@case("the rate forgets an address after an hour, and knows the oldest's age")
+def _(journal: Journal) -> None:
+    issued(journal)
+    journal._clock_ms = lambda: NOW_MS + 1_500
+    issued(journal)
+    for later_ms, expected in (
+        (1_500, (2, 1.5)),
+        (3_599_999, (2, 3599.999)),
+        (3_600_000, (1, 3598.5)),
+        (3_601_500, (0, 0.0)),
+    ):
+        journal._clock_ms = lambda now_ms=NOW_MS + later_ms: now_ms
+        assert journal.consult("hub", lambda view: view.issued_last_hour()) == expected
+
+
+@case("a window forgets to the millisecond, and knows the ages of what is in it")
+def _(journal: Journal) -> None:
+    address, first, second = new_address(), *issued(journal, 2)
+    for coin, later_ms in ((first, 1_000), (second, 3_500)):
+        journal._clock_ms = lambda now_ms=NOW_MS + later_ms: now_ms
+        journal.commit_signature(
+            understand(bundle([coin]), levels={1: 2}),
+            own={},
+            client="hub",
+            decide=lambda _: Leaving({address: 70}),
+        )
+    journal._clock_ms = lambda: NOW_MS + 3_700
+    commit_blind(journal, "hub")
+    for later_ms, expected in (
+        (60_999, Usage(140, 3, 59.999, {address: 140}, 59.999)),
+        (61_000, Usage(70, 2, 57.5, {address: 70}, 57.5)),
+        (63_500, Usage(0, 1, 59.8, {}, 0.0)),
+        (63_700, Usage(0, 0, 0.0, {}, 0.0)),
+    ):
+        journal._clock_ms = lambda now_ms=NOW_MS + later_ms: now_ms
+        usage = journal.consult("hub", lambda view: view.usage(60, [address]))
+        assert usage == expected
+    journal._clock_ms = lambda: NOW_MS + 60_999
+    others = journal.consult("other", lambda view: view.usage(60, [address]))
+    assert others == Usage(0, 0, 0.0, {address: 140}, 59.999)
+    assert journal.consult("other", lambda view: view.now_s) == NOW_MS // 1000 + 60
+
+
+@case("a bare hash of long ago is older than a bundle of now")
+def _(journal: Journal) -> None:
+    (coin,) = issued(journal)
+    commit_blind(journal, "hub")
+    journal._clock_ms = lambda: NOW_MS + 2_000
+    sign(journal, coin)
+    assert journal.consult("hub", lambda view: view.usage(60)).oldest_age_s == 2.0
+
+
+@case("who asks is told to whoever decides, at the time of the row")
+def _(journal: Journal) -> None:
+    seen: list[tuple[str, int, int]] = []
+
+    def note(view: JournalView) -> Leaving:
+        seen.append((view.client, view.now_ms, view.usage(60).keys))
+        return leaving(1)
+
+    (coin,) = issued(journal)
+    journal.commit_issue(record_of(new_coin()), client="a", decide=note)
+    journal.commit_blind(commit(new_uuid()), new_address(), client="b", decide=note)
+    journal.commit_signature(
+        understand(bundle([coin]), levels={1: 2}), own={}, client="c", decide=note
+    )
+    assert seen == [(name, NOW_MS, 0) for name in "abc"]
+    rows = journal.rows(after_sequence=2, limit=9)
+    assert [(row.client, row.kind) for row in rows] == [
+        ("a", "issued"),
+        ("b", "blind"),
+        ("c", "signed"),
+    ]
+
+
+@case("an authorisation is its issuer's own")
+def _(journal: Journal) -> None:
+    used = Leaving({new_address(): 1}, (("exchange", "w-1"),))
+    transfer = understand(bundle(issued(journal)), levels={1: 2})
+    journal.commit_signature(transfer, own={}, client="hub", decide=lambda _: used)
+    view = journal.consult("hub", lambda view: view.bundle_of("another", "w-1"))
+    assert view is None
+
+
+@case("a bare hash is refused for a key that was imported as spent")
+def _(journal: Journal) -> None:
+    key = commit(new_uuid())
+    journal.commit_spent([key], client="o", payload={"step": "import"})
+    error = refused("key-spent", lambda: commit_blind(journal, "old", key=key))
+    assert error.recorded_bundle_hash == ""
+
+
+@case("a found bundle carries its own hash")
+def _(journal: Journal) -> None:
+    digest = sign(journal, *issued(journal))
+    found = journal.find_signed(digest)
+    assert found
+    assert found.bundle_hash == digest
+
+
+def commit_blind(journal: Journal, client: str, *, key: str = "") -> None:
+    journal.commit_blind(
+        Commitment(key) if key else commit(new_uuid()),
+        new_address(),
+        client=client,
+        decide=lambda _: None,
+    )
+
+
 # --- cases: the doors ---------------------------------------------------------------
 
 
@@ -685,6 +798,49 @@ def restored(place: Place, rows: list) -> None:  # type: ignore[type-arg]
         head, now_ms=NOW_MS, client="ceremony", kind="ceremony", payload=payload
     )
     import_journal(place.database, [*rows, row], journal_id=place.journal_id, epoch=2)
+
+
+def test_a_journal_longer_than_any_page_is_read_whole(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(place)
+    journal = open_journal(place)
+    coins = issued(journal, 7)
+    keys = [commit(coin.seed_uuid) for coin in coins]
+    digest = sign(journal, *coins[3:5])
+    expected = [*keys[:3], *keys[5:]]
+    for name, count in (
+        ("appliance.journal._SCANNED_AT_ONCE", 2),
+        ("appliance.journal._KEYS_AT_ONCE", 2),
+        ("appliance.journal_verification._ROWS_AT_ONCE", 2),
+    ):
+        monkeypatch.setattr(name, count)
+    assert journal.unspent_issued() == expected
+    assert journal.spent_hashes(keys) == dict.fromkeys(keys[3:5], (digest,))
+    verified, head = journal.verified, journal.head
+    journal.close()
+    journal = open_journal(place)
+    assert (journal.verified, journal.head) == (verified, head)
+    journal.close()
+
+
+def test_many_rows_at_once_are_inserted_whole(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(place)
+    journal = open_journal(place)
+    rows = journal.rows(after_sequence=0, limit=100)
+    journal.close()
+    for at_once, few in ((2, 1), (3, 8), (200, 2)):
+        monkeypatch.setattr("appliance.journal._LINES_AT_ONCE", at_once)
+        monkeypatch.setattr("appliance.journal._FEW_LINES", few)
+        folder = tmp_path / f"{at_once}"
+        folder.mkdir()
+        copy = SqlitePlace(folder, place.journal_id)
+        import_journal(copy.database, rows, journal_id=place.journal_id, epoch=1)
+        journal = open_journal(copy)
+        assert journal.rows(after_sequence=0, limit=100) == rows
+        journal.close()
 
 
 def test_a_failed_opening_leaves_no_lock(place: Place) -> None:
