@@ -233,6 +233,34 @@ def _(journal: Journal) -> None:
     journal.require_not_refused(digest)
 
 
+@case("the row of a refusal says of what, why, and which hashes are final by it")
+def _(journal: Journal) -> None:
+    signed = sign(journal, *issued(journal))
+    first, second = new_address(), new_address()
+    for hashes in ([first], [signed, first, second]):
+        journal.commit_refusal(
+            client="hub", bundle_hashes=hashes, code="c", message="m"
+        )
+    (row,) = journal.rows(after_sequence=journal.head.sequence - 1, limit=2)
+    assert (row.kind, row.client) == ("refused", "hub")
+    assert msgspec.json.decode(row.payload) == {
+        "bundle_hashes": [signed, first, second],
+        "code": "c",
+        "message": "m",
+        "final": [second],
+    }
+
+
+@case("a refusal is repeated with its own words")
+def _(journal: Journal) -> None:
+    digest = new_address()
+    journal.commit_refusal(
+        client="hub", bundle_hashes=[digest], code="c", message="because"
+    )
+    error = refused("c", lambda: journal.require_not_refused(digest))
+    assert str(error) == "refused before: because"
+
+
 @case("a refusal said twice stands once")
 def _(journal: Journal) -> None:
     digest = new_address()
@@ -555,6 +583,7 @@ def _(journal: Journal) -> None:
         usage = journal.consult("hub", lambda view: view.usage(60, [address]))
         assert usage == expected
     journal._clock_ms = lambda: NOW_MS + 60_999
+    assert journal.consult("hub", lambda view: view.usage(60)).paid_i == {}
     others = journal.consult("other", lambda view: view.usage(60, [address]))
     assert others == Usage(0, 0, 0.0, {address: 140}, 59.999)
     assert journal.consult("other", lambda view: view.now_s) == NOW_MS // 1000 + 60
@@ -843,6 +872,19 @@ def test_many_rows_at_once_are_inserted_whole(
         journal.close()
 
 
+@pytest.mark.parametrize("kind", ["ceremony", "issued"])
+def test_a_first_row_that_did_not_make_this_journal_is_found(
+    place: Place, kind: str
+) -> None:
+    made_of = "cd" * 16 if kind == "ceremony" else place.journal_id
+    payload: dict[str, object] = {"journal_id": made_of, "generation": 1}
+    payload |= {"commitment": "c", "address": "A"}
+    row = next_row(None, now_ms=NOW_MS, client="hub", kind=kind, payload=payload)
+    import_journal(place.database, [row], journal_id=place.journal_id, epoch=1)
+    with pytest.raises(BrokenInvariantError, match=r"first row|foreign"):
+        open_journal(place)
+
+
 def test_a_failed_opening_leaves_no_lock(place: Place) -> None:
     make(place)
     sequence = open_and_issue(place)
@@ -917,6 +959,7 @@ TAMPERED = {
     "unknown format": "update header set format = 'saltkeep-journal/1'",
     "foreign": "update header set journal_id = 'cd'",
     "epoch": "update header set epoch = 0",
+    "epoch of a restore that never was": "update header set epoch = 2",
     "table dropped": "drop table refused",
     "index dropped": "drop index ix_signed_client",
 }
