@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import sqlalchemy as sa
 
 from appliance.errors import (
     ApplianceError,
@@ -24,6 +25,7 @@ from appliance.journal_chain import next_row, verify_chain
 from appliance.journal_memory import JournalMemory, Verified
 from appliance.journal_records import guards_of, made_generation
 from appliance.journal_schema import SPENT_KEY
+from appliance.journal_sqlite import SqliteJournal
 from tests.appliance.bundles import Coin, new_address
 from tests.appliance.journals import (
     CANARY,
@@ -194,6 +196,35 @@ def test_a_full_disk_is_no_corruption_and_commits_nothing(path: Path) -> None:
     journal = open_journal(path)
     assert journal.head.sequence == sequence
     journal.close()
+
+
+def test_a_log_that_can_not_be_moved_into_the_file_is_said(path: Path) -> None:
+    """Somebody reads the file, and so the log can not be emptied."""
+    writer, reader = sqlite3.connect(path), sqlite3.connect(path)
+    writer.execute("PRAGMA journal_mode=WAL")
+    reader.execute("BEGIN")
+    reader.execute("SELECT count(*) FROM row").fetchone()
+    writer.execute("PRAGMA user_version=7")
+    engine = sa.create_engine(
+        "sqlite://",
+        creator=lambda: sqlite3.connect(path, timeout=0.1),
+        poolclass=sa.pool.NullPool,
+    )
+    with pytest.raises(JournalError, match="in use elsewhere"):
+        SqliteJournal(path).settle(engine)
+    reader.close()
+    SqliteJournal(path).settle(engine)
+    writer.close()
+
+
+def test_a_log_is_not_settled_in_the_middle_of_a_transaction(path: Path) -> None:
+    database = SqliteJournal(path)
+    engine = database.open(JOURNAL_ID)
+    with engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA user_version=7")
+        with pytest.raises(JournalError, match="could not be settled"):
+            database.settle(engine)
+    engine.dispose()
 
 
 def test_opening_settles_what_a_killed_process_left_in_the_log(path: Path) -> None:

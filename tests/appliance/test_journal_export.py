@@ -180,6 +180,17 @@ def test_memory_does_not_grow_with_the_journal(tmp_path: Path) -> None:
     assert peak(12_000) < 1.2 * peak(3_000)
 
 
+def test_a_piece_of_more_rows_than_are_read_at_once_is_one_piece(
+    tmp_path: Path,
+) -> None:
+    many = chain_of(2_100)
+    path = write(tmp_path / "export", many)
+    assert verify_export(path, workers=1).head == verify_chain(many)
+    write(path, [*many[:1_500], *many[1_501:]])
+    with pytest.raises(BrokenInvariantError, match="row 1501 expected, row 1502"):
+        verify_export(path, workers=1)
+
+
 def test_a_chain_is_read_page_by_page(rows: list[JournalRow]) -> None:
     chain = Chain(keep={3})
     for start in range(0, ROWS, 7):
