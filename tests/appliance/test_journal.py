@@ -113,6 +113,16 @@ def test_a_flipped_bit_anywhere_in_a_row_is_found(path: Path) -> None:
                 open_journal(path)
 
 
+def test_a_schema_that_is_no_text_is_found(path: Path) -> None:
+    content = path.read_bytes()
+    statement = content.index(b"CREATE TABLE refused")
+    damaged = content[:statement] + b"\xff" + content[statement + 1 :]
+    path.write_bytes(damaged)
+    with pytest.raises(BrokenInvariantError) as error:
+        open_journal(path)
+    assert error.value.code == "journal-broken"
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_a_flipped_bit_anywhere_in_the_file_is_found_or_changes_nothing(

@@ -885,6 +885,23 @@ def test_a_first_row_that_did_not_make_this_journal_is_found(
         open_journal(place)
 
 
+def test_rows_that_break_the_guards_make_no_journal(
+    place: Place, tmp_path: Path
+) -> None:
+    (tmp_path / "whole").mkdir()
+    whole = SqlitePlace(tmp_path / "whole")
+    fill(whole)
+    journal = open_journal(whole)
+    rows = journal.rows(after_sequence=0, limit=100)
+    journal.close()
+    with pytest.raises(BrokenInvariantError):
+        import_journal(
+            place.database, [*rows, rows[-1]], journal_id=place.journal_id, epoch=1
+        )
+    with pytest.raises((BrokenInvariantError, JournalError)):
+        open_journal(place)
+
+
 def test_a_failed_opening_leaves_no_lock(place: Place) -> None:
     make(place)
     sequence = open_and_issue(place)
