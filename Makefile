@@ -63,7 +63,7 @@ COMPLETE := $(COMPLETE),appliance/intent.py,appliance/second_signature.py
 COMPLETE := $(COMPLETE),appliance/blind.py,appliance/approved.py
 COVERING := approvals appliance_postgres faulty_hardware intent journal
 COVERING += journal_conformance journal_export journal_postgres journal_shared
-COVERING += policy refusals second_signature
+COVERING += policy backup refusals second_signature seed_export
 
 coverage: $(VENV)/.test ## Branch coverage of policy, journal and signing; fails below 100 %
 	$(BIN)/coverage run -m pytest -q -p no:randomly -m "not slow" \
