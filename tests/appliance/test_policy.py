@@ -42,7 +42,7 @@ from appliance.policy_file import (
     policy_digest,
     verify_policy,
 )
-from appliance.policy_force import PolicyInForce
+from appliance.policy_force import PolicyInForce, root_of
 from appliance.policy_replay import replay
 from appliance.wire import JournalRow
 from tests.appliance.bundles import Coin, Output, bundle, new_address, new_uuid
@@ -631,7 +631,8 @@ def test_the_first_policy_is_the_one_the_vault_names(tmp_path: Path) -> None:
     ceremony = {"step": "init", "policy": msgspec.to_builtins(first)}
     create_journal(path, journal_id="ab" * 16, now_ms=1, ceremony=ceremony)
     with closing(Journal(path, journal_id="ab" * 16, clock_ms=lambda: 2)) as journal:
-        in_force = PolicyInForce(journal, policy_digest(first.text).hex(), Spending())
+        in_force = PolicyInForce(journal, root_of([first]), Spending())
+        assert in_force.root == policy_digest(first.text).hex()
         assert in_force.content == parse_policy(first.text)
         assert in_force.newest == first
         for root in ("00" * 32, ""):
