@@ -66,7 +66,7 @@ COVERING += journal_conformance journal_export journal_postgres journal_shared
 COVERING += policy backup refusals second_signature seed_export
 
 coverage: $(VENV)/.test ## Branch coverage of policy, journal and signing; fails below 100 %
-	$(BIN)/coverage run -m pytest -q -p no:randomly -m "not slow" \
+	$(BIN)/coverage run -m pytest -q -p no:randomly \
 	    $(COVERING:%=tests/appliance/test_%.py) tests/signing_rpc $(ARGS)
 	$(BIN)/coverage report --include='$(COMPLETE)' --show-missing --fail-under=100
 

@@ -114,11 +114,13 @@ def test_a_flipped_bit_anywhere_in_a_row_is_found(path: Path) -> None:
 
 
 def test_a_schema_that_is_no_text_is_found(path: Path) -> None:
-    content = path.read_bytes()
-    statement = content.index(b"CREATE TABLE refused")
-    damaged = content[:statement] + b"\xff" + content[statement + 1 :]
-    path.write_bytes(damaged)
-    with pytest.raises(BrokenInvariantError) as error:
+    database = sqlite3.connect(path)
+    database.executescript(
+        "pragma writable_schema = on; update sqlite_master"
+        " set name = cast(x'ff' as text), sql = 'create nothing' where name = 'refused'"
+    )
+    database.close()
+    with pytest.raises(BrokenInvariantError, match="schema is no text") as error:
         open_journal(path)
     assert error.value.code == "journal-broken"
 
