@@ -482,6 +482,17 @@ def _(journal: Journal) -> None:
     assert journal.catch_up() == head
 
 
+@case("after a connection was lost it answers nothing more")
+def _(journal: Journal) -> None:
+    def lost(_: JournalView) -> None:
+        raise ConnectionResetError("the peer is gone")
+
+    with pytest.raises(JournalError, match="database is away: the peer is gone"):
+        journal.consult("hub", lost)
+    with pytest.raises(JournalError, match="closed"):
+        journal.catch_up()
+
+
 @case("a closed journal answers nothing")
 def _(journal: Journal) -> None:
     journal.close()
