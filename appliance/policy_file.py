@@ -304,10 +304,13 @@ def _require_keys(content: Policy) -> None:
 
 
 def _is_raw_key(text: str) -> bool:
+    """Say whether a text is 32 bytes as base64 spells them, and only so."""
     try:
-        return len(base64.b64decode(text, validate=True)) == _KEY_BYTES
+        key = base64.b64decode(text, validate=True)
     except ValueError:
         return False
+    # The last letter has two bits to spare: with those set, one key would be two.
+    return len(key) == _KEY_BYTES and base64.b64encode(key).decode() == text
 
 
 def _is_agreement_key(text: str) -> bool:

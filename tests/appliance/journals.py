@@ -3,10 +3,15 @@
 
 import secrets
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
+import msgspec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from appliance.approved import ApprovedAct
+from appliance.config import Spending
 from appliance.errors import RefusedError
 from appliance.intent import commit, understand
 from appliance.journal import Journal, create_journal
@@ -15,7 +20,13 @@ from appliance.journal_postgres import PostgresJournal, schema_of
 from appliance.journal_records import IssuedRecord, Leaving
 from appliance.journal_sqlite import SqliteJournal
 from appliance.journal_view import JournalView
+from appliance.operator_keys import public_half, sign_as_operator
+from appliance.policy_file import SignedPolicy, parse_policy, policy_digest
+from appliance.policy_force import PolicyInForce
+from appliance.second_signature import DoorAsked, OpenedDoor
+from appliance.wire import Act, ExportSeed, PendingAct, SignTransfer, act_digest
 from tests.appliance.bundles import Coin, bundle, new_address, new_uuid
+from tests.appliance.door import second
 from tests.appliance.postgres import Server
 
 NOW_MS = 1_800_000_000_000
@@ -125,3 +136,57 @@ def leaving(amount_i: int) -> Leaving:
 
 def new_coin() -> Coin:
     return Coin(new_uuid(), new_address())
+
+
+# --- operators, and what they let pass ----------------------------------------------
+
+OPERATORS = [Ed25519PrivateKey.from_private_bytes(bytes([n]) * 32) for n in (1, 2, 3)]
+POLICY = (
+    'version = 1\nnetwork = "devnet"\n'
+    "[doors]\nsecond_signatures = true\nseed_export = true\nleast_bits = 0\n"
+) + "".join(
+    f'[[operators]]\nname = "operator-{n}"\nkey = "{public_half(key)}"\n'
+    for n, key in enumerate(OPERATORS, 1)
+)
+
+
+def put_policy(journal: Journal) -> None:
+    """Journal a policy that opens the doors, signed by two operators."""
+    digest, content = policy_digest(POLICY), parse_policy(POLICY)
+    signatures = [sign_as_operator(key, digest, content) for key in OPERATORS[:2]]
+    signed = SignedPolicy(text=POLICY, signatures=signatures)
+    payload: dict[str, object] = {"step": "policy"}
+    payload["policy"] = msgspec.to_builtins(signed)
+    journal.commit_ceremony(client="operator-1", payload=payload)
+
+
+def approved(
+    journal: Journal, act: Act, shown: list[str], *, by: Sequence[int] = (0, 1)
+) -> ApprovedAct:
+    """Return an act with the approvals of some operators."""
+    pending = PendingAct("ab" * 16, act, "hub", NOW_MS, 2, shown=shown)
+    digest = act_digest(pending, journal_id=journal.journal_id)
+    content = parse_policy(POLICY)
+    signatures = [sign_as_operator(OPERATORS[n], digest, content) for n in by]
+    return ApprovedAct(pending, tuple(signatures))
+
+
+def second_door(journal: Journal, request: SignTransfer) -> OpenedDoor:
+    """Return the door through which one bundle may be signed by a spent key."""
+    root = policy_digest(POLICY).hex()
+    policy = PolicyInForce(journal, root, Spending())
+    asked = DoorAsked(second(request), policy, {1: 2})
+    transfer = understand(request, levels={1: 2})
+    shown = asked.describe(transfer, {}, journal.spent_hashes(transfer.commitments))
+    return OpenedDoor(asked, approved(journal, asked.act, shown))
+
+
+def export_row(
+    journal: Journal, coin: Coin, *, by: Sequence[int] = (0, 1)
+) -> dict[str, object]:
+    """Return what a row says by which a seed leaves."""
+    act = ExportSeed(
+        request_id="", seed_uuid=coin.seed_uuid, generation=1, officer="olga"
+    )
+    door = approved(journal, act, ["the seed leaves"], by=by).payload()
+    return {"step": "export-seed", "officer": "olga", "door": door}

@@ -17,7 +17,7 @@ from appliance.errors import FaultError
 from appliance.journal import join_journal
 from appliance.journal_chain import next_row
 from appliance.journal_database import database_of
-from appliance.journal_postgres import schema_of
+from appliance.journal_postgres import PostgresJournal, schema_of
 from appliance.pytest_plugin import CHEAP_ARGON2, ApplianceProcess, make_appliance
 from appliance.wire import (
     AcceptHead,
@@ -138,6 +138,26 @@ async def test_a_token_of_one_anchors_the_other_which_has_yet_to_read_its_rows(
     assert b.head.sequence > a.head.sequence
     await a.close()
     await b.close()
+
+
+async def test_a_generation_that_no_appliance_has_is_refused_for_good(
+    pair: tuple[Box, Box],
+) -> None:
+    a, _ = pair
+    coin = await a.coin()
+    claimed = Coin(coin.seed_uuid, coin.address, generation=9)
+    assert (await a.refused(bundle([claimed]))).code == "unknown-generation"
+
+
+def test_a_server_that_asks_for_no_password_needs_no_file(first: Path) -> None:
+    path = first / "appliance.toml"
+    lines = path.read_text().splitlines()
+    kept = [line for line in lines if not line.startswith("password_file")]
+    assert len(kept) < len(lines)
+    path.write_text("\n".join(kept))
+    database = database_of(load_config(path))
+    assert isinstance(database, PostgresJournal)
+    assert database.password is None
 
 
 async def test_an_operator_may_vouch_for_a_row_that_another_appliance_has_passed(

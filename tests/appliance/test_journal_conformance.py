@@ -14,14 +14,17 @@ from appliance.errors import (
     BrokenInvariantError,
     DeferredError,
     FaultError,
+    ForbiddenError,
     JournalError,
     RefusedError,
 )
-from appliance.intent import commit, understand
+from appliance.intent import Commitment, commit, understand
 from appliance.journal import Journal, import_journal
 from appliance.journal_chain import next_row, verify_chain
 from appliance.journal_records import Leaving
 from appliance.journal_view import JournalView
+from appliance.policy import Usage
+from appliance.second_signature import OpenedDoor
 from tests.appliance.bundles import Coin, Output, bundle, new_address, new_uuid
 from tests.appliance.journals import (
     CANARY,
@@ -29,14 +32,18 @@ from tests.appliance.journals import (
     Place,
     PostgresPlace,
     SqlitePlace,
+    approved,
     clock,
+    export_row,
     fill,
     issue,
     leaving,
     make,
     new_coin,
     open_journal,
+    put_policy,
     record_of,
+    second_door,
     sign,
 )
 from tests.appliance.postgres import Server
@@ -45,10 +52,10 @@ DATABASES = ("sqlite", "postgresql")
 
 
 @pytest.fixture(params=DATABASES)
-def place(request: pytest.FixtureRequest, tmp_path: Path, server: Server) -> Place:
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     if request.param == "sqlite":
         return SqlitePlace(tmp_path)
-    return PostgresPlace(tmp_path, server)
+    return PostgresPlace(tmp_path, request.getfixturevalue("server"))
 
 
 # --- the table ---------------------------------------------------------------------
@@ -224,6 +231,34 @@ def _(journal: Journal) -> None:
     )
     assert signed == [digest]
     journal.require_not_refused(digest)
+
+
+@case("the row of a refusal says of what, why, and which hashes are final by it")
+def _(journal: Journal) -> None:
+    signed = sign(journal, *issued(journal))
+    first, second = new_address(), new_address()
+    for hashes in ([first], [signed, first, second]):
+        journal.commit_refusal(
+            client="hub", bundle_hashes=hashes, code="c", message="m"
+        )
+    (row,) = journal.rows(after_sequence=journal.head.sequence - 1, limit=2)
+    assert (row.kind, row.client) == ("refused", "hub")
+    assert msgspec.json.decode(row.payload) == {
+        "bundle_hashes": [signed, first, second],
+        "code": "c",
+        "message": "m",
+        "final": [second],
+    }
+
+
+@case("a refusal is repeated with its own words")
+def _(journal: Journal) -> None:
+    digest = new_address()
+    journal.commit_refusal(
+        client="hub", bundle_hashes=[digest], code="c", message="because"
+    )
+    error = refused("c", lambda: journal.require_not_refused(digest))
+    assert str(error) == "refused before: because"
 
 
 @case("a refusal said twice stands once")
@@ -469,6 +504,17 @@ def _(journal: Journal) -> None:
     assert journal.catch_up() == head
 
 
+@case("after a connection was lost it answers nothing more")
+def _(journal: Journal) -> None:
+    def lost(_: JournalView) -> None:
+        raise ConnectionResetError("the peer is gone")
+
+    with pytest.raises(JournalError, match="database is away: the peer is gone"):
+        journal.consult("hub", lost)
+    with pytest.raises(JournalError, match="closed"):
+        journal.catch_up()
+
+
 @case("a closed journal answers nothing")
 def _(journal: Journal) -> None:
     journal.close()
@@ -527,6 +573,211 @@ def _(journal: Journal) -> None:
     with pytest.raises(DeferredError):
         journal.commit_blind(commitment, new_address(), client="old", decide=deny)
     assert not journal.is_spent(commitment)
+
+
+# --- cases: exact bounds ------------------------------------------------------------
+
+
+@case("the rate forgets an address after an hour, and knows the oldest's age")
+def _(journal: Journal) -> None:
+    issued(journal)
+    journal._clock_ms = lambda: NOW_MS + 1_500
+    issued(journal)
+    for later_ms, expected in (
+        (1_500, (2, 1.5)),
+        (3_599_999, (2, 3599.999)),
+        (3_600_000, (1, 3598.5)),
+        (3_601_500, (0, 0.0)),
+    ):
+        journal._clock_ms = lambda now_ms=NOW_MS + later_ms: now_ms
+        assert journal.consult("hub", lambda view: view.issued_last_hour()) == expected
+
+
+@case("a window forgets to the millisecond, and knows the ages of what is in it")
+def _(journal: Journal) -> None:
+    address, first, second = new_address(), *issued(journal, 2)
+    for coin, later_ms in ((first, 1_000), (second, 3_500)):
+        journal._clock_ms = lambda now_ms=NOW_MS + later_ms: now_ms
+        journal.commit_signature(
+            understand(bundle([coin]), levels={1: 2}),
+            own={},
+            client="hub",
+            decide=lambda _: Leaving({address: 70}),
+        )
+    journal._clock_ms = lambda: NOW_MS + 3_700
+    commit_blind(journal, "hub")
+    for later_ms, expected in (
+        (60_999, Usage(140, 3, 59.999, {address: 140}, 59.999)),
+        (61_000, Usage(70, 2, 57.5, {address: 70}, 57.5)),
+        (63_500, Usage(0, 1, 59.8, {}, 0.0)),
+        (63_700, Usage(0, 0, 0.0, {}, 0.0)),
+    ):
+        journal._clock_ms = lambda now_ms=NOW_MS + later_ms: now_ms
+        usage = journal.consult("hub", lambda view: view.usage(60, [address]))
+        assert usage == expected
+    journal._clock_ms = lambda: NOW_MS + 60_999
+    assert journal.consult("hub", lambda view: view.usage(60)).paid_i == {}
+    others = journal.consult("other", lambda view: view.usage(60, [address]))
+    assert others == Usage(0, 0, 0.0, {address: 140}, 59.999)
+    assert journal.consult("other", lambda view: view.now_s) == NOW_MS // 1000 + 60
+
+
+@case("a bare hash of long ago is older than a bundle of now")
+def _(journal: Journal) -> None:
+    (coin,) = issued(journal)
+    commit_blind(journal, "hub")
+    journal._clock_ms = lambda: NOW_MS + 2_000
+    sign(journal, coin)
+    assert journal.consult("hub", lambda view: view.usage(60)).oldest_age_s == 2.0
+
+
+@case("who asks is told to whoever decides, at the time of the row")
+def _(journal: Journal) -> None:
+    seen: list[tuple[str, int, int]] = []
+
+    def note(view: JournalView) -> Leaving:
+        seen.append((view.client, view.now_ms, view.usage(60).keys))
+        return leaving(1)
+
+    (coin,) = issued(journal)
+    journal.commit_issue(record_of(new_coin()), client="a", decide=note)
+    journal.commit_blind(commit(new_uuid()), new_address(), client="b", decide=note)
+    journal.commit_signature(
+        understand(bundle([coin]), levels={1: 2}), own={}, client="c", decide=note
+    )
+    assert seen == [(name, NOW_MS, 0) for name in "abc"]
+    rows = journal.rows(after_sequence=2, limit=9)
+    assert [(row.client, row.kind) for row in rows] == [
+        ("a", "issued"),
+        ("b", "blind"),
+        ("c", "signed"),
+    ]
+
+
+@case("an authorisation is its issuer's own")
+def _(journal: Journal) -> None:
+    used = Leaving({new_address(): 1}, (("exchange", "w-1"),))
+    transfer = understand(bundle(issued(journal)), levels={1: 2})
+    journal.commit_signature(transfer, own={}, client="hub", decide=lambda _: used)
+    view = journal.consult("hub", lambda view: view.bundle_of("another", "w-1"))
+    assert view is None
+
+
+@case("a bare hash is refused for a key that was imported as spent")
+def _(journal: Journal) -> None:
+    key = commit(new_uuid())
+    journal.commit_spent([key], client="o", payload={"step": "import"})
+    error = refused("key-spent", lambda: commit_blind(journal, "old", key=key))
+    assert error.recorded_bundle_hash == ""
+
+
+@case("a found bundle carries its own hash")
+def _(journal: Journal) -> None:
+    digest = sign(journal, *issued(journal))
+    found = journal.find_signed(digest)
+    assert found
+    assert found.bundle_hash == digest
+
+
+def commit_blind(journal: Journal, client: str, *, key: str = "") -> None:
+    journal.commit_blind(
+        Commitment(key) if key else commit(new_uuid()),
+        new_address(),
+        client=client,
+        decide=lambda _: None,
+    )
+
+
+# --- cases: the doors ---------------------------------------------------------------
+
+
+@case("a spent key signs again through the door, and every hash of it is told")
+def _(journal: Journal) -> None:
+    (coin,) = issued(journal)
+    first = sign(journal, coin)
+    put_policy(journal)
+    request = bundle([coin])
+    transfer = understand(request, levels={1: 2})
+    journal.commit_signature(
+        transfer,
+        own={},
+        client="hub",
+        decide=lambda _: leaving(1),
+        door=second_door(journal, request),
+    )
+    key = commit(coin.seed_uuid)
+    assert journal.spent_hashes([key]) == {key: (first, request.bundle_hash)}
+    assert journal.find_signed(request.bundle_hash)
+    assert refused("key-spent", lambda: sign(journal, coin)).recorded_bundle_hash == (
+        first
+    )
+    assert journal.verify_again() == journal.verified
+
+
+@case("a door that one operator opened lets nothing pass")
+def _(journal: Journal) -> None:
+    (coin,) = issued(journal)
+    sign(journal, coin)
+    put_policy(journal)
+    request = bundle([coin])
+    door = second_door(journal, request)
+    alone = approved(journal, door.asked.act, door.approved.pending.shown, by=[0, 0])
+    with pytest.raises(ForbiddenError):
+        journal.commit_signature(
+            understand(request, levels={1: 2}),
+            own={},
+            client="hub",
+            decide=lambda _: leaving(1),
+            door=OpenedDoor(door.asked, alone),
+        )
+    assert journal.find_signed(request.bundle_hash) is None
+
+
+@case("a key whose seed leaves is spent for an unknown hash, whatever it has signed")
+def _(journal: Journal) -> None:
+    signed, fresh = issued(journal, 2)
+    digest = sign(journal, signed)
+    put_policy(journal)
+    for coin in (signed, fresh):
+        journal.commit_export(
+            commit(coin.seed_uuid),
+            client="o",
+            payload=lambda c=coin: export_row(journal, c),
+        )
+    keys = [commit(coin.seed_uuid) for coin in (signed, fresh)]
+    assert journal.spent_hashes(keys) == {keys[0]: (digest, None), keys[1]: (None,)}
+    assert journal.unspent_issued() == []
+    error = refused("key-spent", lambda: sign(journal, fresh))
+    assert (error.recorded_bundle_hash, "unknown" in str(error)) == ("", True)
+    (row,) = journal.rows(after_sequence=journal.head.sequence - 1, limit=2)
+    assert (row.client, row.kind) == ("o", "ceremony")
+    assert journal.verify_again() == journal.verified
+
+
+@case("a seed does not leave on the word of one")
+def _(journal: Journal) -> None:
+    (coin,) = issued(journal)
+    put_policy(journal)
+    with pytest.raises(BrokenInvariantError) as error:
+        journal.commit_export(
+            commit(coin.seed_uuid),
+            client="o",
+            payload=lambda: export_row(journal, coin, by=[1, 1]),
+        )
+    assert error.value.code == "journal-broken"
+
+
+@case("an export that is called off under the lock leaves no row")
+def _(journal: Journal) -> None:
+    (coin,) = issued(journal)
+
+    def changed() -> dict[str, object]:
+        raise RefusedError("changed-since-approval", "the policy changed")
+
+    head, key = journal.head, commit(coin.seed_uuid)
+    with pytest.raises(RefusedError):
+        journal.commit_export(key, client="o", payload=changed)
+    assert (journal.head, journal.is_spent(key)) == (head, False)
 
 
 @pytest.mark.parametrize("sentence", CASES)
@@ -611,6 +862,79 @@ def restored(place: Place, rows: list) -> None:  # type: ignore[type-arg]
     import_journal(place.database, [*rows, row], journal_id=place.journal_id, epoch=2)
 
 
+def test_a_journal_longer_than_any_page_is_read_whole(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(place)
+    journal = open_journal(place)
+    coins = issued(journal, 7)
+    keys = [commit(coin.seed_uuid) for coin in coins]
+    digest = sign(journal, *coins[3:5])
+    expected = [*keys[:3], *keys[5:]]
+    for name, count in (
+        ("appliance.journal._SCANNED_AT_ONCE", 2),
+        ("appliance.journal._KEYS_AT_ONCE", 2),
+        ("appliance.journal_verification._ROWS_AT_ONCE", 2),
+    ):
+        monkeypatch.setattr(name, count)
+    assert journal.unspent_issued() == expected
+    assert journal.spent_hashes(keys) == dict.fromkeys(keys[3:5], (digest,))
+    verified, head = journal.verified, journal.head
+    journal.close()
+    journal = open_journal(place)
+    assert (journal.verified, journal.head) == (verified, head)
+    journal.close()
+
+
+def test_many_rows_at_once_are_inserted_whole(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(place)
+    journal = open_journal(place)
+    rows = journal.rows(after_sequence=0, limit=100)
+    journal.close()
+    for at_once, few in ((2, 1), (3, 8), (200, 2)):
+        monkeypatch.setattr("appliance.journal._LINES_AT_ONCE", at_once)
+        monkeypatch.setattr("appliance.journal._FEW_LINES", few)
+        folder = tmp_path / f"{at_once}"
+        folder.mkdir()
+        copy = SqlitePlace(folder, place.journal_id)
+        import_journal(copy.database, rows, journal_id=place.journal_id, epoch=1)
+        journal = open_journal(copy)
+        assert journal.rows(after_sequence=0, limit=100) == rows
+        journal.close()
+
+
+@pytest.mark.parametrize("kind", ["ceremony", "issued"])
+def test_a_first_row_that_did_not_make_this_journal_is_found(
+    place: Place, kind: str
+) -> None:
+    made_of = "cd" * 16 if kind == "ceremony" else place.journal_id
+    payload: dict[str, object] = {"journal_id": made_of, "generation": 1}
+    payload |= {"commitment": "c", "address": "A"}
+    row = next_row(None, now_ms=NOW_MS, client="hub", kind=kind, payload=payload)
+    import_journal(place.database, [row], journal_id=place.journal_id, epoch=1)
+    with pytest.raises(BrokenInvariantError, match=r"first row|foreign"):
+        open_journal(place)
+
+
+def test_rows_that_break_the_guards_make_no_journal(
+    place: Place, tmp_path: Path
+) -> None:
+    (tmp_path / "whole").mkdir()
+    whole = SqlitePlace(tmp_path / "whole")
+    fill(whole)
+    journal = open_journal(whole)
+    rows = journal.rows(after_sequence=0, limit=100)
+    journal.close()
+    with pytest.raises(BrokenInvariantError):
+        import_journal(
+            place.database, [*rows, rows[-1]], journal_id=place.journal_id, epoch=1
+        )
+    with pytest.raises((BrokenInvariantError, JournalError)):
+        open_journal(place)
+
+
 def test_a_failed_opening_leaves_no_lock(place: Place) -> None:
     make(place)
     sequence = open_and_issue(place)
@@ -685,6 +1009,7 @@ TAMPERED = {
     "unknown format": "update header set format = 'saltkeep-journal/1'",
     "foreign": "update header set journal_id = 'cd'",
     "epoch": "update header set epoch = 0",
+    "epoch of a restore that never was": "update header set epoch = 2",
     "table dropped": "drop table refused",
     "index dropped": "drop index ix_signed_client",
 }

@@ -431,3 +431,29 @@ def test_a_journal_id_names_no_other_schema(server: Server, tmp_path: Path) -> N
 
 def test_the_server_under_test_is_a_real_one() -> None:
     assert (programs() / "postgres").exists()
+
+
+def test_a_schema_that_was_emptied_is_no_journal(place: PostgresPlace) -> None:
+    place.server.execute(
+        f"DROP SCHEMA {place.schema} CASCADE", f"CREATE SCHEMA {place.schema}"
+    )
+    with pytest.raises(BrokenInvariantError, match="schema is empty"):
+        open_journal(place)
+
+
+def test_who_may_not_make_a_schema_makes_no_journal_and_no_mirror(
+    tmp_path: Path, server: Server
+) -> None:
+    other = PostgresPlace(tmp_path, server)
+    server.execute(f"REVOKE CREATE ON DATABASE saltkeep FROM {ROLE}")
+    try:
+        failed(lambda: make(other))
+    finally:
+        server.execute(f"GRANT CREATE ON DATABASE saltkeep TO {ROLE}")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_socket_that_is_not_there_is_a_database_away(tmp_path: Path) -> None:
+    url = f"postgresql://saltkeep@/saltkeep?host={tmp_path}"
+    database = PostgresJournal(read_address(url, ca=""), None, tmp_path / "mirror.db")
+    failed(lambda: database.open("ab" * 16))

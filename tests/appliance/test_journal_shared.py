@@ -18,8 +18,9 @@ from appliance.errors import (
 )
 from appliance.intent import commit, understand
 from appliance.journal import Journal, join_journal
-from appliance.journal_chain import next_row, verify_chain
-from appliance.journal_mirror import Mirror
+from appliance.journal_chain import Head, next_row, verify_chain
+from appliance.journal_mirror import Mirror, make_mirror
+from appliance.wire import JournalRow
 from tests.appliance.bundles import bundle
 from tests.appliance.journals import (
     NOW_MS,
@@ -517,3 +518,59 @@ def test_the_payloads_of_both_are_what_was_said(pair: Pair) -> None:
     pair.b.commit_ceremony(client="b", payload={"step": "x", "by": "b"})
     rows = pair.a.rows(after_sequence=1, limit=9)
     assert [json.loads(row.payload)["by"] for row in rows] == ["a", "b"]
+
+
+# --- the mirror alone -------------------------------------------------------------
+
+
+def blind_row(head: Head | None, commitment: str, digest: str) -> JournalRow:
+    payload: dict[str, object] = {"commitment": commitment, "bundle_hash": digest}
+    return next_row(head, now_ms=NOW_MS, client="old", kind="blind", payload=payload)
+
+
+def head_of(row: JournalRow) -> Head:
+    return Head(row.sequence, row.hash, row.time_ms)
+
+
+def test_a_mirror_takes_no_key_twice_and_then_nothing_of_the_page(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "mirror.db"
+    make_mirror(path, journal_id="ab" * 16)
+    mirror = Mirror(path, journal_id="ab" * 16)
+    first = blind_row(None, "c", "A")
+    mirror.follow([first])
+    second = blind_row(head_of(first), "d", "B")
+    third = blind_row(head_of(second), "c", "C")
+    with pytest.raises(BrokenInvariantError, match="key c was spent before") as error:
+        mirror.follow([second, third])
+    assert error.value.code == "mirror-differs"
+    assert (mirror.sequence, mirror.hash) == (1, first.hash)
+    mirror.require_same(["c", "d"], [("c", 0, "A")])
+    mirror.follow([first, second])
+    mirror.require_end(2, 2)
+    mirror.close()
+
+
+def test_a_mirror_on_a_full_disk_keeps_what_it_had(tmp_path: Path) -> None:
+    path = tmp_path / "mirror.db"
+    make_mirror(path, journal_id="ab" * 16)
+    mirror = Mirror(path, journal_id="ab" * 16)
+    mirror._open.execute("PRAGMA cache_size=1")
+    (pages,) = mirror._open.execute("PRAGMA page_count").fetchone()
+    mirror._open.execute(f"PRAGMA max_page_count={pages}")
+    rows = [blind_row(None, "k" * 64, "A" * 81)]
+    for number in range(200):
+        rows.append(blind_row(head_of(rows[-1]), f"{number:064}", "A" * 81))
+    with pytest.raises(JournalError, match="full"):
+        mirror.follow(rows)
+    assert mirror.sequence == 0
+    mirror.require_end(0, 0)
+    mirror.close()
+
+
+def test_a_mirror_that_can_not_be_laid_out_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "mirror.db"
+    path.with_name("mirror.db-wal").mkdir()
+    with pytest.raises(JournalError):
+        make_mirror(path, journal_id="ab" * 16)

@@ -3,8 +3,11 @@
 
 import base64
 import datetime as dt
+import json
 import time
 from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -14,8 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.config import Spending
-from appliance.errors import RefusedError
+from appliance.errors import BrokenInvariantError, RefusedError
 from appliance.intent import understand
+from appliance.journal import Journal, create_journal
 from appliance.operator_keys import public_half, sign_as_operator
 from appliance.policy import (
     Approved,
@@ -38,6 +42,9 @@ from appliance.policy_file import (
     policy_digest,
     verify_policy,
 )
+from appliance.policy_force import PolicyInForce, root_of
+from appliance.policy_replay import replay
+from appliance.wire import JournalRow
 from tests.appliance.bundles import Coin, Output, bundle, new_address, new_uuid
 
 A, B, C = "A" * 81, "B" * 81, "C" * 81
@@ -262,6 +269,14 @@ def text(version: int = 1, *, people: Sequence[int] = (0, 1, 2), more: str = "")
     return "\n".join(lines) + "\n"
 
 
+def respelt(key: str) -> str:
+    """Return base64 of the same 32 bytes whose two spare bits are not zero."""
+    letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+    other = key[:-2] + letters[letters.index(key[-2]) + 1] + "="
+    assert base64.b64decode(other, validate=True) == base64.b64decode(key)
+    return other
+
+
 def signed(content: str, *signers: int, judges: str = "") -> SignedPolicy:
     policy = parse_policy(judges or content)
     digest = policy_digest(content)
@@ -344,6 +359,10 @@ MALFORMED = {
         more="[[hours]]\nweekdays = [7]\nfrom_minute = 0\nto_minute = 60"
     ),
     "no key": text().replace(public_half(KEYS[0]), "AAAA"),
+    "a key that is no base64": text().replace(public_half(KEYS[0]), "not a key"),
+    "one key in two spellings": text(people=(0, 1)).replace(
+        public_half(KEYS[1]), respelt(public_half(KEYS[0]))
+    ),
     "one approval for the doors": text(more="[approvals]\ndoors = 1"),
     "one signature in all": text(more="[doors]\nmost_signatures = 1"),
     "a floor below nothing": text(more="[doors]\nleast_bits = -1"),
@@ -368,6 +387,12 @@ def test_a_malformed_policy_is_refused(content: str) -> None:
     with pytest.raises(RefusedError) as caught:
         parse_policy(content)
     assert caught.value.code == "policy-malformed"
+
+
+def test_lists_of_addresses_are_read_as_they_stand() -> None:
+    first, second = "A" * 81, "9" * 81
+    policy = parse_policy(text(more=f'allow = ["{first}"]\ndeny = ["{second}"]'))
+    assert (policy.allow, policy.deny) == ([first], [second])
 
 
 def test_limits_are_found_by_name_then_role_then_for_everybody() -> None:
@@ -557,3 +582,70 @@ def test_a_bare_hash_uses_up_the_window_of_keys(
     shut = decide_blind(closed, [usage], MONDAY_NOON_S)
     assert isinstance(shut, Postponed)
     assert shut.rule == "hours"
+
+
+# --- the past ----------------------------------------------------------------------
+
+
+def past(time_s: int, amount_i: int, *, client: str = "hub") -> JournalRow:
+    """Return the row of a bundle that paid so much to one destination."""
+    address = "D" * 81
+    payload = {
+        "bundle_hash": f"{time_s:081}",
+        "transactions": [["I" * 81, -amount_i, "", 0], [address, amount_i, "", 0]],
+        "inputs": [[0, "u", 1]],
+        "paid": [[address, amount_i]],
+        "authorised": [],
+    }
+    text_of = json.dumps(payload)
+    return JournalRow(time_s, time_s * 1000, client, "signed", text_of, "", "")
+
+
+def test_a_policy_tried_on_the_past_forgets_what_its_windows_forget() -> None:
+    limits = "limits.window_s = 60\nlimits.max_outside_per_window_i = 100"
+    policy = parse_policy(text(more=limits))
+    rows = [past(100, 60), past(130, 60), past(161, 40), past(162, 1)]
+    rows.append(past(400, 100))
+    found = [(one.sequence, one.verdict, one.rule) for one in replay(rows, policy)]
+    # What it would have stopped at 130 still counts at 161: 60 and 40 are allowed.
+    assert found == [(130, "deferred", "window"), (162, "deferred", "window")]
+
+
+def test_a_destination_s_window_counts_every_client_s_payments_in_it() -> None:
+    limits = "limits.window_s = 60\nlimits.max_per_destination_per_window_i = 100"
+    policy = parse_policy(text(more=limits))
+    rows = [past(100, 60, client="a"), past(159, 60, client="b")]
+    rows += [past(161, 40, client="c"), past(400, 60, client="a")]
+    found = [(one.sequence, one.rule) for one in replay(rows, policy)]
+    assert found == [(159, "destination-window")]
+
+
+def test_rows_that_sign_nothing_are_passed_over() -> None:
+    row = msgspec.structs.replace(past(1, 1), kind="ceremony", payload="{}")
+    assert list(replay([row], parse_policy(text(more="limits.min_input_i = 9")))) == []
+
+
+def test_the_first_policy_is_the_one_the_vault_names(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    first = signed(text(), 0, 1)
+    ceremony = {"step": "init", "policy": msgspec.to_builtins(first)}
+    create_journal(path, journal_id="ab" * 16, now_ms=1, ceremony=ceremony)
+    with closing(Journal(path, journal_id="ab" * 16, clock_ms=lambda: 2)) as journal:
+        in_force = PolicyInForce(journal, root_of([first]), Spending())
+        assert in_force.root == policy_digest(first.text).hex()
+        assert in_force.content == parse_policy(first.text)
+        assert in_force.newest == first
+        for root in ("00" * 32, ""):
+            with pytest.raises(BrokenInvariantError, match="first policy") as error:
+                _ = PolicyInForce(journal, root, Spending()).content
+            assert error.value.code == "policy"
+
+
+def test_a_journal_without_a_policy_has_none_in_force(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    create_journal(path, journal_id="ab" * 16, now_ms=1, ceremony={"step": "init"})
+    with (
+        closing(Journal(path, journal_id="ab" * 16, clock_ms=None)) as journal,
+        pytest.raises(BrokenInvariantError, match="first policy"),
+    ):
+        _ = PolicyInForce(journal, "", Spending()).content

@@ -9,9 +9,11 @@ import msgspec
 import pytest
 
 from appliance.wire import (
+    CeremonyReport,
     Deferred,
     Fault,
     IssueAddress,
+    RunCeremony,
     Signed,
 )
 from tests.appliance.box import Box
@@ -54,6 +56,19 @@ async def test_an_input_with_another_uuid_is_refused(box: Box) -> None:
     one, two = await box.coin(), await box.coin()
     request = bundle([Coin(two.seed_uuid, one.address)])
     assert (await box.refused(request)).code == "foreign-input"
+
+
+async def test_an_input_claimed_for_another_generation_is_refused(box: Box) -> None:
+    coin = await box.coin()
+    rotate = RunCeremony(request_id="c", ceremony="rotate-salt")
+    await box.expect(rotate, CeremonyReport, name="operator-1")
+    claimed = Coin(coin.seed_uuid, coin.address, generation=2)
+    reply = await box.refused(bundle([claimed]))
+    assert (reply.code, "issued by generation 1" in reply.message) == (
+        "foreign-input",
+        True,
+    )
+    await box.expect(bundle([coin]), Signed)
 
 
 async def test_a_remainder_that_is_not_ours_is_refused(box: Box) -> None:

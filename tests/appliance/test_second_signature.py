@@ -681,6 +681,23 @@ def test_a_door_that_no_appliance_wrote_is_a_broken_journal(
         Journal(tmp_path / "journal.db", journal_id="ab" * 16, clock_ms=lambda: 2)
 
 
+def test_a_door_passed_under_a_policy_that_is_none_is_a_broken_journal(
+    tmp_path: Path,
+) -> None:
+    journal, coin = one_key_journal(tmp_path, "version = ")
+    transfer = understand(bundle([coin]), levels={1: 2})
+    journal.commit_signature(
+        transfer,
+        own={},
+        client="hub",
+        decide=lambda _: Leaving({}),
+        door=Forged(forged_row(["operator-1", "operator-2"], transfer.bundle_hash)),
+    )
+    journal.close()
+    with pytest.raises(BrokenInvariantError, match="a policy in it is none"):
+        Journal(tmp_path / "journal.db", journal_id="ab" * 16, clock_ms=lambda: 2)
+
+
 # --- SIGKILL ----------------------------------------------------------------------
 
 KILLED_AT = (

@@ -27,6 +27,8 @@ from appliance.certificates import (
     spki_sha256,
 )
 from appliance.errors import ConfigError
+from appliance.intent import commit
+from appliance.journal_records import IssuedRecord
 from appliance.policy_file import policy_digest
 from appliance.pytest_plugin import ApplianceProcess
 from appliance.server import Server
@@ -46,7 +48,7 @@ from appliance.wire import (
 from signing_rpc.config import load_config
 from signing_rpc.gateway import Gateway
 from tests.appliance.box import Box, sign_with
-from tests.appliance.bundles import Coin, bundle, new_uuid
+from tests.appliance.bundles import Coin, bundle, new_address, new_uuid
 from tests.appliance.killing import anchor
 from tests.appliance.test_enrolment import authority as own
 from trinary.winternitz import used_fragments_contain_13, verify
@@ -401,6 +403,23 @@ async def test_only_the_blind_generation_is_served(box: Box) -> None:
     assert refused.code == "other-generation"
     assert not await box.rows("blind")
     await box.expect(bundle([coin]), Signed)
+
+
+async def test_an_address_that_its_seed_does_not_give_seals_and_signs_nothing(
+    box: Box,
+) -> None:
+    await import_blind(box)
+    legacy = msgspec.structs.replace(box.clients["hub"], name="old", role="legacy-hub")
+    uuid, running = new_uuid(), box.appliance.life.require_running()
+    record = IssuedRecord(commit(uuid), new_address(), 2, 2, "", "r")
+    await box.appliance.life.journal_thread(
+        running.journal.commit_issue, record, client="old"
+    )
+    request = SignBlind(request_id="x", seed_uuid=uuid, bundle_hash=signable_hash())
+    fault = await box.appliance.handle(request, legacy)
+    assert isinstance(fault, Fault)
+    assert fault.code == "derivations-disagree"
+    assert (await box.status()).state == "sealed"
 
 
 async def test_a_key_of_the_blind_door_is_spent_for_whole_bundles_too(
