@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import TypeVar
 
 from appliance.config import Client, load_config
+from appliance.installation import open_hsm
 from appliance.operator_keys import load_operator_key, sign_as_operator
 from appliance.policy_file import parse_policy
+from appliance.row_seal import RowSeal
 from appliance.service import Appliance, wall_clock_ms
+from appliance.vault import Vault
 from appliance.wire import (
     Act,
     ActReport,
@@ -63,6 +66,17 @@ def command(
         capture_output=True,
         check=False,
     )
+
+
+def row_seal(folder: Path) -> RowSeal:
+    """Open what vouches for the rows of an appliance's journal."""
+    config = load_config(folder / "appliance.toml")
+    hsm = open_hsm(config)
+    vault = Vault(folder / "state" / "vault.json", hsm=hsm, allow_unlocked=True)
+    with vault.open_head_key() as head_key:
+        made = RowSeal(head_key, journal_id=vault.content.journal_id)
+    hsm.close()
+    return made
 
 
 class Clock:

@@ -14,10 +14,12 @@ import pytest
 
 from appliance.config import load_config
 from appliance.errors import FaultError
+from appliance.intent import understand
 from appliance.journal import join_journal
 from appliance.journal_chain import next_row
 from appliance.journal_database import database_of
 from appliance.journal_postgres import PostgresJournal, schema_of
+from appliance.journal_records import Leaving, guards_of, signed_payload
 from appliance.pytest_plugin import CHEAP_ARGON2, ApplianceProcess, make_appliance
 from appliance.wire import (
     AcceptHead,
@@ -84,20 +86,43 @@ def journal_id_of(folder: Path) -> str:
     return str(json.loads((folder / "state" / "policy.json").read_text())["journal_id"])
 
 
-def append(server: Server, box: Box, payload: dict[str, object]) -> None:
-    """Append a row as somebody with the database, and no appliance, can."""
+def append(
+    server: Server,
+    box: Box,
+    payload: dict[str, object],
+    *,
+    kind: str = "ceremony",
+    sealed: bool = False,
+) -> None:
+    """Append a row with its guards as somebody with the database can.
+
+    With ``sealed`` it carries the MAC that only an appliance can make.
+    """
     running = box.appliance.life.running
     assert running is not None
     head = running.journal.head
-    row = next_row(
-        head, now_ms=head.time_ms, client="c", kind="ceremony", payload=payload
-    )
-    values = ", ".join(
-        str(value) if isinstance(value, int) else "'" + value.replace("'", "''") + "'"
-        for value in msgspec.structs.astuple(row)
-    )
+    row = next_row(head, now_ms=head.time_ms, client="c", kind=kind, payload=payload)
+    statements = [insert("row", msgspec.structs.asdict(row))]
+    statements += [insert(table.name, guard) for table, guard in guards_of(row)]
+    if sealed:
+        assert running.journal._seal is not None
+        mac = {"row": row.sequence, "mac": running.journal._seal.mac(row)}
+        statements.append(insert("row_mac", mac))
     path = f"SET search_path TO {schema_of(journal_id_of(box.folder))}"
-    server.execute(path, f'insert into "row" values ({values})')  # noqa: S608
+    server.execute(path, *statements)
+
+
+def insert(table: str, columns: dict[str, object]) -> str:
+    names = ", ".join(f'"{name}"' for name in columns)
+    values = ", ".join(
+        "null"
+        if value is None
+        else str(value)
+        if isinstance(value, int)
+        else "'" + str(value).replace("'", "''") + "'"
+        for value in columns.values()
+    )
+    return f'insert into "{table}" ({names}) values ({values})'  # noqa: S608
 
 
 def with_head(request: SignTransfer, token: HeadToken | None) -> SignTransfer:
@@ -233,21 +258,51 @@ async def test_a_policy_put_in_force_at_one_is_in_force_at_the_other(
     assert limit in copy["policy"]["text"]
 
 
+@pytest.mark.parametrize("sealed", [True, False])
 async def test_a_policy_slipped_into_the_database_says_nobody_s_approvals_count(
-    pair: tuple[Box, Box], server: Server
+    pair: tuple[Box, Box], server: Server, *, sealed: bool
 ) -> None:
     """Nothing was signed since: an operator's request is the first to meet it."""
     a, _ = pair
     copy = (a.folder / "state" / "policy.json").read_text()
     forged = {"text": policy_text(a.folder, 9), "signatures": []}
-    append(server, a, {"step": "policy", "version": 9, "policy": forged})
+    payload: dict[str, object] = {"step": "policy", "version": 9, "policy": forged}
+    append(server, a, payload, sealed=sealed)
     propose = ProposeAct(
         request_id="p",
         act=RunCeremony(request_id="c", ceremony="rotate-mac"),
     )
-    assert (await a.expect(propose, Fault, name="operator-1")).code == "policy"
+    expected = "policy" if sealed else "journal-broken"
+    assert (await a.expect(propose, Fault, name="operator-1")).code == expected
     assert (await a.status()).state == "sealed"
     assert (a.folder / "state" / "policy.json").read_text() == copy
+
+
+async def test_a_row_that_no_appliance_wrote_seals_whatever_it_says(
+    pair: tuple[Box, Box], server: Server
+) -> None:
+    """Recorded as signed, a bundle would pass every limit of the policy."""
+    a, b = pair
+    coin = await a.coin()
+    request = bundle([coin])
+    transfer = understand(request, levels={1: 2})
+    payload = signed_payload(transfer, Leaving({}))
+    append(server, a, payload, kind="signed")
+    assert (await a.expect(request, Fault)).code == "journal-broken"
+    assert (await a.status()).state == "sealed"
+    assert (await b.expect(request, Fault)).code == "journal-broken"
+
+
+async def test_a_client_that_no_appliance_enrolled_is_none(
+    pair: tuple[Box, Box], server: Server
+) -> None:
+    a, _ = pair
+    client = {"name": "x", "role": "operator", "spki_sha256": "ab" * 32}
+    append(server, a, {"step": "enrol-client", "clients": [client]})
+    status = GetStatus(request_id="s")
+    await a.appliance.check()
+    assert (await a.expect(status, StatusReport)).state == "sealed"
+    assert a.appliance.life.roster.find("ab" * 32) is None
 
 
 async def test_who_was_revoked_at_one_is_served_by_neither(
