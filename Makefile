@@ -61,7 +61,7 @@ soak: $(VENV)/.test ## Long tests, by hand
 COMPLETE := appliance/policy*.py,appliance/journal*.py,appliance/signing.py
 COMPLETE := $(COMPLETE),appliance/intent.py,appliance/second_signature.py
 COMPLETE := $(COMPLETE),appliance/blind.py,appliance/approved.py
-COVERING := approvals appliance_postgres faulty_hardware intent journal
+COVERING := joining approvals appliance_postgres faulty_hardware intent journal
 COVERING += journal_conformance journal_export journal_postgres journal_shared
 COVERING += policy backup refusals second_signature seed_export
 

@@ -107,7 +107,8 @@ class OpenedDoor:
         if now != self.approved.pending.shown:
             raise RefusedError(
                 "changed-since-approval",
-                "journal or policy changed since this was approved: propose it anew",
+                "journal or policy changed since this was approved; this hash is barred"
+                " from now on: mine another bundle and propose that",
             )
         journal_id = self.asked.policy.journal.journal_id
         self.approved.require(content, journal_id=journal_id)
