@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from appliance.config import load_config
-from appliance.errors import FaultError
+from appliance.errors import BrokenInvariantError, FaultError
 from appliance.intent import understand
 from appliance.journal import join_journal
 from appliance.journal_chain import next_row
@@ -470,3 +470,24 @@ async def test_what_is_no_hash_is_a_fault_and_seals_nothing(
     fetch = FetchBundle(request_id="f", bundle_hash=text)
     assert (await a.expect(fetch, Fault)).code == "unknown-bundle"
     assert (await a.status()).state == "ready"
+
+
+async def test_an_appliance_that_joins_again_keeps_its_mirror_and_is_held_to_it(
+    first: Path, second: Path
+) -> None:
+    box = Box(first)
+    assert await box.appliance.check()
+    await box.coin()
+    head = box.appliance.life.require_running().journal.head
+    await box.close()
+    database = database_of(load_config(second / "appliance.toml"))
+    journal_id = journal_id_of(first)
+    assert join_journal(database, journal_id=journal_id, again=True) == head
+    mirror = second / "state" / "mirror.db"
+    altered = sqlite3.connect(mirror)
+    altered.execute("update seen set hash = ?", ("0" * 64,))
+    altered.commit()
+    altered.close()
+    with pytest.raises(BrokenInvariantError):
+        join_journal(database, journal_id=journal_id, again=True)
+    assert mirror.exists()
