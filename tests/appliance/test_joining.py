@@ -172,6 +172,26 @@ async def test_an_appliance_behind_is_brought_up_to_date_with_its_own_keys(
     await b.close()
 
 
+async def test_an_appliance_that_lost_its_mirror_joins_anew(
+    a: Box, joining: Path
+) -> None:
+    b = await joined(a, joining)
+    assert await b.appliance.check()
+    await b.close()
+    coin = await a.coin()
+    await a.expect(bundle([coin]), Signed)
+    (joining / "state" / "mirror.db").unlink()
+    without = Box(joining)
+    assert not await without.appliance.check()
+    assert "mirror-missing" in without.appliance.life.unready
+    await without.close()
+    b = await joined(a, joining)
+    assert await b.appliance.check(), b.appliance.life.unready
+    b.appliance.life.require_running().heads.anchored = True
+    assert (await b.refused(bundle([coin]))).code == "key-spent"
+    await b.close()
+
+
 async def test_one_operator_hands_out_nothing(a: Box, joining: Path, hsm: Hsm) -> None:
     running = a.appliance.life.require_running()
     paths = Paths(joining / "state")
