@@ -126,6 +126,28 @@ async def new_address(
 
     Returns:
         An address that no record and no node knows to be spent; recorded.
+    """
+    issued = await draw_address(store, account, issuer=issuer, oracle=oracle)
+    async with store.transaction() as tx:
+        await tx.addresses.add(account.account_id, issued)
+        failpoint("hub.address.before-commit")
+    failpoint("hub.address.recorded")
+    return issued.address
+
+
+async def draw_address(
+    store: Store, account: Account, *, issuer: AddressIssuer, oracle: SpentOracle
+) -> IssuedAddress:
+    """Draw a fresh address for an account; the caller records it.
+
+    Args:
+        store: The database.
+        account: Whose deposits it will receive.
+        issuer: The appliance.
+        oracle: The nodes.
+
+    Returns:
+        An address that no record and no node knows to be spent.
 
     Raises:
         ApplianceUnavailableError: If none of ``MAX_DRAWS`` addresses was fresh.
@@ -135,11 +157,7 @@ async def new_address(
         issued = await issuer.issue(commitment)
         failpoint("hub.address.issued")
         if await _is_fresh(store, issued, oracle=oracle):
-            async with store.transaction() as tx:
-                await tx.addresses.add(account.account_id, issued)
-                failpoint("hub.address.before-commit")
-            failpoint("hub.address.recorded")
-            return issued.address
+            return issued
         _log.warning("address not fresh, drawing another: %s", issued.address)
     message = f"{MAX_DRAWS} addresses in a row were not fresh"
     raise ApplianceUnavailableError(message)
