@@ -15,14 +15,17 @@ from typing import Final
 from aiohttp import web
 
 from channel import ChannelFiles
-from hub.api.legacy import build_app, commands, tls_context
+from hub.api import legacy
+from hub.api.legacy import commands
 from hub.api.legacy_guarded import Doors
 from hub.api.legacy_tokens import TokenGate, require_key
+from hub.api.listener import start_listener
+from hub.api.v1 import app as v1
 from hub.attachments import Attacher, AttachmentSettings
 from hub.clock import Clock, system_clock_ms
-from hub.config import Config, listen_address, read_secret
+from hub.config import Config, read_secret
 from hub.deposits import DepositMonitor
-from hub.errors import ConfigError, FaultError, HubError, InvariantError
+from hub.errors import FaultError, HubError, InvariantError
 from hub.model import HeadToken
 from hub.nodes import Nodes
 from hub.pow import (
@@ -31,17 +34,22 @@ from hub.pow import (
     ProofOfWork,
     RemoteProofOfWork,
 )
+from hub.publisher import Publisher
 from hub.recovery import Recoveries, RecoverySettings
 from hub.signer import Signer, SignerSettings
 from hub.store import Store
 from hub.sweep_plan import SweepLimits
 from hub.sweeps import Sweeper
 from hub.tangle import BundleDesk
+from hub.webhooks import Cleaner, Webhooks, WebhookSettings
 
 _log = logging.getLogger(__name__)
 
 _MILLISECONDS: Final = 1000
 _REFUSED_WAIT_MS: Final = 3_600_000
+_CLEAN_S: Final = 3600.0
+_NO_PAUSE_S: Final = 0.01
+"""The publisher pauses by itself, until it is woken."""
 _STATUS_S: Final = 30.0
 _STATUS_RETRY_S: Final = 1.0
 
@@ -79,6 +87,10 @@ class Hub:
         sweeps: The sweep planner.
         attachments: The attachment service.
         doors: What of the guarded legacy commands is switched on.
+        publisher: Gives events their positions.
+        webhooks: Posts events.
+        cleaner: Deletes what the API keeps no longer.
+        clock: The time.
     """
 
     config: Config
@@ -89,6 +101,10 @@ class Hub:
     sweeps: Sweeper
     attachments: Attacher
     doors: Doors
+    publisher: Publisher
+    webhooks: Webhooks
+    cleaner: Cleaner
+    clock: Clock
 
 
 @contextlib.asynccontextmanager
@@ -121,6 +137,9 @@ async def open_hub(
                 clock_ms=clock,
             )
         )
+        webhooks = await stack.enter_async_context(
+            Webhooks(store, _webhook_settings(config), clock=clock)
+        )
         if desk is None:
             desk = BundleDesk()
             stack.callback(desk.close)
@@ -138,6 +157,10 @@ async def open_hub(
             _sweeper(config, store, nodes, signer, desk, clock),
             _attacher(config, store, nodes, clock),
             _doors(config, store, nodes, signer, desk, clock),
+            Publisher(store),
+            webhooks,
+            Cleaner(store, keep_log_s=config.webhooks.keep_log_s, clock=clock),
+            clock,
         )
 
 
@@ -148,21 +171,25 @@ async def run_hub(config: Config, *, ready: Callable[[str], None]) -> None:
         config: What the hub is.
         ready: Told the API's URL once it accepts connections.
     """
-    async with open_hub(config) as hub:
+    async with open_hub(config) as hub, contextlib.AsyncExitStack() as listeners:
         runner, url = await _start_legacy_api(hub)
-        try:
-            async with asyncio.TaskGroup() as loops:
-                loops.create_task(_watch_appliance(hub.signer))
-                for name, tick, section in (
-                    ("deposits", hub.deposits.tick, config.deposits),
-                    ("sweeps", hub.sweeps.tick, config.sweeps),
-                    ("attachments", hub.attachments.tick, config.attachments),
-                ):
-                    loop = repeat(name, tick, interval_s=section.interval_s)
-                    loops.create_task(loop)
-                ready(url)
-        finally:
-            await runner.cleanup()
+        listeners.push_async_callback(runner.cleanup)
+        v1_runner = await _start_v1_api(hub)
+        if v1_runner is not None:
+            listeners.push_async_callback(v1_runner.cleanup)
+        async with asyncio.TaskGroup() as loops:
+            loops.create_task(_watch_appliance(hub.signer))
+            for name, tick, interval_s in (
+                ("deposits", hub.deposits.tick, config.deposits.interval_s),
+                ("sweeps", hub.sweeps.tick, config.sweeps.interval_s),
+                ("attachments", hub.attachments.tick, config.attachments.interval_s),
+                ("events", hub.publisher.tick, _NO_PAUSE_S),
+                ("webhooks", hub.webhooks.tick, config.webhooks.interval_s),
+                ("api clean-up", hub.cleaner.tick, _CLEAN_S),
+            ):
+                loop = repeat(name, tick, interval_s=interval_s)
+                loops.create_task(loop)
+            ready(url)
 
 
 async def repeat(
@@ -209,18 +236,52 @@ async def _watch_appliance(signer: Signer) -> None:
 
 async def _start_legacy_api(hub: Hub) -> tuple[web.AppRunner, str]:
     section = hub.config.api.legacy
-    table = commands(hub.store, issuer=hub.signer, oracle=hub.nodes, doors=hub.doors)
-    runner = web.AppRunner(build_app(section, table), access_log=None)
-    await runner.setup()
-    host, port = listen_address(section.listen)
-    context = tls_context(section)
-    try:
-        await web.TCPSite(runner, host, port, ssl_context=context).start()
-    except OSError as error:
-        await runner.cleanup()
-        raise ConfigError(f"[api.legacy] listen: {error}") from error
-    scheme = "https" if context else "http"
-    return runner, f"{scheme}://{host}:{runner.addresses[0][1]}"
+    table = commands(
+        hub.store,
+        issuer=hub.signer,
+        oracle=hub.nodes,
+        doors=hub.doors,
+        authorise_above_i=hub.config.withdrawals.require_authorisation_above_i,
+    )
+    app = legacy.build_app(section, table)
+    return await start_listener(app, section.listen, section, name="api.legacy")
+
+
+async def _start_v1_api(hub: Hub) -> web.AppRunner | None:
+    section = hub.config.api.v1
+    if section.listen is None:
+        return None
+    app = v1.build_app(section, _ports(hub))
+    runner, url = await start_listener(app, section.listen, section, name="api.v1")
+    _log.info("v1 ready on %s", url)
+    return runner
+
+
+def _ports(hub: Hub) -> v1.Ports:
+    async def appliance() -> str:
+        return (await hub.signer.status()).state
+
+    return v1.Ports(
+        store=hub.store,
+        issuer=hub.signer,
+        oracle=hub.nodes,
+        publisher=hub.publisher,
+        appliance=appliance,
+        nodes=hub.nodes.require_synced,
+        authorise_above_i=hub.config.withdrawals.require_authorisation_above_i,
+        clock=hub.clock,
+    )
+
+
+def _webhook_settings(config: Config) -> WebhookSettings:
+    section, key_file = config.webhooks, config.api.v1.webhook_key_file
+    return WebhookSettings(
+        key=None if key_file is None else read_secret(key_file).encode(),
+        timeout_s=section.timeout_s,
+        first_retry_s=section.first_retry_s,
+        longest_retry_s=section.longest_retry_s,
+        give_up_after_s=section.give_up_after_s,
+    )
 
 
 def _signer_settings(config: Config) -> SignerSettings:

@@ -9,7 +9,6 @@ Source: Hub 1.4.4, common/http_server_base and hub/server/http_json_server.
 
 import hmac
 import logging
-import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, TypeAlias
 
@@ -38,6 +37,7 @@ def commands(
     issuer: AddressIssuer,
     oracle: SpentOracle,
     doors: Doors | None = None,
+    authorise_above_i: int | None = None,
 ) -> Mapping[str, Command]:
     """Build the table of commands.
 
@@ -46,11 +46,15 @@ def commands(
         issuer: The appliance.
         oracle: The nodes.
         doors: What of the guarded commands is switched on.
+        authorise_above_i: A larger withdrawal waits for the exchange's signature,
+            which only ``/v1`` takes, in iota; None: none does.
 
     Returns:
         All nineteen, by their case-sensitive names.
     """
-    money = MoneyCommands(store, issuer=issuer, oracle=oracle)
+    money = MoneyCommands(
+        store, issuer=issuer, oracle=oracle, authorise_above_i=authorise_above_i
+    )
     history = HistoryCommands(store)
     guarded = GuardedCommands(store, doors)
     return {
@@ -166,28 +170,6 @@ def build_app(
     app = web.Application(client_max_size=section.max_body_bytes)
     app.router.add_route("*", "/{path:.*}", api.serve)
     return app
-
-
-def tls_context(section: LegacyApiSection) -> ssl.SSLContext | None:
-    """Build the listener's TLS; with it, plain HTTP is not understood.
-
-    Args:
-        section: The configuration.
-
-    Returns:
-        TLS 1.2 or later, client certificates required if an authority for them
-        is configured; None for plain HTTP.
-    """
-    if section.tls_certificate is None or section.tls_key is None:
-        return None
-    read_secret(section.tls_key)  # refuses a key that others can read
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(section.tls_certificate, section.tls_key)
-    if section.client_ca is not None:
-        context.load_verify_locations(section.client_ca)
-        context.verify_mode = ssl.CERT_REQUIRED
-    return context
 
 
 async def _run(name: str, command: Command, fields: Fields) -> ptree.Branch:

@@ -48,14 +48,22 @@ class MoneyCommands:
         store: The database.
         issuer: The appliance.
         oracle: The nodes.
+        authorise_above_i: A larger withdrawal waits for the exchange's signature,
+            in iota; None: none does.
     """
 
     def __init__(
-        self, store: Store, *, issuer: AddressIssuer, oracle: SpentOracle
+        self,
+        store: Store,
+        *,
+        issuer: AddressIssuer,
+        oracle: SpentOracle,
+        authorise_above_i: int | None = None,
     ) -> None:
         self._store = store
         self._issuer = issuer
         self._oracle = oracle
+        self._authorise_above_i = authorise_above_i
 
     async def create_user(self, fields: Fields) -> Branch:
         """Answer ``CreateUser``.
@@ -146,7 +154,9 @@ class MoneyCommands:
             amount_i=fields.integer("amount", default=0),
             tag=fields.optional("tag") or "",
         )
-        uuid = await request_withdrawal(self._store, self._oracle, wish)
+        uuid = await request_withdrawal(
+            self._store, self._oracle, wish, authorise_above_i=self._authorise_above_i
+        )
         return [("uuid", uuid)]
 
     async def user_withdraw_cancel(self, fields: Fields) -> Branch:

@@ -6,7 +6,16 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Row, delete, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Row,
+    delete,
+    exists,
+    insert,
+    or_,
+    select,
+    update,
+)
 
 from hub.errors import WebhookUnknownError
 from hub.store.api_schema import webhook, webhook_delivery, webhook_range
@@ -152,6 +161,41 @@ class Webhooks:
             raise WebhookUnknownError(message)
         return _webhook(row)
 
+    async def by_row(self, row: int) -> Webhook:
+        """Find an endpoint by its row, in any state.
+
+        Args:
+            row: Its row.
+
+        Returns:
+            The webhook.
+        """
+        query = select(webhook).where(webhook.c.id == row)
+        return _webhook((await self._connection.execute(query)).one())
+
+    async def has_due(self, last_position: int) -> bool:
+        """Say whether anything is to be posted now.
+
+        Args:
+            last_position: Of the published events.
+
+        Returns:
+            Whether an endpoint is behind, or is owed a redelivery, and may be tried.
+        """
+        owed = exists().where(webhook_range.c.webhook_row == webhook.c.id)
+        query = select(webhook.c.id).where(
+            *self._due(), or_(webhook.c.position < last_position, owed)
+        )
+        return (await self._connection.execute(query.limit(1))).first() is not None
+
+    def _due(self) -> tuple[ColumnElement[bool], ...]:
+        now_ms = self._context.now_ms
+        return (
+            webhook.c.state == "enabled",
+            webhook.c.next_attempt_at_ms <= now_ms,
+            webhook.c.leased_until_ms <= now_ms,
+        )
+
     async def page(self, *, before_id: int | None, limit: int) -> list[Webhook]:
         """Page through the endpoints, the newest first.
 
@@ -194,11 +238,7 @@ class Webhooks:
             The webhooks taken.
         """
         now_ms = self._context.now_ms
-        due = (
-            webhook.c.state == "enabled",
-            webhook.c.next_attempt_at_ms <= now_ms,
-            webhook.c.leased_until_ms <= now_ms,
-        )
+        due = self._due()
         query = select(webhook.c.id).where(*due).order_by(webhook.c.id).limit(limit)
         rows = list((await self._connection.execute(query)).scalars())
         taken = (
