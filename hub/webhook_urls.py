@@ -26,13 +26,17 @@ def require_allowed_url(url: str) -> None:
         port = parts.port
     except ValueError as error:
         raise WebhookUrlRefusedError("this is no URL") from error
-    if not parts.hostname or port == 0 or not url.isascii() or not url.isprintable():
+    if not parts.hostname or port == 0 or not _is_plain(url):
         raise WebhookUrlRefusedError("this is no URL with a host")
     if parts.username is not None or parts.password is not None or parts.fragment:
         raise WebhookUrlRefusedError("the URL must not carry credentials or a fragment")
     if parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(parts)):
         return
     raise WebhookUrlRefusedError("the URL must be https, or http to loopback")
+
+
+def _is_plain(url: str) -> bool:
+    return url.isascii() and url.isprintable() and " " not in url
 
 
 def _is_loopback(parts: SplitResult) -> bool:

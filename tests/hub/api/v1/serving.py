@@ -101,6 +101,7 @@ async def running_v1(
     section: V1ApiSection | None = None,
     scopes: Iterable[Scope] = Scope,
     authorise_above_i: int | None = None,
+    port: int | None = None,
 ) -> AsyncGenerator[V1]:
     appliance, nodes = SimulatedAppliance(), SimulatedNodes()
     publisher = Publisher(store, interval_s=0.05)
@@ -115,7 +116,7 @@ async def running_v1(
         clock=clock,
     )
     section = section or V1ApiSection(burst=10_000)
-    server = TestServer(build_app(section, ports), skip_url_asserts=True)
+    server = TestServer(build_app(section, ports), port=port, skip_url_asserts=True)
     key = await add_key(store, *scopes)
     async with server, aiohttp.ClientSession() as session:
         url = str(server.make_url("")).rstrip("/")
