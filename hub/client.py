@@ -275,6 +275,19 @@ class HubClient:
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
 
+    # --- webhooks ----------------------------------------------------------------
+
+    async def create_webhook(
+        self,
+        url: str,
+        *,
+        types: Sequence[str] = (),
+        idempotency_key: str | None = None,
+    ) -> res.WebhookMade:
+        """Register an endpoint; keep the secret, it is shown this once."""
+        body = bodies.NewWebhook(url=url, types=list(types))
+        return await self._do("/v1/webhooks", body, res.WebhookMade, idempotency_key)
+
     # --- underneath --------------------------------------------------------------
 
     async def _stream(
