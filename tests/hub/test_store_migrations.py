@@ -13,12 +13,35 @@ from sqlalchemy.exc import IntegrityError
 
 from hub.errors import InvariantError
 from hub.model import FEE_IDENTIFIER, AccountKind
+from hub.publisher import Publisher
 from hub.store import Store
 from hub.store.engine import open_engine
 from hub.store.migrate import newest_revision
 from hub.store.schema import account, metadata
 
 Answer = TypeVar("Answer")
+
+
+OLD_ROWS = (
+    (
+        "INSERT INTO account (identifier, kind, available_i, unswept_i, pending_i,"
+        " quarantined_i, created_at_ms) VALUES ('ana', 'user', 0, 0, 5, 0, 1)"
+    ),
+    (
+        "INSERT INTO withdrawal (uuid, account_id, amount_i, payout_address, tag, state,"
+        " requested_at_ms) VALUES ('u', 3, 5, 'A', 'T', 'requested', 1)"
+    ),
+    (
+        "INSERT INTO event (reason, account_id, amount_i, bundle_hash, tail_hash,"
+        " withdrawal_uuid, message, created_at_ms)"
+        " VALUES ('WITHDRAWAL', 3, -5, '', '', 'u', '', 1)"
+    ),
+    (
+        "INSERT INTO event (reason, account_id, amount_i, bundle_hash, tail_hash,"
+        " withdrawal_uuid, message, created_at_ms)"
+        " VALUES ('SELL', 3, -6, '', '', '', '', 1)"
+    ),
+)
 
 
 def database_url(folder: Path) -> str:
@@ -74,6 +97,33 @@ async def test_migrations_lead_down_to_nothing_and_up_again(tmp_path: Path) -> N
         fee = await tx.accounts.by_identifier(FEE_IDENTIFIER)
         assert fee.kind is AccountKind.FEE
         assert (await tx.accounts.owner()).kind is AccountKind.OWNER
+    await store.close()
+
+
+async def test_what_was_written_before_v1_is_kept_and_published(
+    tmp_path: Path,
+) -> None:
+    store = Store(database_url(tmp_path), clock=lambda: 7)
+    await store.migrate("0001")
+
+    def fill(connection: Connection) -> None:
+        for statement in OLD_ROWS:
+            connection.exec_driver_sql(statement)
+        connection.commit()
+
+    await ask(tmp_path, fill)
+    await store.migrate()
+    async with store.reading() as tx:
+        (kept,) = await tx.withdrawals.requested(limit=9)
+        assert (kept.uuid, kept.amount_i, kept.authorisation) == ("u", 5, "")
+    await Publisher(store).publish()
+    async with store.reading() as tx:
+        found = await tx.published.after(0, limit=9)
+    assert [(one.position, one.amount_i) for one in found] == [(1, -5), (2, -6)]
+    await store.migrate("0001")
+    await store.migrate()
+    async with store.reading() as tx:
+        assert len(await tx.withdrawals.requested(limit=9)) == 1
     await store.close()
 
 
