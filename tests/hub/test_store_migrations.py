@@ -28,8 +28,8 @@ OLD_ROWS = (
         " quarantined_i, created_at_ms) VALUES ('ana', 'user', 0, 0, 5, 0, 1)"
     ),
     (
-        "INSERT INTO withdrawal (uuid, account_id, amount_i, payout_address, tag, state,"
-        " requested_at_ms) VALUES ('u', 3, 5, 'A', 'T', 'requested', 1)"
+        "INSERT INTO withdrawal (uuid, account_id, amount_i, payout_address, tag,"
+        " state, requested_at_ms) VALUES ('u', 3, 5, 'A', 'T', 'requested', 1)"
     ),
     (
         "INSERT INTO event (reason, account_id, amount_i, bundle_hash, tail_hash,"
