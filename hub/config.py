@@ -23,6 +23,8 @@ from hub.model import CreditPolicy
 from hub.strict_toml import documented, read
 
 _FORBIDDEN_MODE: Final = 0o077
+MIN_SWEEP_TRANSACTIONS: Final = 12
+"""One deposit and two hub addresses of level 3, a payout and the remainder."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,9 +132,26 @@ class SweepsSection:
     """The sweep planner."""
 
     interval_s: float = documented("Pause between two plans, in seconds.", 600.0)
-    max_withdrawals: int = documented("Withdrawals paid by one sweep.", 7)
-    max_deposits: int = documented("Deposit addresses emptied by one sweep.", 5)
-    max_hub_inputs: int = documented("Hub addresses emptied by one sweep.", 10)
+    max_transactions: int = documented(
+        "Size of one sweep's bundle, 12 or more: an input takes as many transactions as"
+        " its security level, a payout one, the remainder one.",
+        40,
+    )
+    max_unsigned: int = documented("Sweeps the appliance is asked for at once.", 4)
+    kept_hub_addresses: int = documented(
+        "Hub addresses kept apart, so that several sweeps can pay at once; more than"
+        " that are joined, the smallest first.",
+        8,
+    )
+    max_withdrawals: int | None = documented(
+        "Withdrawals paid by one sweep; none: as many as fit.", None
+    )
+    max_deposits: int | None = documented(
+        "Deposit addresses emptied by one sweep; none: as many as fit.", None
+    )
+    max_hub_inputs: int | None = documented(
+        "Hub addresses emptied by one sweep; none: as many as fit.", None
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,6 +232,12 @@ def _require_sane(config: Config) -> None:
         message = f"nodes.quorum is {nodes.quorum} of {len(nodes.endpoints)} nodes"
         raise ConfigError(message)
     _require_pins(config.appliance)
+    if config.sweeps.max_transactions < MIN_SWEEP_TRANSACTIONS:
+        message = (
+            f"sweeps.max_transactions is {config.sweeps.max_transactions}; a sweep that"
+            f" always gets ahead needs {MIN_SWEEP_TRANSACTIONS}"
+        )
+        raise ConfigError(message)
     if not config.appliance.url.startswith("https://"):
         message = "appliance.url must begin with https://"
         raise ConfigError(message)

@@ -255,8 +255,13 @@ def _sweeper(
         signer,
         desk,
         limits=SweepLimits(
-            section.max_withdrawals, section.max_deposits, section.max_hub_inputs
+            max_transactions=section.max_transactions,
+            kept_hub_addresses=section.kept_hub_addresses,
+            max_withdrawals=section.max_withdrawals,
+            max_deposits=section.max_deposits,
+            max_hub_inputs=section.max_hub_inputs,
         ),
+        max_unsigned=section.max_unsigned,
         refused_wait_ms=_REFUSED_WAIT_MS,
         clock=clock,
     )

@@ -54,7 +54,7 @@ def test_a_minimal_file_is_filled_up_with_the_legacy_defaults(tmp_path: Path) ->
     assert config.appliance.ca == tmp_path / "pki/ca.pem"
     assert config.appliance.certificate == Path("/etc/hub.pem")
     assert config.api.legacy.listen == "127.0.0.1:50051"
-    assert (config.sweeps.max_withdrawals, config.sweeps.max_deposits) == (7, 5)
+    assert (config.sweeps.max_transactions, config.sweeps.max_deposits) == (40, None)
     assert config.deposits.credit is CreditPolicy.SWEEP
     assert config.nodes.endpoints[0].dialect == "iri"
 
