@@ -41,6 +41,13 @@ class AddressIssuer(Protocol):
         """
 
 
+class ReadyAddresses(Protocol):
+    """Addresses that were issued before anybody asked."""
+
+    def take(self) -> IssuedAddress | None:
+        """Take one out for good; None when there is none."""
+
+
 class SpentOracle(Protocol):
     """Knows which addresses were spent from, anywhere."""
 
@@ -114,15 +121,21 @@ async def was_spent(store: Store, oracle: SpentOracle, address: Address) -> bool
 
 
 async def new_address(
-    store: Store, account: Account, *, issuer: AddressIssuer, oracle: SpentOracle
+    store: Store,
+    account: Account,
+    *,
+    issuer: AddressIssuer,
+    oracle: SpentOracle,
+    ready: ReadyAddresses | None = None,
 ) -> Address:
-    """Draw a deposit address for an account and record it.
+    """Take a ready deposit address for an account, or draw one, and record it.
 
     Args:
         store: The database.
         account: Whose deposits it will receive.
         issuer: The appliance.
         oracle: The nodes.
+        ready: Where to look first.
 
     Returns:
         An address that no record and no node knows to be spent; recorded.
@@ -130,19 +143,26 @@ async def new_address(
     Raises:
         ApplianceUnavailableError: If none of ``MAX_DRAWS`` addresses was fresh.
     """
+    taken = None if ready is None else ready.take()
+    if taken is not None:
+        return await _record(store, account, taken)
     commitment = user_commitment(account.identifier)
     for _ in range(MAX_DRAWS):
         issued = await issuer.issue(commitment)
         failpoint("hub.address.issued")
-        if await _is_fresh(store, issued, oracle=oracle):
-            async with store.transaction() as tx:
-                await tx.addresses.add(account.account_id, issued)
-                failpoint("hub.address.before-commit")
-            failpoint("hub.address.recorded")
-            return issued.address
+        if await is_fresh(store, issued, oracle=oracle):
+            return await _record(store, account, issued)
         _log.warning("address not fresh, drawing another: %s", issued.address)
     message = f"{MAX_DRAWS} addresses in a row were not fresh"
     raise ApplianceUnavailableError(message)
+
+
+async def _record(store: Store, account: Account, issued: IssuedAddress) -> Address:
+    async with store.transaction() as tx:
+        await tx.addresses.add(account.account_id, issued)
+        failpoint("hub.address.before-commit")
+    failpoint("hub.address.recorded")
+    return issued.address
 
 
 async def require_unspent(store: Store, oracle: SpentOracle, address: Address) -> None:
@@ -161,9 +181,17 @@ async def require_unspent(store: Store, oracle: SpentOracle, address: Address) -
         raise AddressSpentError(message)
 
 
-async def _is_fresh(
-    store: Store, issued: IssuedAddress, *, oracle: SpentOracle
-) -> bool:
+async def is_fresh(store: Store, issued: IssuedAddress, *, oracle: SpentOracle) -> bool:
+    """Say whether an address may be given to somebody.
+
+    Args:
+        store: The database.
+        issued: As the appliance answered.
+        oracle: The nodes.
+
+    Returns:
+        True if no record of ours has it or its UUID, and no node a spend from it.
+    """
     async with store.reading() as tx:
         recorded = await tx.addresses.is_recorded(
             seed_uuid=issued.seed_uuid, text=issued.address

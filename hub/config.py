@@ -23,6 +23,16 @@ from hub.model import CreditPolicy
 from hub.strict_toml import documented, read
 
 _FORBIDDEN_MODE: Final = 0o077
+_SECTIONS_WITH_NUMBERS: Final = (
+    "api",
+    "appliance",
+    "nodes",
+    "addresses",
+    "deposits",
+    "sweeps",
+    "attachments",
+)
+_MAY_BE_ZERO: Final = frozenset({"ready"})
 MIN_SWEEP_TRANSACTIONS: Final = 12
 """One deposit and two hub addresses of level 3, a payout and the remainder."""
 
@@ -112,6 +122,21 @@ class NodesSection:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AddressesSection:
+    """Deposit addresses kept ready."""
+
+    ready: int = documented(
+        "Addresses kept ready, so that one is handed out at once; the receipts of these"
+        " name no user. 0: each is issued when it is asked for.",
+        0,
+    )
+    interval_s: float = documented("Pause between two looks at the pool, seconds.", 1.0)
+    lanes: int = documented(
+        "Addresses asked for at once; best as many as the appliance has cores.", 2
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DepositsSection:
     """The deposit monitor."""
 
@@ -184,6 +209,7 @@ class Config:
     api: ApiSection = documented("What the hub serves.")
     appliance: ApplianceSection = documented("The signing appliance.")
     nodes: NodesSection = documented("The nodes.")
+    addresses: AddressesSection = documented("Deposit addresses kept ready.")
     deposits: DepositsSection = documented("The deposit monitor.")
     sweeps: SweepsSection = documented("The sweep planner.")
     attachments: AttachmentsSection = documented("Attachments.")
@@ -257,12 +283,13 @@ def _require_pins(appliance: ApplianceSection) -> None:
 
 
 def _require_positive(config: Config) -> None:
-    for name in ("api", "appliance", "nodes", "deposits", "sweeps", "attachments"):
+    for name in _SECTIONS_WITH_NUMBERS:
         section = getattr(config, name)
         section = section.legacy if name == "api" else section
         for item in dataclasses.fields(section):
             value = getattr(section, item.name)
-            if type(value) in {int, float} and value <= 0:
+            least = 0 if item.name in _MAY_BE_ZERO else 1
+            if type(value) in {int, float} and (value < 0 or value == 0 < least):
                 message = f"{name}.{item.name} must be above 0, not {value}"
                 raise ConfigError(message)
 

@@ -15,6 +15,7 @@ from typing import Final
 from aiohttp import web
 
 from channel import ChannelFiles
+from hub.address_pool import AddressPool
 from hub.api.legacy import build_app, commands, tls_context
 from hub.api.legacy_guarded import Doors
 from hub.api.legacy_tokens import TokenGate, require_key
@@ -75,6 +76,7 @@ class Hub:
         store: The database, migrated.
         nodes: The quorum.
         signer: The appliance.
+        pool: Addresses kept ready.
         deposits: The deposit monitor.
         sweeps: The sweep planner.
         attachments: The attachment service.
@@ -85,6 +87,7 @@ class Hub:
     store: Store
     nodes: Nodes
     signer: Signer
+    pool: AddressPool
     deposits: DepositMonitor
     sweeps: Sweeper
     attachments: Attacher
@@ -129,6 +132,13 @@ async def open_hub(
             store,
             nodes,
             signer,
+            AddressPool(
+                store,
+                signer,
+                nodes,
+                target=config.addresses.ready,
+                lanes=config.addresses.lanes,
+            ),
             DepositMonitor(
                 store,
                 nodes,
@@ -154,6 +164,7 @@ async def run_hub(config: Config, *, ready: Callable[[str], None]) -> None:
             async with asyncio.TaskGroup() as loops:
                 loops.create_task(_watch_appliance(hub.signer))
                 for name, tick, section in (
+                    ("pool", hub.pool.tick, config.addresses),
                     ("deposits", hub.deposits.tick, config.deposits),
                     ("sweeps", hub.sweeps.tick, config.sweeps),
                     ("attachments", hub.attachments.tick, config.attachments),
@@ -209,7 +220,13 @@ async def _watch_appliance(signer: Signer) -> None:
 
 async def _start_legacy_api(hub: Hub) -> tuple[web.AppRunner, str]:
     section = hub.config.api.legacy
-    table = commands(hub.store, issuer=hub.signer, oracle=hub.nodes, doors=hub.doors)
+    table = commands(
+        hub.store,
+        issuer=hub.signer,
+        oracle=hub.nodes,
+        ready=hub.pool,
+        doors=hub.doors,
+    )
     runner = web.AppRunner(build_app(section, table), access_log=None)
     await runner.setup()
     host, port = listen_address(section.listen)

@@ -15,7 +15,7 @@ from typing import Final, TypeAlias
 
 from aiohttp import web
 
-from hub.addresses import AddressIssuer, SpentOracle
+from hub.addresses import AddressIssuer, ReadyAddresses, SpentOracle
 from hub.api import ptree
 from hub.api.legacy_errors import CommandRefusedError, LegacyError, string_for
 from hub.api.legacy_fields import Fields
@@ -37,6 +37,7 @@ def commands(
     *,
     issuer: AddressIssuer,
     oracle: SpentOracle,
+    ready: ReadyAddresses | None = None,
     doors: Doors | None = None,
 ) -> Mapping[str, Command]:
     """Build the table of commands.
@@ -45,12 +46,13 @@ def commands(
         store: The database.
         issuer: The appliance.
         oracle: The nodes.
+        ready: Addresses kept ready, if any are.
         doors: What of the guarded commands is switched on.
 
     Returns:
         All nineteen, by their case-sensitive names.
     """
-    money = MoneyCommands(store, issuer=issuer, oracle=oracle)
+    money = MoneyCommands(store, issuer=issuer, oracle=oracle, ready=ready)
     history = HistoryCommands(store)
     guarded = GuardedCommands(store, doors)
     return {
