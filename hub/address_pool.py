@@ -14,7 +14,6 @@ import asyncio
 import logging
 from collections import deque
 
-from failpoints import failpoint
 from hub.addresses import AddressIssuer, SpentOracle, is_fresh
 from hub.model import IssuedAddress
 from hub.store import Store
@@ -83,7 +82,6 @@ class AddressPool:
 
     async def _add_one(self) -> None:
         issued = await self._issuer.issue("")
-        failpoint("hub.pool.issued")
         if not await is_fresh(self._store, issued, oracle=self._oracle):
             _log.warning("address not fresh, left out of the pool: %s", issued.address)
             return
