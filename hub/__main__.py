@@ -18,6 +18,7 @@ from rich.table import Table
 
 from hub.addresses import parse_address
 from hub.api.legacy_tokens import make_token, require_key
+from hub.cli_cold import cold_group
 from hub.clock import system_clock_ms
 from hub.config import Config, load, read_secret
 from hub.config_reference import reference
@@ -60,6 +61,9 @@ def cli(context: click.Context, /, path: Path | None, *, as_json: bool) -> None:
     Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the books do not balance.
     """  # noqa: D301 - click's mark against wrapping
     context.obj = (path, as_json)
+
+
+cli.add_command(cold_group)
 
 
 @cli.command()

@@ -21,6 +21,7 @@
     │   ├── BatchUnbalancedError     batch-unbalanced
     │   ├── BatchInconsistentError   batch-inconsistent
     │   ├── SweepUnknownError        sweep-unknown
+    │   ├── ColdStorageError         cold-storage
     │   └── PlanOutdatedError        plan-outdated
     ├── FaultError                   could not tell; the same request may be repeated
     │   ├── ApplianceUnavailableError appliance-unavailable
@@ -146,6 +147,12 @@ class SweepUnknownError(RefusedError):
     """No signed sweep has this bundle hash or pays this withdrawal."""
 
     code = "sweep-unknown"
+
+
+class ColdStorageError(RefusedError):
+    """Cold storage has no such address, or it can not take part in this."""
+
+    code = "cold-storage"
 
 
 class PlanOutdatedError(RefusedError):

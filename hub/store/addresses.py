@@ -4,7 +4,17 @@
 from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, exists, insert, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Row,
+    Select,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.exc import IntegrityError
 
 from hub.errors import AddressUnknownError, TransitionError
@@ -170,6 +180,14 @@ class Addresses:
             .limit(limit)
         )
         return [_own_address(row) for row in await self._connection.execute(query)]
+
+    async def total_i(self) -> int:
+        """Return what all our addresses hold that sweeps may use, in iota."""
+        usable = [AddressState.OPEN.value, AddressState.RESERVED.value]
+        query = select(func.coalesce(func.sum(address.c.balance_i), 0)).where(
+            address.c.state.in_(usable), address.c.balance_i > 0
+        )
+        return int((await self._connection.execute(query)).scalar_one())
 
     async def newest_generation(self) -> int:
         """Return the salt generation of the address issued last; 0 without any."""

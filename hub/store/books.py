@@ -11,10 +11,11 @@ from sqlalchemy import Table, func, insert, select, update
 from hub.errors import InsufficientBalanceError
 from hub.ledger import BalanceKey, Book, Posting, totals_i
 from hub.store.context import Context
-from hub.store.schema import account, address, entry, posting
+from hub.store.schema import account, address, cold_address, entry, posting
 
 _COLUMNS: Final[Mapping[Book, tuple[Table, str]]] = {
     Book.ADDRESS: (address, "balance_i"),
+    Book.COLD: (cold_address, "balance_i"),
     Book.AVAILABLE: (account, "available_i"),
     Book.UNSWEPT: (account, "unswept_i"),
     Book.PENDING: (account, "pending_i"),
@@ -131,7 +132,7 @@ class Books:
         # One guarded statement per row, rows in one fixed order: no read before
         # write, and two postings can not wait for each other in a circle.
         changes: defaultdict[tuple[str, int], dict[str, int]] = defaultdict(dict)
-        tables = {account.name: account, address.name: address}
+        tables = {table.name: table for table, _ in _COLUMNS.values()}
         for leg in what.legs:
             table, column = _COLUMNS[leg.key.book]
             changes[table.name, leg.key.ref_id][column] = leg.amount_i

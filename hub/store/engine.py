@@ -6,14 +6,16 @@ keys on, and ``BEGIN IMMEDIATE`` for writers, so that a reader never has to be
 upgraded halfway. PostgreSQL: serialisable transactions.
 """
 
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from sqlalchemy import Connection, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, InvalidRequestError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from hub.errors import ConfigError
+from hub.errors import ConfigError, InvariantError
 
 BUSY_TIMEOUT_MS: Final = 5_000
 """How long a SQLite connection waits for another process's write."""
@@ -71,6 +73,47 @@ def is_retryable(error: DBAPIError) -> bool:
     """
     sqlstate = getattr(error.orig, "sqlstate", None)
     return sqlstate in _RETRYABLE_SQLSTATES or "database is locked" in str(error.orig)
+
+
+@asynccontextmanager
+async def foreign_keys_unchecked(connection: AsyncConnection) -> AsyncGenerator[None]:
+    """Let a migration copy tables that others refer to, as SQLite needs it.
+
+    Source: SQLite manual, "Making Other Kinds Of Table Schema Changes": foreign keys
+    are switched off around the transaction, and checked before it ends.
+
+    Args:
+        connection: Without a transaction.
+
+    Yields:
+        Nothing; open the transaction in the block.
+    """
+    if connection.dialect.name != "sqlite":
+        yield
+        return
+    raw = (await connection.get_raw_connection()).driver_connection
+    assert raw is not None
+    await raw.execute("PRAGMA foreign_keys = OFF")
+    try:
+        yield
+    finally:
+        await raw.execute("PRAGMA foreign_keys = ON")
+
+
+def require_references(connection: Connection) -> None:
+    """Insist that no row refers to one that is not there, where that was unchecked.
+
+    Args:
+        connection: With the migration's transaction open.
+
+    Raises:
+        InvariantError: If one does; roll back.
+    """
+    if connection.dialect.name == "sqlite":
+        broken = connection.exec_driver_sql("PRAGMA foreign_key_check").first()
+        if broken is not None:
+            message = f"the migration would break a reference of table {broken[0]}"
+            raise InvariantError(message)
 
 
 def _open_sqlite(url: URL) -> AsyncEngine:

@@ -11,6 +11,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 
 from hub.errors import InvariantError, RefusedError
+from hub.store.engine import require_references
 
 FOLDER: Final = Path(__file__).with_name("migrations")
 
@@ -59,6 +60,7 @@ def to_revision(connection: Connection, revision: str) -> None:
         command.upgrade(config, revision)
     else:
         command.downgrade(config, revision)
+    require_references(connection)
 
 
 def _rank(newest_first: list[str], revision: str | None) -> int:

@@ -198,6 +198,27 @@ tail: Final = Table(
     Index(None, "sweep_id"),
 )
 
+cold_address: Final = Table(
+    "cold_address",
+    metadata,
+    Column("id", ROW, primary_key=True),
+    Column("label", identifier(64), nullable=False, unique=True),
+    Column("address", identifier(81), nullable=False, unique=True),
+    Column("balance_i", BigInteger, nullable=False),
+    Column("closed", Boolean(create_constraint=False), nullable=False),
+    Column("created_at_ms", BigInteger, nullable=False),
+    CheckConstraint("length(address) = 81", name="address_length"),
+    *_not_negative("balance_i"),
+)
+
+cold_move: Final = Table(
+    "cold_move",
+    metadata,
+    Column("withdrawal_uuid", identifier(36), primary_key=True),
+    Column("cold_address_id", ROW, ForeignKey("cold_address.id"), nullable=False),
+    Index(None, "cold_address_id"),
+)
+
 posting: Final = Table(
     "posting",
     metadata,

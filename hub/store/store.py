@@ -12,7 +12,13 @@ from sqlalchemy.exc import DBAPIError
 from hub.clock import Clock
 from hub.errors import DatabaseUnavailableError
 from hub.store import migrate
-from hub.store.engine import WRITES, is_retryable, is_sqlite, open_engine
+from hub.store.engine import (
+    WRITES,
+    foreign_keys_unchecked,
+    is_retryable,
+    is_sqlite,
+    open_engine,
+)
 from hub.store.transaction import Transaction
 
 Result = TypeVar("Result")
@@ -96,7 +102,7 @@ class Store:
         try:
             async with self._engine.connect() as plain:
                 connection = await plain.execution_options(**{WRITES: True})
-                async with connection.begin():
+                async with foreign_keys_unchecked(connection), connection.begin():
                     await connection.run_sync(migrate.to_revision, revision)
         except (DBAPIError, OSError) as error:
             what = str(error).splitlines()[0]

@@ -6,6 +6,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from hub.store.accounts import Accounts
 from hub.store.addresses import Addresses
 from hub.store.books import Books
+from hub.store.cold import Cold
 from hub.store.context import Context
 from hub.store.deposits import Deposits
 from hub.store.events import Events
@@ -27,6 +28,7 @@ class Transaction:
         accounts: Users, owner and fee account.
         addresses: Our addresses.
         books: Postings, entries and their verification.
+        cold: Addresses whose keys are elsewhere.
         deposits: What arrived.
         events: The history that pollers read.
         head: The appliance's journal head.
@@ -41,6 +43,7 @@ class Transaction:
         self.accounts = Accounts(context)
         self.addresses = Addresses(context)
         self.books = Books(context)
+        self.cold = Cold(context)
         self.deposits = Deposits(context)
         self.events = Events(context)
         self.head = Head(context)

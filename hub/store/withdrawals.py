@@ -4,7 +4,7 @@
 from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import Row, Select, insert, select, update
+from sqlalchemy import Row, Select, func, insert, select, update
 
 from hub import ledger
 from hub.errors import (
@@ -15,6 +15,7 @@ from hub.errors import (
 from hub.model import (
     AccountId,
     Address,
+    ColdAddress,
     EventReason,
     SweepId,
     Tag,
@@ -24,6 +25,7 @@ from hub.model import (
     WithdrawalUuid,
 )
 from hub.store.books import Books
+from hub.store.cold import Cold
 from hub.store.context import Context
 from hub.store.events import Events, NewEvent
 from hub.store.schema import withdrawal
@@ -40,6 +42,7 @@ class Withdrawals:
         self._context = context
         self._connection = context.connection
         self._books = Books(context)
+        self._cold = Cold(context)
         self._events = Events(context)
 
     async def request(
@@ -64,6 +67,42 @@ class Withdrawals:
         await self._books.post(
             ledger.withdrawal_requested(account_id, amount_i=amount_i), reference=uuid
         )
+        await self._insert(uuid, account_id, amount_i, payout_address, tag)
+        event = NewEvent(
+            reason=EventReason.WITHDRAWAL,
+            account_id=account_id,
+            amount_i=-amount_i,
+            withdrawal_uuid=uuid,
+        )
+        await self._events.add([event])
+
+    async def request_cold_move(
+        self,
+        uuid: WithdrawalUuid,
+        owner_id: AccountId,
+        cold: ColdAddress,
+        *,
+        amount_i: int,
+    ) -> None:
+        """Ask for a move to cold storage; sweeps carry it like any withdrawal.
+
+        Args:
+            uuid: Its new public name.
+            owner_id: The hub owner's account.
+            cold: Where it goes.
+            amount_i: Iota, positive.
+        """
+        await self._cold.book_move(uuid, cold.cold_id, owner_id, amount_i=amount_i)
+        await self._insert(uuid, owner_id, amount_i, cold.address, Tag("9" * 27))
+
+    async def _insert(
+        self,
+        uuid: WithdrawalUuid,
+        account_id: AccountId,
+        amount_i: int,
+        payout_address: Address,
+        tag: Tag,
+    ) -> None:
         await self._connection.execute(
             insert(withdrawal).values(
                 uuid=uuid,
@@ -75,13 +114,6 @@ class Withdrawals:
                 requested_at_ms=self._context.now_ms,
             )
         )
-        event = NewEvent(
-            reason=EventReason.WITHDRAWAL,
-            account_id=account_id,
-            amount_i=-amount_i,
-            withdrawal_uuid=uuid,
-        )
-        await self._events.add([event])
 
     async def cancel(self, uuid: WithdrawalUuid) -> None:
         """Give a withdrawal back that no sweep has taken.
@@ -104,6 +136,13 @@ class Withdrawals:
                 cancelled_at_ms=self._context.now_ms,
             )
         )
+        cold_id = await self._cold.moved_by(uuid)
+        if cold_id is not None:
+            posting = ledger.cold_move_cancelled(
+                cold_id, found.account_id, amount_i=found.amount_i
+            )
+            await self._books.post(posting, reference=uuid)
+            return
         await self._books.post(
             ledger.withdrawal_cancelled(found.account_id, amount_i=found.amount_i),
             reference=uuid,
@@ -137,6 +176,15 @@ class Withdrawals:
             message = f"no withdrawal {uuid}"
             raise WithdrawalUnknownError(message)
         return _withdrawal(row)
+
+    async def waiting_i(self) -> int:
+        """Return what all withdrawals together still have to be paid, in iota."""
+        query = select(func.coalesce(func.sum(withdrawal.c.amount_i), 0)).where(
+            withdrawal.c.state.in_(
+                [WithdrawalState.REQUESTED.value, WithdrawalState.PLANNED.value]
+            )
+        )
+        return int((await self._connection.execute(query)).scalar_one())
 
     async def requested(self, *, limit: int) -> list[Withdrawal]:
         """List withdrawals that wait for a sweep, the oldest first.
