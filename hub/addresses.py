@@ -9,6 +9,7 @@ before anybody is told.
 import hashlib
 import logging
 from collections.abc import Sequence
+from functools import partial
 from typing import Final, Protocol
 
 from failpoints import failpoint
@@ -19,7 +20,7 @@ from hub.errors import (
     ChecksumInvalidError,
 )
 from hub.model import Account, Address, AddressState, IssuedAddress, UserId
-from hub.store import Store
+from hub.store import Store, Transaction
 from trinary.errors import TrinaryError
 from trinary.kerl import split_checksum
 from trinary.trytes import is_trytes
@@ -135,14 +136,17 @@ async def new_address(
         issued = await issuer.issue(commitment)
         failpoint("hub.address.issued")
         if await _is_fresh(store, issued, oracle=oracle):
-            async with store.transaction() as tx:
-                await tx.addresses.add(account.account_id, issued)
-                failpoint("hub.address.before-commit")
+            await store.run(partial(_record, account=account, issued=issued))
             failpoint("hub.address.recorded")
             return issued.address
         _log.warning("address not fresh, drawing another: %s", issued.address)
     message = f"{MAX_DRAWS} addresses in a row were not fresh"
     raise ApplianceUnavailableError(message)
+
+
+async def _record(tx: Transaction, *, account: Account, issued: IssuedAddress) -> None:
+    await tx.addresses.add(account.account_id, issued)
+    failpoint("hub.address.before-commit")
 
 
 async def require_unspent(store: Store, oracle: SpentOracle, address: Address) -> None:
