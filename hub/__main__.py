@@ -29,8 +29,8 @@ from hub.errors import (
     HubError,
 )
 from hub.model import Address, BundleHash, HeadToken
-from hub.service import open_hub, run_hub
-from hub.store import Store, Transaction
+from hub.service import open_hub, open_store, run_hub
+from hub.store import Transaction
 from hub.store.books import BooksReport
 from hub.sweep_plan import Choice
 
@@ -101,7 +101,7 @@ def migrate(options: tuple[Path | None, bool], *, revision: str) -> None:
 
 
 async def _migrate(config: Config, revision: str) -> None:
-    store = Store(config.hub.database_url, clock=system_clock_ms)
+    store = open_store(config)
     try:
         await store.migrate(revision)
     finally:
@@ -161,7 +161,7 @@ async def _read(
     Raises:
         DatabaseUnavailableError: If the database can not be read.
     """
-    store = Store(config.hub.database_url, clock=system_clock_ms)
+    store = open_store(config)
     try:
         async with store.reading() as tx:
             return await query(tx)
@@ -189,7 +189,7 @@ def accept_epoch(options: tuple[Path | None, bool], *, epoch: int, yes: bool) ->
 
 
 async def _accept_epoch(config: Config, epoch: int) -> HeadToken:
-    store = Store(config.hub.database_url, clock=system_clock_ms)
+    store = open_store(config)
     try:
         return await store.run(lambda tx: tx.head.accept_epoch(epoch))
     finally:

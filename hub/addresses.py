@@ -19,7 +19,7 @@ from hub.errors import (
     ChecksumInvalidError,
 )
 from hub.model import Account, Address, AddressState, IssuedAddress, UserId
-from hub.store import Store
+from hub.store import Store, Transaction
 from trinary.errors import TrinaryError
 from trinary.kerl import split_checksum
 from trinary.trytes import is_trytes
@@ -158,9 +158,11 @@ async def new_address(
 
 
 async def _record(store: Store, account: Account, issued: IssuedAddress) -> Address:
-    async with store.transaction() as tx:
+    async def add(tx: Transaction) -> None:
         await tx.addresses.add(account.account_id, issued)
         failpoint("hub.address.before-commit")
+
+    await store.run(add)
     failpoint("hub.address.recorded")
     return issued.address
 

@@ -17,13 +17,16 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Final, Literal
+from urllib.parse import urlsplit
 
 from hub.errors import ConfigError
 from hub.model import CreditPolicy
 from hub.strict_toml import documented, read
 
 _FORBIDDEN_MODE: Final = 0o077
+_LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 _SECTIONS_WITH_NUMBERS: Final = (
+    "hub",
     "api",
     "appliance",
     "nodes",
@@ -42,10 +45,23 @@ class HubSection:
     """What the hub is."""
 
     database_url: str = documented(
-        "SQLAlchemy URL with an async driver, e.g. sqlite+aiosqlite:////var/lib/hub.db."
+        "SQLAlchemy URL with an async driver, e.g. sqlite+aiosqlite:////var/lib/hub.db"
+        " or postgresql+asyncpg://ROLE@HOST/NAME; without a password."
     )
     state_dir: Path = documented("Folder for files of the hub's own; must exist.")
     network: str = documented("Name of the network, as the appliance's vault names it.")
+    database_password_file: Path | None = documented(
+        "File (mode 0600) or credential with the password of the role in database_url.",
+        None,
+    )
+    database_ca: Path | None = documented(
+        "PEM of the authority of PostgreSQL's certificate, which is then checked along"
+        " with the host name; needed off the loopback.",
+        None,
+    )
+    database_pool_size: int = documented(
+        "Connections to PostgreSQL that one hub holds at most.", 20
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -268,6 +284,19 @@ def _require_sane(config: Config) -> None:
         message = "appliance.url must begin with https://"
         raise ConfigError(message)
     _require_guarded(config.api.legacy)
+    _require_safe_database(config.hub)
+
+
+def _require_safe_database(section: HubSection) -> None:
+    url = urlsplit(section.database_url)
+    if not url.scheme.startswith("postgresql+asyncpg"):
+        return
+    if url.password is not None or "password=" in url.query:
+        raise ConfigError(
+            "hub.database_url must not hold a password: use database_password_file"
+        )
+    if section.database_ca is None and url.hostname not in _LOOPBACK:
+        raise ConfigError("hub.database_url is off the loopback: set database_ca")
 
 
 def _require_pins(appliance: ApplianceSection) -> None:

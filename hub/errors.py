@@ -26,7 +26,8 @@
     ├── FaultError                   could not tell; the same request may be repeated
     │   ├── ApplianceUnavailableError appliance-unavailable
     │   ├── NodeUnavailableError     node-unavailable
-    │   └── DatabaseUnavailableError database-unavailable
+    │   ├── DatabaseUnavailableError database-unavailable
+    │   └── OutcomeUnknownError      outcome-unknown: it may have been done
     ├── InvariantError               a belief is broken: stop and page
     │   ├── LedgerImbalanceError     ledger-imbalance
     │   ├── TransitionError          transition-forbidden
@@ -183,6 +184,16 @@ class DatabaseUnavailableError(FaultError):
     """The database stayed busy or away for the whole time allowed."""
 
     code = "database-unavailable"
+
+
+class OutcomeUnknownError(FaultError):
+    """The database was lost while it committed: look whether it was done.
+
+    What is told apart by a key of its own (a UUID, an idempotency key, a tail) may
+    simply be asked for again; anything else must be looked up first.
+    """
+
+    code = "outcome-unknown"
 
 
 class InvariantError(HubError):

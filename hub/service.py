@@ -35,6 +35,7 @@ from hub.pow import (
 from hub.recovery import Recoveries, RecoverySettings
 from hub.signer import Signer, SignerSettings
 from hub.store import Store
+from hub.store.engine import DatabaseOptions
 from hub.sweep_plan import SweepLimits
 from hub.sweeps import Sweeper
 from hub.tangle import BundleDesk
@@ -94,6 +95,26 @@ class Hub:
     doors: Doors
 
 
+def open_store(config: Config, *, clock: Clock = system_clock_ms) -> Store:
+    """Make the store a configuration names; nothing is opened yet.
+
+    Args:
+        config: What the hub is.
+        clock: The time.
+
+    Returns:
+        The store; close it.
+    """
+    section = config.hub
+    file = section.database_password_file
+    options = DatabaseOptions(
+        password=read_secret(file) if file else "",
+        ca=section.database_ca,
+        pool_size=section.database_pool_size,
+    )
+    return Store(section.database_url, clock=clock, options=options)
+
+
 @contextlib.asynccontextmanager
 async def open_hub(
     config: Config, *, clock: Clock = system_clock_ms, desk: BundleDesk | None = None
@@ -110,7 +131,7 @@ async def open_hub(
         The hub; everything is closed when the block ends.
     """
     async with contextlib.AsyncExitStack() as stack:
-        store = Store(config.hub.database_url, clock=clock)
+        store = open_store(config, clock=clock)
         stack.push_async_callback(store.close)
         await store.migrate()
         signer = await stack.enter_async_context(

@@ -29,6 +29,12 @@ def newest_revision() -> str:
     return str(ScriptDirectory.from_config(_config()).get_current_head())
 
 
+def revisions() -> list[str]:
+    """List every revision this program knows, the oldest first."""
+    script = ScriptDirectory.from_config(_config())
+    return [known.revision for known in script.walk_revisions()][::-1]
+
+
 def current_revision(connection: Connection) -> str | None:
     """Return the revision the database is at; None when it is empty."""
     return MigrationContext.configure(connection).get_current_revision()

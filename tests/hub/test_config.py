@@ -70,6 +70,13 @@ def test_a_minimal_file_is_filled_up_with_the_legacy_defaults(tmp_path: Path) ->
         ("sweeps.max_deposits", True, "sweeps.max_deposits must be integer"),
         ("sweeps.max_deposits", 1.5, "sweeps.max_deposits must be integer"),
         ("sweeps.max_deposits", 0, "sweeps.max_deposits must be above 0"),
+        ("hub.database_pool_size", 0, "hub.database_pool_size must be above 0"),
+        (
+            "hub.database_url",
+            "postgresql+asyncpg://u:hush@127.0.0.1/d",
+            "must not hold a password",
+        ),
+        ("hub.database_url", "postgresql+asyncpg://u@h/d", "set database_ca"),
         ("sweeps.interval_s", "60", "sweeps.interval_s must be number"),
         ("deposits.credit", "never", "one of sweep, confirmation"),
         ("attachments.pow", "gpu", "one of local, remote"),
