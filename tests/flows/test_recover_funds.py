@@ -23,7 +23,7 @@ from appliance.wire import (
     SetPolicy,
     act_digest,
 )
-from hub.api.legacy import commands
+from hub.api.legacy_commands import commands
 from hub.api.legacy_errors import CommandRefusedError
 from hub.api.legacy_fields import Fields
 from hub.api.legacy_tokens import make_token

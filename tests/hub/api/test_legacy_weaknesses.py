@@ -13,7 +13,8 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
-from hub.api.legacy import build_app, commands, tls_context
+from hub.api.legacy import build_app, tls_context
+from hub.api.legacy_commands import commands
 from hub.config import LegacyApiSection
 from hub.errors import ConfigError
 from hub.store import Store
