@@ -9,7 +9,8 @@ import re
 
 import pytest
 
-from hub.model import Address, WithdrawalUuid
+from hub.api.legacy_errors import LegacyError
+from hub.model import Address, BundleHash, TransactionHash, WithdrawalUuid
 from hub.store import Store
 from tests.hub import bookkeeping as books
 from tests.hub.api.conftest import Call
@@ -145,6 +146,62 @@ BALANCES_SINCE_T3 = """{
 }
 """
 
+BALANCES_AT_FIRST = """{
+    "event_0": {
+        "type": "USER_ACCOUNT",
+        "reason": "DEPOSIT",
+        "userId": "ana",
+        "timestamp": "<t1>",
+        "sweepBundleHash": "",
+        "withdrawalUuid": "",
+        "amount": "40"
+    },
+    "event_1": {
+        "type": "USER_ACCOUNT",
+        "reason": "WITHDRAWAL",
+        "userId": "ana",
+        "timestamp": "<t2>",
+        "sweepBundleHash": "",
+        "withdrawalUuid": "<paid>",
+        "amount": "-30"
+    },
+    "event_2": {
+<rest_of_accounts>
+    "event_5": {
+        "type": "USER_ADDRESS",
+        "reason": "UA_DEPOSIT",
+        "userId": "ana",
+        "timestamp": "<t0>",
+        "userAddress": "<source>",
+        "hash": "<tail>",
+        "message": "",
+        "amount": "60"
+    },
+    "event_6": {
+        "type": "USER_ADDRESS",
+        "reason": "UA_DEPOSIT",
+        "userId": "ana",
+        "timestamp": "<t1>",
+        "userAddress": "<top_up>",
+        "hash": "<early_tail>",
+        "message": "",
+        "amount": "40"
+    },
+    "event_7": {
+<rest_of_addresses>
+"""
+
+
+def _shifted() -> str:
+    """Return the whole dump: what is there since t3, with what came before."""
+    later = BALANCES_SINCE_T3.splitlines()
+    accounts = "\n".join(later[2:28])
+    accounts = accounts.replace("event_2", "event_4").replace("event_1", "event_3")
+    addresses = "\n".join(later[29:]).replace("event_4", "event_8")
+    whole = BALANCES_AT_FIRST.replace("<rest_of_accounts>", accounts)
+    return whole.replace("<rest_of_addresses>", addresses)
+
+
 SWEEPS = """{
     "event_0": {
         "bundleHash": "<bundle>",
@@ -201,6 +258,7 @@ GOLDEN = [
     ('"GetUserHistory", "userId": "bob", "newerThan": <t7>', "{\n}\n"),
     ('"GetUserHistory", "userId": "nobody"', NO_USER),
     ('"GetUserHistory"', MISSING),
+    ('"BalanceSubscription"', _shifted()),
     ('"BalanceSubscription", "newerThan": "<t3>"', BALANCES_SINCE_T3),
     ('"BalanceSubscription", "newerThan": "<t7>"', "{\n}\n"),
     ('"SweepSubscription"', SWEEPS),
@@ -490,3 +548,97 @@ async def test_an_address_that_is_never_fresh_is_given_up(
     appliance.next_addresses = [GOOD] * 3
     reply = await call('{"command": "GetDepositAddress", "userId": "ana"}')
     assert reply == (200, error("Get address failed"))
+
+
+async def test_only_the_exact_word_true_is_true(story: Story, call: Call) -> None:
+    for spelt, length in (("true", 90), ('"true"', 90), ('"True"', 81), ("1", 81)):
+        body = '{"command": "GetDepositAddress", "userId": "ana", "includeChecksum": '
+        _, text = await call(f"{body}{spelt}}}")
+        assert len(text.split('"')[3]) == length
+    assert story.names
+
+
+@pytest.mark.usefixtures("story")
+async def test_a_withdrawal_that_waits_is_cancelled_once(call: Call) -> None:
+    _, text = await call(
+        '{"command": "UserWithdraw", "userId": "bob", "amount": 1,'
+        f' "payoutAddress": "{GOOD}"}}'
+    )
+    body = f'{{"command": "UserWithdrawCancel", "uuid": "{text.split(chr(34))[3]}"}}'
+    assert await call(body) == (200, line(success="true"))
+    assert await call(body) == (200, error("Withdrawal can not be cancelled"))
+
+
+async def test_a_hub_address_that_pays_is_told_as_outbound(
+    store: Store, clock: books.ManualClock, story: Story, call: Call
+) -> None:
+    """And a sweep that pays nobody has no withdrawalUuid at all."""
+    clock.advance(by_ms=1000)
+    bundle = await spend_the_rest(store, story)
+    when = str(clock.now_ms)
+    _, balances = await call(
+        f'{{"command": "BalanceSubscription", "newerThan": {when}}}'
+    )
+    spent = [
+        ("type", "HUB_ADDRESS"),
+        ("hubAddress", story.names["rest"]),
+        ("reason", "OUTBOUND"),
+        ("timestamp", when),
+        ("sweepBundleHash", bundle),
+        ("amount", "-30"),
+    ]
+    inner = ",\n".join(f'        "{key}": "{value}"' for key, value in spent)
+    assert balances.startswith('{\n    "event_0": {\n' + inner + "\n    },\n")
+    _, sweeps = await call(f'{{"command": "SweepSubscription", "newerThan": {when}}}')
+    told = f'        "bundleHash": "{bundle}",\n        "timestamp": "{when}"\n'
+    assert sweeps == '{\n    "event_0": {\n' + told + "    }\n}\n"
+    detail = f'{{"command": "SweepDetail", "bundleHash": "{story.names["bundle"]}"}}'
+    assert (await call(detail))[1].startswith('{\n    "confirmed": "true",\n')
+
+
+async def spend_the_rest(store: Store, story: Story) -> str:
+    """Confirm the story's sweep and spend its remainder; return the bundle hash."""
+    async with store.transaction() as tx:
+        first = await tx.sweeps.by_bundle_hash(BundleHash(story.names["bundle"]))
+        tail = TransactionHash(story.names["new_tail"])
+        await tx.sweeps.confirm(first.sweep_id, tail)
+        rest = await tx.addresses.find(Address(story.names["rest"]))
+    assert rest is not None
+    onward = await books.hub_address(store)
+    sweep_id = await books.plan_sweep(store, [rest.address_id], None, onward)
+    await books.sign_sweep(store, sweep_id)
+    async with store.reading() as tx:
+        return (await tx.sweeps.by_id(sweep_id)).plan.bundle_hash
+
+
+STRINGS = {
+    "Missing argument",
+    "Cancelled",
+    "User exist",
+    "User does not exist",
+    "Unknown address",
+    "Unknown error",
+    "Get address failed",
+    "Invalid UUID",
+    "Invalid checksum",
+    "Invalid address",
+    "Address was already spent",
+    "IOTA node is unavailable",
+    "Withdrawal can not be cancelled",
+    "Invalid authentication",
+    "Address is not known to node",
+    "Signing has failed",
+    "Wrong user address",
+    "Address balance is zero",
+    "Batch is invalid",
+    "Batch is inconsistent",
+    "Batch amount is not zero (unbalanced)",
+    "Insufficient balance",
+}
+OURS = {"Awaiting approval", "Mining"}
+
+
+def test_the_strings_are_those_of_the_old_table_and_two_of_ours() -> None:
+    """Left out: ``Ok`` and ``Wrong argument name``, which no command answered."""
+    spelt = {one.value for one in LegacyError}
+    assert spelt == STRINGS | OURS
