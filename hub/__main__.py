@@ -28,6 +28,7 @@ from hub.errors import (
     DatabaseUnavailableError,
     HubError,
 )
+from hub.flag_translation import as_toml, configuration, translate
 from hub.model import Address, BundleHash, HeadToken
 from hub.service import open_hub, open_store, run_hub
 from hub.store import Transaction
@@ -39,6 +40,7 @@ _SETTLE_S: Final = 0.2
 _EXIT_FAILED = 1
 _EXIT_BROKEN = 3
 _Result = TypeVar("_Result")
+_log = logging.getLogger(__name__)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -65,16 +67,33 @@ def cli(context: click.Context, /, path: Path | None, *, as_json: bool) -> None:
 
 cli.add_command(cold_group)
 
+_FlagFile = click.Path(path_type=Path, dir_okay=False)
+
 
 @cli.command()
+@click.option(
+    "--flagfile", type=_FlagFile, help="Flags of an old Hub, over what --config says."
+)
 @click.pass_obj
-def serve(options: tuple[Path | None, bool]) -> None:
+def serve(options: tuple[Path | None, bool], *, flagfile: Path | None) -> None:
     """Run the hub until SIGTERM."""
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s"
     )
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    _run(_serve(_config(options)))
+    if flagfile is None:
+        _run(_serve(_config(options)))
+    else:
+        _run(_serve(_translated(flagfile, options[0])))
+
+
+def _translated(flagfile: Path, base: Path | None) -> Config:
+    try:
+        for note in translate(flagfile).notes:
+            _log.info("%s", note)
+        return configuration(flagfile, base)
+    except HubError as error:
+        _fail(error)
 
 
 async def _serve(config: Config) -> None:
@@ -247,6 +266,21 @@ def _make_token(config: Config, address: str, bundle_hash: str, life_s: int) -> 
         _fail(error)
     now_s = system_clock_ms() // 1000
     return make_token(key, text, bundle, expires_s=now_s + life_s)
+
+
+@cli.command("translate-flagfile")
+@click.argument("flagfile", type=_FlagFile)
+@click.pass_obj
+def translate_flagfile(options: tuple[Path | None, bool], *, flagfile: Path) -> None:
+    """Print the configuration that an old Hub's FLAGFILE becomes (TOML).
+
+    What no flag says is taken from --config FILE, or stood in for. Comments above it
+    tell which flags were ignored, and why.
+    """
+    try:
+        click.echo(as_toml(flagfile, options[0]), nl=False)
+    except HubError as error:
+        _fail(error)
 
 
 @cli.command("config-reference")

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
 from hub.errors import ConfigError
@@ -27,7 +27,6 @@ _FORBIDDEN_MODE: Final = 0o077
 _LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 _SECTIONS_WITH_NUMBERS: Final = (
     "hub",
-    "api",
     "appliance",
     "nodes",
     "addresses",
@@ -65,25 +64,32 @@ class HubSection:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LegacyApiSection:
-    """The REST dialect of Hub 1.4.4."""
+class ListenerSection:
+    """Where an API listens, and who may call it."""
 
+    enabled: bool = documented("Whether it is served.", default=True)
     listen: str = documented(
         "HOST:PORT. Other than loopback needs api_key_file or client_ca.",
         "127.0.0.1:50051",
     )
-    strict_version_header: bool = documented(
-        "Answer 400 to a request without `X-IOTA-API-Version: 1`.", default=False
-    )
-    max_body_bytes: int = documented("Largest request accepted, in bytes.", 1 << 20)
     api_key_file: Path | None = documented(
         "File (mode 0600) with the key that X-API-Key must carry; none: no key.", None
     )
-    tls_certificate: Path | None = documented("PEM chain; none: plain HTTP.", None)
+    tls_certificate: Path | None = documented("PEM chain; none: no TLS.", None)
     tls_key: Path | None = documented("PEM key (mode 0600) of tls_certificate.", None)
     client_ca: Path | None = documented(
         "PEM of the authority every client certificate must come from.", None
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LegacyApiSection(ListenerSection):
+    """The REST dialect of Hub 1.4.4, and the commands both dialects share."""
+
+    strict_version_header: bool = documented(
+        "Answer 400 to a request without `X-IOTA-API-Version: 1`.", default=False
+    )
+    max_body_bytes: int = documented("Largest request accepted, in bytes.", 1 << 20)
     sign_bundle: bool = documented(
         "Pass SignBundle on to the appliance's operators; needs token_key_file.",
         default=False,
@@ -96,6 +102,32 @@ class LegacyApiSection:
         None,
     )
     mining_tries: int = documented("Tags tried for one RecoverFunds.", 20_000_000)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GrpcApiSection(ListenerSection):
+    """The gRPC of Hub 1.4.4."""
+
+    enabled: bool = documented(
+        "Whether it is served; with REST, one of them needs another port.",
+        default=False,
+    )
+    error_details: Literal["code", "string"] = documented(
+        "What grpc-status-details-bin holds: `code` (a serialised hub.rpc.Error) or"
+        " `string` (the text that Hub 1.4.0 and later put there).",
+        "code",
+    )
+    live_streams: bool = documented(
+        "Whether subscriptions go on after what there is; otherwise they end.",
+        default=False,
+    )
+    poll_interval_s: float = documented(
+        "How often a live stream looks for events, in seconds.", 1.0
+    )
+    max_message_bytes: int = documented("Largest request accepted, in bytes.", 1 << 20)
+    max_concurrent_calls: int = documented(
+        "Calls answered at once, live streams among them; more are refused.", 256
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,6 +247,7 @@ class ApiSection:
     """What the hub serves."""
 
     legacy: LegacyApiSection = documented("The REST dialect of Hub 1.4.4.")
+    grpc: GrpcApiSection = documented("The gRPC of Hub 1.4.4.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -283,7 +316,12 @@ def _require_sane(config: Config) -> None:
     if not config.appliance.url.startswith("https://"):
         message = "appliance.url must begin with https://"
         raise ConfigError(message)
-    _require_guarded(config.api.legacy)
+    _require_guarded("api.legacy", config.api.legacy)
+    _require_guarded("api.grpc", config.api.grpc)
+    _require_served(config.api)
+    if config.api.legacy.sign_bundle and config.api.legacy.token_key_file is None:
+        message = "api.legacy.sign_bundle needs token_key_file"
+        raise ConfigError(message)
     _require_safe_database(config.hub)
 
 
@@ -312,9 +350,11 @@ def _require_pins(appliance: ApplianceSection) -> None:
 
 
 def _require_positive(config: Config) -> None:
-    for name in _SECTIONS_WITH_NUMBERS:
-        section = getattr(config, name)
-        section = section.legacy if name == "api" else section
+    sections: dict[str, Any] = {
+        name: getattr(config, name) for name in _SECTIONS_WITH_NUMBERS
+    }
+    sections |= {"api.legacy": config.api.legacy, "api.grpc": config.api.grpc}
+    for name, section in sections.items():
         for item in dataclasses.fields(section):
             value = getattr(section, item.name)
             least = 0 if item.name in _MAY_BE_ZERO else 1
@@ -346,20 +386,28 @@ def listen_address(listen: str) -> tuple[str, int]:
     return host, number
 
 
-def _require_guarded(legacy: LegacyApiSection) -> None:
-    host, _ = listen_address(legacy.listen)
-    if legacy.client_ca is not None and legacy.tls_certificate is None:
-        message = "api.legacy.client_ca needs tls_certificate and tls_key"
+def _require_served(api: ApiSection) -> None:
+    served = [section for section in (api.legacy, api.grpc) if section.enabled]
+    if not served:
+        message = "api.legacy and api.grpc are both off"
         raise ConfigError(message)
-    if (legacy.tls_certificate is None) != (legacy.tls_key is None):
-        message = "api.legacy.tls_certificate and tls_key go together"
+    both = len(served) > 1 and api.legacy.listen == api.grpc.listen
+    if both and listen_address(api.grpc.listen)[1] != 0:
+        message = f"api.grpc.listen {api.grpc.listen} is taken by api.legacy"
         raise ConfigError(message)
-    if legacy.sign_bundle and legacy.token_key_file is None:
-        message = "api.legacy.sign_bundle needs token_key_file"
+
+
+def _require_guarded(name: str, section: ListenerSection) -> None:
+    host, _ = listen_address(section.listen)
+    if section.client_ca is not None and section.tls_certificate is None:
+        message = f"{name}.client_ca needs tls_certificate and tls_key"
         raise ConfigError(message)
-    guarded = legacy.client_ca is not None or legacy.api_key_file is not None
+    if (section.tls_certificate is None) != (section.tls_key is None):
+        message = f"{name}.tls_certificate and tls_key go together"
+        raise ConfigError(message)
+    guarded = section.client_ca is not None or section.api_key_file is not None
     if not ip_address(host).is_loopback and not guarded:
-        message = f"api.legacy.listen {legacy.listen} needs api_key_file or client_ca"
+        message = f"{name}.listen {section.listen} needs api_key_file or client_ca"
         raise ConfigError(message)
 
 

@@ -8,7 +8,7 @@ fails is logged and comes again. No loop ends before the hub does.
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,12 +16,15 @@ from aiohttp import web
 
 from channel import ChannelFiles
 from hub.address_pool import AddressPool
-from hub.api.legacy import build_app, commands, tls_context
+from hub.api.grpc_server import GrpcApi
+from hub.api.legacy import build_app, tls_context
+from hub.api.legacy_commands import Command, commands
 from hub.api.legacy_guarded import Doors
+from hub.api.legacy_history import HistoryCommands
 from hub.api.legacy_tokens import TokenGate, require_key
 from hub.attachments import Attacher, AttachmentSettings
 from hub.clock import Clock, system_clock_ms
-from hub.config import Config, listen_address, read_secret
+from hub.config import Config, LegacyApiSection, listen_address, read_secret
 from hub.deposits import DepositMonitor
 from hub.errors import ConfigError, FaultError, HubError, InvariantError
 from hub.model import HeadToken
@@ -177,24 +180,21 @@ async def run_hub(config: Config, *, ready: Callable[[str], None]) -> None:
 
     Args:
         config: What the hub is.
-        ready: Told the API's URL once it accepts connections.
+        ready: Told the APIs' URLs once they accept connections.
     """
-    async with open_hub(config) as hub:
-        runner, url = await _start_legacy_api(hub)
-        try:
-            async with asyncio.TaskGroup() as loops:
-                loops.create_task(_watch_appliance(hub.signer))
-                for name, tick, section in (
-                    ("pool", hub.pool.tick, config.addresses),
-                    ("deposits", hub.deposits.tick, config.deposits),
-                    ("sweeps", hub.sweeps.tick, config.sweeps),
-                    ("attachments", hub.attachments.tick, config.attachments),
-                ):
-                    loop = repeat(name, tick, interval_s=section.interval_s)
-                    loops.create_task(loop)
-                ready(url)
-        finally:
-            await runner.cleanup()
+    async with open_hub(config) as hub, contextlib.AsyncExitStack() as listeners:
+        urls = await _start_apis(hub, listeners)
+        async with asyncio.TaskGroup() as loops:
+            loops.create_task(_watch_appliance(hub.signer))
+            for name, tick, section in (
+                ("pool", hub.pool.tick, config.addresses),
+                ("deposits", hub.deposits.tick, config.deposits),
+                ("sweeps", hub.sweeps.tick, config.sweeps),
+                ("attachments", hub.attachments.tick, config.attachments),
+            ):
+                loop = repeat(name, tick, interval_s=section.interval_s)
+                loops.create_task(loop)
+            ready(" and ".join(urls))
 
 
 async def repeat(
@@ -239,8 +239,9 @@ async def _watch_appliance(signer: Signer) -> None:
         await asyncio.sleep(_STATUS_S if said == "ready" else _STATUS_RETRY_S)
 
 
-async def _start_legacy_api(hub: Hub) -> tuple[web.AppRunner, str]:
-    section = hub.config.api.legacy
+async def _start_apis(hub: Hub, listeners: contextlib.AsyncExitStack) -> list[str]:
+    """Serve every API that is switched on, over one table of commands."""
+    api = hub.config.api
     table = commands(
         hub.store,
         issuer=hub.signer,
@@ -248,17 +249,32 @@ async def _start_legacy_api(hub: Hub) -> tuple[web.AppRunner, str]:
         ready=hub.pool,
         doors=hub.doors,
     )
+    urls = []
+    if api.legacy.enabled:
+        urls.append(await _start_rest(api.legacy, table, listeners))
+    if api.grpc.enabled:
+        served = GrpcApi(api.grpc, table, HistoryCommands(hub.store))
+        listeners.push_async_callback(served.stop)
+        urls.append(f"grpc://{await served.start()}")
+    return urls
+
+
+async def _start_rest(
+    section: LegacyApiSection,
+    table: Mapping[str, Command],
+    listeners: contextlib.AsyncExitStack,
+) -> str:
     runner = web.AppRunner(build_app(section, table), access_log=None)
     await runner.setup()
+    listeners.push_async_callback(runner.cleanup)
     host, port = listen_address(section.listen)
     context = tls_context(section)
     try:
         await web.TCPSite(runner, host, port, ssl_context=context).start()
     except OSError as error:
-        await runner.cleanup()
         raise ConfigError(f"[api.legacy] listen: {error}") from error
     scheme = "https" if context else "http"
-    return runner, f"{scheme}://{host}:{runner.addresses[0][1]}"
+    return f"{scheme}://{host}:{runner.addresses[0][1]}"
 
 
 def _signer_settings(config: Config) -> SignerSettings:

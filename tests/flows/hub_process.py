@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ class HubProcess:
         self._frozen = folder / "frozen"
         self._process: subprocess.Popen[str] | None = None
 
-    def start(self, failpoint: str = "") -> None:
+    def start(self, failpoint: str = "", *, arguments: Sequence[str] = ()) -> None:
         environment = dict(os.environ)
         self._frozen.unlink(missing_ok=True)
         if failpoint:
@@ -48,7 +48,7 @@ class HubProcess:
         command = [sys.executable, "-m", "hub", "--config", str(self.configuration)]
         with (self.folder / "hub.log").open("a") as log:
             self._process = subprocess.Popen(
-                [*command, "serve"],
+                [*command, "serve", *arguments],
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,

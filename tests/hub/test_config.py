@@ -64,7 +64,7 @@ def test_a_minimal_file_is_filled_up_with_the_legacy_defaults(tmp_path: Path) ->
     [
         ("hub.colour", "red", "unknown key hub.colour"),
         ("extra.key", 1, "unknown key extra"),
-        ("api.grpc", {}, "unknown key api.grpc"),
+        ("api.soap", {}, "unknown key api.soap"),
         ("hub.network", 3, "hub.network must be text"),
         ("hub.network", "", "hub.network must be text"),
         ("sweeps.max_deposits", True, "sweeps.max_deposits must be integer"),
