@@ -2,10 +2,13 @@
 """A hub's life in short, after which no table is empty.
 
 A migration that adds a table adds a line to ``fill``: ``test_store_migrations``
-fails until it does.
+fails until it does. What no older revision could hold stands in ``fill_cold``.
 """
 
-from hub.model import HeadToken, TransactionHash, UserId
+from collections.abc import Sequence
+
+from hub.cold import move_to_cold
+from hub.model import Address, HeadToken, TransactionHash, UserId
 from hub.store import Store
 from hub.transfers import Transfer, process_batch
 from tests.hub import bookkeeping as books
@@ -31,3 +34,14 @@ async def fill(store: Store) -> None:
     await books.plan_sweep(store, [late], remainder_id=await books.hub_address(store))
     token = HeadToken(journal_id="aa" * 16, epoch=1, sequence=7, hash="h7", mac="m7")
     await store.run(lambda tx: tx.head.remember(token))
+
+
+async def fill_cold(store: Store) -> None:
+    """Move something to cold storage: older revisions have no book for it."""
+    await store.run(lambda tx: tx.cold.add("vault", Address(books.trytes())))
+    await move_to_cold(store, NobodySpent(), label="vault", amount_i=1)
+
+
+class NobodySpent:
+    async def were_spent(self, addresses: Sequence[Address]) -> list[bool]:
+        return [False for _ in addresses]

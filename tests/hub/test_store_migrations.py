@@ -11,7 +11,7 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, MetaData, inspect, select
 from sqlalchemy.exc import IntegrityError
 
-from hub.errors import InvariantError
+from hub.errors import DatabaseUnavailableError, InvariantError
 from hub.model import FEE_IDENTIFIER, AccountKind
 from hub.store import Store
 from hub.store.engine import open_engine
@@ -19,7 +19,7 @@ from hub.store.migrate import newest_revision, revisions
 from hub.store.schema import account, metadata
 from tests.hub.bookkeeping import ManualClock
 from tests.hub.databases import Databases
-from tests.hub.every_table import fill
+from tests.hub.every_table import fill, fill_cold
 
 Answer = TypeVar("Answer")
 
@@ -123,9 +123,24 @@ async def test_the_data_of_these_tests_leaves_no_table_empty(
 ) -> None:
     await empty.migrate()
     await fill(empty)
+    await fill_cold(empty)
     rows = await ask(empty_url, content)
     assert rows.keys() - {"alembic_version"} == metadata.tables.keys()
     assert [name for name, found in rows.items() if not found] == []
+
+
+async def test_what_older_tables_can_not_hold_is_refused_on_the_way_down(
+    empty: Store, empty_url: str
+) -> None:
+    await empty.migrate()
+    await fill(empty)
+    await fill_cold(empty)
+    before = await ask(empty_url, content)
+    with pytest.raises(DatabaseUnavailableError, match="can not be brought to 0001"):
+        await empty.migrate("0001")
+    assert await ask(empty_url, content) == before
+    async with empty.reading() as tx:
+        assert (await tx.books.verify()).sound
 
 
 @pytest.mark.parametrize("revision", revisions())
