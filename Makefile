@@ -32,8 +32,9 @@ check: $(VENV)/.test ## Lint, types, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-docs: $(VENV)/.test ## Write docs/configuration.md from the code
+docs: $(VENV)/.test ## Write docs/configuration.md and docs/openapi.json from the code
 	scripts/write-configuration >docs/configuration.md
+	$(BIN)/python -m hub openapi >docs/openapi.json
 
 format: $(VENV)/.test ## Format the sources
 	$(BIN)/ruff check --fix .

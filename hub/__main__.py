@@ -18,6 +18,8 @@ from rich.table import Table
 
 from hub.addresses import parse_address
 from hub.api.legacy_tokens import make_token, require_key
+from hub.api.v1.app import document_text, whole_document
+from hub.api_keys import FreshKey, KeyId, Scope, digest_of, holds, make_key
 from hub.cli_cold import cold_group
 from hub.clock import system_clock_ms
 from hub.config import Config, load, read_secret
@@ -36,6 +38,9 @@ from hub.store.books import BooksReport
 from hub.sweep_plan import Choice
 
 _ADDRESS_TRYTES: Final = 81
+_DAY_MS: Final = 86_400_000
+_MANY: Final = 10_000
+_MAX_KEY_NAME: Final = 64
 _SETTLE_S: Final = 0.2
 _EXIT_FAILED = 1
 _EXIT_BROKEN = 3
@@ -283,10 +288,121 @@ def translate_flagfile(options: tuple[Path | None, bool], *, flagfile: Path) -> 
         _fail(error)
 
 
+@cli.group("api-key")
+def api_key() -> None:
+    """Make, list and revoke the keys of /v1, in the database itself."""
+
+
+@api_key.command("create")
+@click.argument("name")
+@click.option(
+    "--scope",
+    "scopes",
+    type=click.Choice([scope.value for scope in Scope]),
+    multiple=True,
+    required=True,
+    help="What it may do; give it several times for several.",
+)
+@click.option("--expires-days", type=click.IntRange(1), help="Days it holds.")
+@click.pass_obj
+def create_api_key(
+    options: tuple[Path | None, bool],
+    *,
+    name: str,
+    scopes: tuple[str, ...],
+    expires_days: int | None,
+) -> None:
+    """Make a key called NAME and print it, this once."""
+    if not 0 < len(name) <= _MAX_KEY_NAME or not name.isprintable():
+        raise click.BadParameter("a name has 1-64 printable characters")
+    wanted = {Scope(scope) for scope in scopes}
+    fresh = _run(_create_api_key(_config(options), name, wanted, expires_days))
+    if options[1]:
+        click.echo(json.dumps({"key_id": fresh.key_id, "secret": fresh.text}))
+    else:
+        click.echo(fresh.text)
+
+
+async def _create_api_key(
+    config: Config, name: str, scopes: set[Scope], expires_days: int | None
+) -> FreshKey:
+    fresh = make_key()
+
+    async def add(tx: Transaction) -> None:
+        expires_at_ms = None
+        if expires_days is not None:
+            expires_at_ms = tx.now_ms + expires_days * _DAY_MS
+        await tx.api_keys.add(
+            fresh.key_id,
+            name=name,
+            digest=digest_of(fresh.text),
+            scopes=scopes,
+            expires_at_ms=expires_at_ms,
+        )
+        await _audit_key(tx, "create-api-key", fresh.key_id)
+
+    await _change(config, add)
+    return fresh
+
+
+@api_key.command("list")
+@click.pass_obj
+def list_api_keys(options: tuple[Path | None, bool]) -> None:
+    """List keys, the newest first; never their secrets."""
+    keys = _run(
+        _read(
+            _config(options), lambda tx: tx.api_keys.page(before_id=None, limit=_MANY)
+        )
+    )
+    now_ms = system_clock_ms()
+    for key in keys:
+        scopes = " ".join(sorted(scope.value for scope in key.scopes))
+        state = "holds" if holds(key, now_ms=now_ms) else "refused"
+        click.echo(f"{key.key_id}  {state}  {scopes}  {key.name}")
+
+
+@api_key.command("revoke")
+@click.argument("key_id")
+@click.pass_obj
+def revoke_api_key(options: tuple[Path | None, bool], *, key_id: str) -> None:
+    """Refuse the key KEY_ID from now on, in every running hub."""
+
+    async def revoke(tx: Transaction) -> None:
+        await tx.api_keys.revoke(KeyId(key_id))
+        await _audit_key(tx, "revoke-api-key", key_id)
+
+    _run(_change(_config(options), revoke))
+    click.echo(f"{key_id} is refused from now on")
+
+
+async def _audit_key(tx: Transaction, operation: str, key_id: str) -> None:
+    await tx.audit.add(
+        actor="cli", request_id="", operation=operation, subject=f"api-key {key_id}"
+    )
+
+
+async def _change(
+    config: Config, work: Callable[[Transaction], Awaitable[None]]
+) -> None:
+    """Migrate and change the database, without a running hub."""
+    store = open_store(config)
+    try:
+        await store.migrate()
+        await store.run(work)
+    finally:
+        await store.close()
+
+
 @cli.command("config-reference")
 def config_reference() -> None:
     """Print every configuration field with unit and default (Markdown)."""
     click.echo(reference())
+
+
+@cli.command("openapi")
+def openapi() -> None:
+    """Print the OpenAPI document of /v1, as a running hub serves it."""
+    click.echo(document_text(whole_document()), nl=False)
 
 
 def _config(options: tuple[Path | None, bool]) -> Config:

@@ -139,32 +139,55 @@ async def new_address(
 
     Returns:
         An address that no record and no node knows to be spent; recorded.
+    """
+    issued = await draw_address(
+        store, account, issuer=issuer, oracle=oracle, ready=ready
+    )
+
+    async def record(tx: Transaction) -> None:
+        await tx.addresses.add(account.account_id, issued)
+        failpoint("hub.address.before-commit")
+
+    await store.run(record)
+    failpoint("hub.address.recorded")
+    return issued.address
+
+
+async def draw_address(
+    store: Store,
+    account: Account,
+    *,
+    issuer: AddressIssuer,
+    oracle: SpentOracle,
+    ready: ReadyAddresses | None = None,
+) -> IssuedAddress:
+    """Take a ready address for an account, or draw one; the caller records it.
+
+    Args:
+        store: The database.
+        account: Whose deposits it will receive.
+        issuer: The appliance.
+        oracle: The nodes.
+        ready: Where to look first.
+
+    Returns:
+        An address that no record and no node knows to be spent.
 
     Raises:
         ApplianceUnavailableError: If none of ``MAX_DRAWS`` addresses was fresh.
     """
     taken = None if ready is None else ready.take()
     if taken is not None:
-        return await _record(store, account, taken)
+        return taken
     commitment = user_commitment(account.identifier)
     for _ in range(MAX_DRAWS):
         issued = await issuer.issue(commitment)
         failpoint("hub.address.issued")
         if await is_fresh(store, issued, oracle=oracle):
-            return await _record(store, account, issued)
+            return issued
         _log.warning("address not fresh, drawing another: %s", issued.address)
     message = f"{MAX_DRAWS} addresses in a row were not fresh"
     raise ApplianceUnavailableError(message)
-
-
-async def _record(store: Store, account: Account, issued: IssuedAddress) -> Address:
-    async def add(tx: Transaction) -> None:
-        await tx.addresses.add(account.account_id, issued)
-        failpoint("hub.address.before-commit")
-
-    await store.run(add)
-    failpoint("hub.address.recorded")
-    return issued.address
 
 
 async def require_unspent(store: Store, oracle: SpentOracle, address: Address) -> None:

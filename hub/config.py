@@ -33,10 +33,12 @@ _SECTIONS_WITH_NUMBERS: Final = (
     "deposits",
     "sweeps",
     "attachments",
+    "webhooks",
 )
 _MAY_BE_ZERO: Final = frozenset({"ready"})
 MIN_SWEEP_TRANSACTIONS: Final = 12
 """One deposit and two hub addresses of level 3, a payout and the remainder."""
+_DAY_S: Final = 86_400
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,6 +129,74 @@ class GrpcApiSection(ListenerSection):
     max_message_bytes: int = documented("Largest request accepted, in bytes.", 1 << 20)
     max_concurrent_calls: int = documented(
         "Calls answered at once, live streams among them; more are refused.", 256
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class V1ApiSection:
+    """The API for new back ends; see api.md."""
+
+    listen: str | None = documented(
+        "IP:PORT; none: not served. Other than loopback needs tls_certificate.", None
+    )
+    tls_certificate: Path | None = documented("PEM chain; none: plain HTTP.", None)
+    tls_key: Path | None = documented("PEM key (mode 0600) of tls_certificate.", None)
+    client_ca: Path | None = documented(
+        "PEM of the authority every client certificate must come from.", None
+    )
+    max_body_bytes: int = documented("Largest request accepted, in bytes.", 1 << 20)
+    rate_per_s: float = documented(
+        "Requests per second that each API key may send in the long run.", 50.0
+    )
+    burst: int = documented("Requests that an API key may send at once.", 100)
+    keep_replies_s: int = documented(
+        "How long a retry with the same Idempotency-Key is answered, in seconds;"
+        " a day or more.",
+        7 * 86_400,
+    )
+    heartbeat_s: float = documented(
+        "Longest silence on a stream of events, in seconds.", 15.0
+    )
+    stall_s: float = documented(
+        "How long a stream's reader may take nothing before it is cut, in seconds.",
+        30.0,
+    )
+    max_streams: int = documented("Streams that an API key may hold open.", 8)
+    webhook_key_file: Path | None = documented(
+        "File (mode 0600) with 43 random characters or more that webhooks' secrets are"
+        " derived from; none: no webhooks.",
+        None,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebhooksSection:
+    """The delivery of webhooks; they are registered by the API."""
+
+    interval_s: float = documented("Pause between two rounds, in seconds.", 1.0)
+    timeout_s: float = documented("Deadline of one delivery, in seconds.", 10.0)
+    first_retry_s: float = documented(
+        "Pause after the first failure; doubles with each further one, seconds.", 5.0
+    )
+    longest_retry_s: float = documented(
+        "Longest pause between two attempts, in seconds.", 3600.0
+    )
+    give_up_after_s: float = documented(
+        "A webhook that failed for this long is disabled, in seconds.", 259_200.0
+    )
+    keep_log_s: float = documented(
+        "How long the delivery log is kept, in seconds.", 2_592_000.0
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WithdrawalsSection:
+    """What withdrawals need."""
+
+    require_authorisation_above_i: int | None = documented(
+        "A larger withdrawal waits for the exchange's own signature; in iota, and not"
+        " below the appliance's authorise_above_i. None: none waits.",
+        None,
     )
 
 
@@ -248,6 +318,7 @@ class ApiSection:
 
     legacy: LegacyApiSection = documented("The REST dialect of Hub 1.4.4.")
     grpc: GrpcApiSection = documented("The gRPC of Hub 1.4.4.")
+    v1: V1ApiSection = documented("The API for new back ends.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -262,6 +333,8 @@ class Config:
     deposits: DepositsSection = documented("The deposit monitor.")
     sweeps: SweepsSection = documented("The sweep planner.")
     attachments: AttachmentsSection = documented("Attachments.")
+    withdrawals: WithdrawalsSection = documented("What withdrawals need.")
+    webhooks: WebhooksSection = documented("The delivery of webhooks.")
 
 
 def load(path: Path) -> Config:
@@ -322,6 +395,7 @@ def _require_sane(config: Config) -> None:
     if config.api.legacy.sign_bundle and config.api.legacy.token_key_file is None:
         message = "api.legacy.sign_bundle needs token_key_file"
         raise ConfigError(message)
+    _require_v1_sane(config.api.v1)
     _require_safe_database(config.hub)
 
 
@@ -353,7 +427,11 @@ def _require_positive(config: Config) -> None:
     sections: dict[str, Any] = {
         name: getattr(config, name) for name in _SECTIONS_WITH_NUMBERS
     }
-    sections |= {"api.legacy": config.api.legacy, "api.grpc": config.api.grpc}
+    sections |= {
+        "api.legacy": config.api.legacy,
+        "api.grpc": config.api.grpc,
+        "api.v1": config.api.v1,
+    }
     for name, section in sections.items():
         for item in dataclasses.fields(section):
             value = getattr(section, item.name)
@@ -408,6 +486,24 @@ def _require_guarded(name: str, section: ListenerSection) -> None:
     guarded = section.client_ca is not None or section.api_key_file is not None
     if not ip_address(host).is_loopback and not guarded:
         message = f"{name}.listen {section.listen} needs api_key_file or client_ca"
+        raise ConfigError(message)
+
+
+def _require_v1_sane(v1: V1ApiSection) -> None:
+    if (v1.tls_certificate is None) != (v1.tls_key is None):
+        message = "api.v1.tls_certificate and tls_key go together"
+        raise ConfigError(message)
+    if v1.client_ca is not None and v1.tls_certificate is None:
+        message = "api.v1.client_ca needs tls_certificate and tls_key"
+        raise ConfigError(message)
+    if v1.keep_replies_s < _DAY_S:
+        message = "api.v1.keep_replies_s must be a day or more: 86400"
+        raise ConfigError(message)
+    if v1.listen is None:
+        return
+    host, _ = listen_address(v1.listen)
+    if not ip_address(host).is_loopback and v1.tls_certificate is None:
+        message = f"api.v1.listen {v1.listen} needs tls_certificate and tls_key"
         raise ConfigError(message)
 
 

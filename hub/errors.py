@@ -22,7 +22,17 @@
     │   ├── BatchInconsistentError   batch-inconsistent
     │   ├── SweepUnknownError        sweep-unknown
     │   ├── ColdStorageError         cold-storage
-    │   └── PlanOutdatedError        plan-outdated
+    │   ├── PlanOutdatedError        plan-outdated
+    │   ├── WithdrawalExistsError    withdrawal-exists
+    │   ├── AuthorisationInvalidError authorisation-invalid
+    │   ├── DepositUnknownError      deposit-unknown
+    │   ├── ApiKeyInvalidError       api-key-invalid
+    │   ├── ApiKeyUnknownError       api-key-unknown
+    │   ├── IdempotencyKeyReusedError idempotency-key-reused
+    │   ├── WebhookUnknownError      webhook-unknown
+    │   ├── WebhookUrlRefusedError   webhook-url-refused
+    │   ├── WebhooksOffError         webhooks-off
+    │   └── hub.api.v1.errors        what is wrong with an HTTP request
     ├── FaultError                   could not tell; the same request may be repeated
     │   ├── ApplianceUnavailableError appliance-unavailable
     │   ├── NodeUnavailableError     node-unavailable
@@ -160,6 +170,60 @@ class PlanOutdatedError(RefusedError):
     """What a sweep was planned from has changed; plan anew."""
 
     code = "plan-outdated"
+
+
+class WithdrawalExistsError(RefusedError):
+    """Another withdrawal has the UUID that the client chose."""
+
+    code = "withdrawal-exists"
+
+
+class AuthorisationInvalidError(RefusedError):
+    """The text is no compact JWS for this withdrawal, or comes too late for it."""
+
+    code = "authorisation-invalid"
+
+
+class DepositUnknownError(RefusedError):
+    """No deposit has this number."""
+
+    code = "deposit-unknown"
+
+
+class ApiKeyInvalidError(RefusedError):
+    """The key is unknown, wrong, expired or revoked, or none was shown."""
+
+    code = "api-key-invalid"
+
+
+class ApiKeyUnknownError(RefusedError):
+    """No API key has this id."""
+
+    code = "api-key-unknown"
+
+
+class IdempotencyKeyReusedError(RefusedError):
+    """The key was used before with a request of other content."""
+
+    code = "idempotency-key-reused"
+
+
+class WebhookUnknownError(RefusedError):
+    """No webhook has this id."""
+
+    code = "webhook-unknown"
+
+
+class WebhookUrlRefusedError(RefusedError):
+    """The URL is neither https nor http to loopback."""
+
+    code = "webhook-url-refused"
+
+
+class WebhooksOffError(RefusedError):
+    """No key file for webhooks' secrets is configured."""
+
+    code = "webhooks-off"
 
 
 class FaultError(HubError):

@@ -15,6 +15,7 @@ from hub.states import (
     CreditPolicy,
     DepositState,
     EventReason,
+    NoticeReason,
     SweepState,
     WithdrawalState,
     require_transition,
@@ -41,8 +42,10 @@ __all__ = [
     "DepositState",
     "Event",
     "EventReason",
+    "Happening",
     "HeadToken",
     "IssuedAddress",
+    "NoticeReason",
     "OwnAddress",
     "SeedUuid",
     "SeenDeposit",
@@ -223,6 +226,7 @@ class Withdrawal:
         sweep_id: The sweep that pays it, once one is planned.
         requested_at_ms: Milliseconds since 1970.
         cancelled_at_ms: Milliseconds since 1970, once cancelled.
+        authorisation: Compact JWS of the exchange for the appliance, or empty.
     """
 
     withdrawal_id: WithdrawalId
@@ -235,6 +239,7 @@ class Withdrawal:
     sweep_id: SweepId | None
     requested_at_ms: int
     cancelled_at_ms: int | None
+    authorisation: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -353,6 +358,35 @@ class HeadToken:
     sequence: int
     hash: str
     mac: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Happening:
+    """What one line of the event history says, whatever kind it is.
+
+    Attributes:
+        position: Its place in the published order, from 1 on without a gap.
+        reason: Why a balance or a state changed.
+        user_id: The account's identifier.
+        address: The address concerned, else empty.
+        amount_i: By how much, in iota, signed.
+        bundle_hash: The sweep concerned, else empty.
+        tail_hash: The tail transaction concerned, else empty.
+        withdrawal_uuid: The withdrawal concerned, else empty.
+        message: The deposit's message trytes, or what is to be said; else empty.
+        created_at_ms: Milliseconds since 1970.
+    """
+
+    position: int
+    reason: EventReason | NoticeReason
+    user_id: UserId
+    address: str
+    amount_i: int
+    bundle_hash: str
+    tail_hash: str
+    withdrawal_uuid: str
+    message: str
+    created_at_ms: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,25 +8,25 @@ fails is logged and comes again. No loop ends before the hub does.
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
-from aiohttp import web
-
 from channel import ChannelFiles
 from hub.address_pool import AddressPool
+from hub.api import legacy
 from hub.api.grpc_server import GrpcApi
-from hub.api.legacy import build_app, tls_context
-from hub.api.legacy_commands import Command, commands
+from hub.api.legacy_commands import commands
 from hub.api.legacy_guarded import Doors
 from hub.api.legacy_history import HistoryCommands
 from hub.api.legacy_tokens import TokenGate, require_key
+from hub.api.listener import start_listener
+from hub.api.v1 import app as v1
 from hub.attachments import Attacher, AttachmentSettings
 from hub.clock import Clock, system_clock_ms
-from hub.config import Config, LegacyApiSection, listen_address, read_secret
+from hub.config import Config, read_secret
 from hub.deposits import DepositMonitor
-from hub.errors import ConfigError, FaultError, HubError, InvariantError
+from hub.errors import FaultError, HubError, InvariantError
 from hub.model import HeadToken
 from hub.nodes import Nodes
 from hub.pow import (
@@ -35,6 +35,7 @@ from hub.pow import (
     ProofOfWork,
     RemoteProofOfWork,
 )
+from hub.publisher import Publisher
 from hub.recovery import Recoveries, RecoverySettings
 from hub.signer import Signer, SignerSettings
 from hub.store import Store
@@ -42,11 +43,15 @@ from hub.store.engine import DatabaseOptions
 from hub.sweep_plan import SweepLimits
 from hub.sweeps import Sweeper
 from hub.tangle import BundleDesk
+from hub.webhooks import Cleaner, Webhooks, WebhookSettings
 
 _log = logging.getLogger(__name__)
 
 _MILLISECONDS: Final = 1000
 _REFUSED_WAIT_MS: Final = 3_600_000
+_CLEAN_S: Final = 3600.0
+_NO_PAUSE_S: Final = 0.01
+"""The publisher pauses by itself, until it is woken."""
 _STATUS_S: Final = 30.0
 _STATUS_RETRY_S: Final = 1.0
 
@@ -85,6 +90,10 @@ class Hub:
         sweeps: The sweep planner.
         attachments: The attachment service.
         doors: What of the guarded legacy commands is switched on.
+        publisher: Gives events their positions.
+        webhooks: Posts events.
+        cleaner: Deletes what the API keeps no longer.
+        clock: The time.
     """
 
     config: Config
@@ -96,6 +105,10 @@ class Hub:
     sweeps: Sweeper
     attachments: Attacher
     doors: Doors
+    publisher: Publisher
+    webhooks: Webhooks
+    cleaner: Cleaner
+    clock: Clock
 
 
 def open_store(config: Config, *, clock: Clock = system_clock_ms) -> Store:
@@ -148,6 +161,9 @@ async def open_hub(
                 clock_ms=clock,
             )
         )
+        webhooks = await stack.enter_async_context(
+            Webhooks(store, _webhook_settings(config), clock=clock)
+        )
         if desk is None:
             desk = BundleDesk()
             stack.callback(desk.close)
@@ -172,6 +188,10 @@ async def open_hub(
             _sweeper(config, store, nodes, signer, desk, clock),
             _attacher(config, store, nodes, clock),
             _doors(config, store, nodes, signer, desk, clock),
+            Publisher(store),
+            webhooks,
+            Cleaner(store, keep_log_s=config.webhooks.keep_log_s, clock=clock),
+            clock,
         )
 
 
@@ -186,13 +206,16 @@ async def run_hub(config: Config, *, ready: Callable[[str], None]) -> None:
         urls = await _start_apis(hub, listeners)
         async with asyncio.TaskGroup() as loops:
             loops.create_task(_watch_appliance(hub.signer))
-            for name, tick, section in (
-                ("pool", hub.pool.tick, config.addresses),
-                ("deposits", hub.deposits.tick, config.deposits),
-                ("sweeps", hub.sweeps.tick, config.sweeps),
-                ("attachments", hub.attachments.tick, config.attachments),
+            for name, tick, interval_s in (
+                ("pool", hub.pool.tick, config.addresses.interval_s),
+                ("deposits", hub.deposits.tick, config.deposits.interval_s),
+                ("sweeps", hub.sweeps.tick, config.sweeps.interval_s),
+                ("attachments", hub.attachments.tick, config.attachments.interval_s),
+                ("events", hub.publisher.tick, _NO_PAUSE_S),
+                ("webhooks", hub.webhooks.tick, config.webhooks.interval_s),
+                ("api clean-up", hub.cleaner.tick, _CLEAN_S),
             ):
-                loop = repeat(name, tick, interval_s=section.interval_s)
+                loop = repeat(name, tick, interval_s=interval_s)
                 loops.create_task(loop)
             ready(" and ".join(urls))
 
@@ -248,33 +271,55 @@ async def _start_apis(hub: Hub, listeners: contextlib.AsyncExitStack) -> list[st
         oracle=hub.nodes,
         ready=hub.pool,
         doors=hub.doors,
+        authorise_above_i=hub.config.withdrawals.require_authorisation_above_i,
     )
     urls = []
     if api.legacy.enabled:
-        urls.append(await _start_rest(api.legacy, table, listeners))
+        app = legacy.build_app(api.legacy, table)
+        runner, url = await start_listener(
+            app, api.legacy.listen, api.legacy, name="api.legacy"
+        )
+        listeners.push_async_callback(runner.cleanup)
+        urls.append(url)
     if api.grpc.enabled:
         served = GrpcApi(api.grpc, table, HistoryCommands(hub.store))
         listeners.push_async_callback(served.stop)
         urls.append(f"grpc://{await served.start()}")
+    if api.v1.listen is not None:
+        app = v1.build_app(api.v1, _ports(hub))
+        runner, url = await start_listener(app, api.v1.listen, api.v1, name="api.v1")
+        listeners.push_async_callback(runner.cleanup)
+        _log.info("v1 ready on %s", url)
+        urls.append(f"{url}/v1")
     return urls
 
 
-async def _start_rest(
-    section: LegacyApiSection,
-    table: Mapping[str, Command],
-    listeners: contextlib.AsyncExitStack,
-) -> str:
-    runner = web.AppRunner(build_app(section, table), access_log=None)
-    await runner.setup()
-    listeners.push_async_callback(runner.cleanup)
-    host, port = listen_address(section.listen)
-    context = tls_context(section)
-    try:
-        await web.TCPSite(runner, host, port, ssl_context=context).start()
-    except OSError as error:
-        raise ConfigError(f"[api.legacy] listen: {error}") from error
-    scheme = "https" if context else "http"
-    return f"{scheme}://{host}:{runner.addresses[0][1]}"
+def _ports(hub: Hub) -> v1.Ports:
+    async def appliance() -> str:
+        return (await hub.signer.status()).state
+
+    return v1.Ports(
+        store=hub.store,
+        issuer=hub.signer,
+        oracle=hub.nodes,
+        ready=hub.pool,
+        publisher=hub.publisher,
+        appliance=appliance,
+        nodes=hub.nodes.require_synced,
+        authorise_above_i=hub.config.withdrawals.require_authorisation_above_i,
+        clock=hub.clock,
+    )
+
+
+def _webhook_settings(config: Config) -> WebhookSettings:
+    section, key_file = config.webhooks, config.api.v1.webhook_key_file
+    return WebhookSettings(
+        key=None if key_file is None else read_secret(key_file).encode(),
+        timeout_s=section.timeout_s,
+        first_retry_s=section.first_retry_s,
+        longest_retry_s=section.longest_retry_s,
+        give_up_after_s=section.give_up_after_s,
+    )
 
 
 def _signer_settings(config: Config) -> SignerSettings:

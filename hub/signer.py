@@ -270,7 +270,12 @@ class Signer:
         )
 
     async def sign(
-        self, draft: Draft, claims: Sequence[Claim], *, own_outputs: Sequence[int]
+        self,
+        draft: Draft,
+        claims: Sequence[Claim],
+        *,
+        own_outputs: Sequence[int],
+        authorisations: Sequence[str] = (),
     ) -> SigningOutcome:
         """Ask for the signatures of a bundle; safe to repeat for ever.
 
@@ -278,6 +283,7 @@ class Signer:
             draft: The bundle, stored before this is called.
             claims: One per input, in rising order of index.
             own_outputs: Indices of outputs that come back to us.
+            authorisations: The exchange's signatures on payouts, as they came.
 
         Returns:
             What the appliance decided.
@@ -294,6 +300,7 @@ class Signer:
                 bundle_hash=draft.bundle_hash,
                 inputs=_claimed(claims),
                 own_outputs=list(own_outputs),
+                authorisations=list(authorisations),
             )
         )
         match reply:

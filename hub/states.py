@@ -59,6 +59,8 @@ class DepositState(enum.Enum):
 class WithdrawalState(enum.Enum):
     """How far a withdrawal has come."""
 
+    AWAITING_AUTHORISATION = "awaiting-authorisation"
+    """Reserved; no sweep takes it before the exchange's signature has come."""
     REQUESTED = "requested"
     """Reserved from the user's balance; may still be cancelled."""
     PLANNED = "planned"
@@ -110,6 +112,36 @@ class EventReason(enum.Enum):
     """A sweep emptied a hub address; negative."""
 
 
+class NoticeReason(enum.Enum):
+    """What else the event history tells, and only ``/v1`` shows.
+
+    The legacy streams ask for members of ``EventReason`` and never meet these.
+    """
+
+    WITHDRAWAL_AUTHORISED = "WITHDRAWAL_AUTHORISED"
+    """The exchange's signature on a withdrawal has come."""
+    WITHDRAWAL_PLANNED = "WITHDRAWAL_PLANNED"
+    """A planned sweep pays it: too late to cancel."""
+    WITHDRAWAL_RELEASED = "WITHDRAWAL_RELEASED"
+    """Its sweep was refused; it waits again."""
+    WITHDRAWAL_PAID = "WITHDRAWAL_PAID"
+    """The sweep that pays it is signed."""
+    WITHDRAWAL_CONFIRMED = "WITHDRAWAL_CONFIRMED"
+    """The sweep that pays it is confirmed."""
+    SWEEP_PLANNED = "SWEEP_PLANNED"
+    """Stored whole, unsigned."""
+    SWEEP_REFUSED = "SWEEP_REFUSED"
+    """The appliance will never sign it."""
+    SWEEP_SIGNED = "SWEEP_SIGNED"
+    """Signed and booked."""
+    SWEEP_ATTACHED = "SWEEP_ATTACHED"
+    """The first of its tails was sent to a node."""
+    SWEEP_CONFIRMED = "SWEEP_CONFIRMED"
+    """The quorum shows one tail confirmed."""
+    WEBHOOK_DISABLED = "WEBHOOK_DISABLED"
+    """A webhook failed for too long; nothing is sent to it any more."""
+
+
 State = TypeVar("State", bound=enum.Enum)
 
 TRANSITIONS: Final[Mapping[enum.Enum, frozenset[enum.Enum]]] = {
@@ -124,6 +156,9 @@ TRANSITIONS: Final[Mapping[enum.Enum, frozenset[enum.Enum]]] = {
     ),
     DepositState.CREDITED: frozenset(),
     DepositState.QUARANTINED: frozenset({DepositState.CONFIRMED}),
+    WithdrawalState.AWAITING_AUTHORISATION: frozenset(
+        {WithdrawalState.REQUESTED, WithdrawalState.CANCELLED}
+    ),
     WithdrawalState.REQUESTED: frozenset(
         {WithdrawalState.PLANNED, WithdrawalState.CANCELLED}
     ),

@@ -320,6 +320,7 @@ class Sweeper:
         """
         async with self._store.reading() as tx:
             inputs = [await tx.addresses.by_id(i.address_id) for i in sweep.plan.inputs]
+            paid = await tx.withdrawals.of_sweeps([sweep.sweep_id])
         taken = [
             (own.address, spent.amount_i)
             for own, spent in zip(inputs, sweep.plan.inputs, strict=True)
@@ -332,7 +333,10 @@ class Sweeper:
             raise BundleInvalidError(f"{draft.bundle_hash} is not what was planned")
         failpoint("hub.sweep.before-sign")
         outcome = await self._signer.sign(
-            draft, claims_of(draft, inputs), own_outputs=own_outputs(draft, sweep.plan)
+            draft,
+            claims_of(draft, inputs),
+            own_outputs=own_outputs(draft, sweep.plan),
+            authorisations=[w.authorisation for w in paid if w.authorisation],
         )
         failpoint("hub.sweep.after-sign")
         match outcome:

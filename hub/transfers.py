@@ -41,12 +41,23 @@ async def process_batch(store: Store, transfers: Sequence[Transfer]) -> None:
         store: The database.
         transfers: Netted per account before any check; empty does nothing.
     """
+    if transfers:
+        await store.run(lambda tx: book_batch(tx, transfers))
+        failpoint("hub.transfer.done")
+
+
+async def book_batch(tx: Transaction, transfers: Sequence[Transfer]) -> None:
+    """Move tokens between accounts in a transaction that may hold more.
+
+    Args:
+        tx: The transaction.
+        transfers: As in ``process_batch``.
+    """
     net_i: Counter[UserId] = Counter()
     for transfer in transfers:
         net_i[transfer.user_id] += transfer.amount_i
     if net_i:
-        await store.run(lambda tx: _book(tx, net_i))
-        failpoint("hub.transfer.done")
+        await _book(tx, net_i)
 
 
 async def _book(tx: Transaction, net_i: Mapping[UserId, int]) -> None:

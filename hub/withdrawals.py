@@ -7,21 +7,29 @@ twice: once for the order, before the nodes are asked; and once in the statement
 that reserves it, which alone decides.
 """
 
+import contextlib
 import uuid as uuids
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Final
 
 from failpoints import failpoint
 from hub.addresses import SpentOracle, parse_address, require_unspent
+from hub.authorisations import require_fitting
 from hub.errors import (
     AddressIneligibleError,
     AmountInvalidError,
+    FaultError,
+    HubError,
     InsufficientBalanceError,
+    RefusedError,
     TagInvalidError,
+    WithdrawalExistsError,
     WithdrawalUnknownError,
 )
 from hub.model import (
     Account,
+    AccountId,
     Address,
     Tag,
     UserId,
@@ -44,6 +52,8 @@ class WithdrawalWish:
         payout_address: Text that should be an address.
         tag: Text that should be at most 27 trytes.
         validate_checksum: Whether the address must carry its checksum.
+        uuid: Its public name, chosen by the client; empty: we draw one.
+        authorisation: Compact JWS of the exchange for the appliance, or empty.
     """
 
     user_id: UserId
@@ -51,6 +61,21 @@ class WithdrawalWish:
     payout_address: str
     tag: str = ""
     validate_checksum: bool = False
+    uuid: str = ""
+    authorisation: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckedWithdrawal:
+    """A withdrawal that may be reserved; see ``hub.model.Withdrawal``."""
+
+    uuid: WithdrawalUuid
+    account_id: AccountId
+    amount_i: int
+    payout_address: Address
+    tag: Tag
+    state: WithdrawalState
+    authorisation: str = field(repr=False)
 
 
 def parse_tag(text: str) -> Tag:
@@ -96,7 +121,11 @@ def parse_uuid(text: str) -> WithdrawalUuid:
 
 
 async def request_withdrawal(
-    store: Store, oracle: SpentOracle, wish: WithdrawalWish
+    store: Store,
+    oracle: SpentOracle,
+    wish: WithdrawalWish,
+    *,
+    authorise_above_i: int | None = None,
 ) -> WithdrawalUuid:
     """Reserve a withdrawal.
 
@@ -105,32 +134,159 @@ async def request_withdrawal(
         oracle: The nodes.
         wish: What the client asks for. Everything that is wrong with it raises a
             ``RefusedError`` of its own, the first in the legacy order.
+        authorise_above_i: A larger one waits for the exchange's signature, in iota;
+            None: none does.
 
     Returns:
         The new withdrawal's public name.
     """
-    payout_address = _require_payable(wish)
+    checked = await check_withdrawal(
+        store, oracle, wish, authorise_above_i=authorise_above_i
+    )
+    await store.run(lambda tx: reserve_withdrawal(tx, checked))
+    failpoint("hub.withdrawal.reserved")
+    return checked.uuid
+
+
+async def check_withdrawal(
+    store: Store,
+    oracle: SpentOracle,
+    wish: WithdrawalWish,
+    *,
+    authorise_above_i: int | None = None,
+) -> CheckedWithdrawal:
+    """Check a withdrawal in the legacy order, the nodes last; nothing is written.
+
+    Args:
+        store: The database.
+        oracle: The nodes.
+        wish: What the client asks for.
+        authorise_above_i: As in ``request_withdrawal``.
+
+    Returns:
+        What ``reserve_withdrawal`` takes.
+    """
+    require_amount(wish.amount_i)
+    payout_address = _require_receivable(wish)
     tag = parse_tag(wish.tag)
     async with store.reading() as tx:
         account = await tx.accounts.by_identifier(wish.user_id)
     _require_covered(account, wish.amount_i)
     await require_unspent(store, oracle, payout_address)
     failpoint("hub.withdrawal.checked")
-    uuid = WithdrawalUuid(str(uuids.uuid4()))
-
-    async def reserve(tx: Transaction) -> None:
-        await tx.withdrawals.request(
-            uuid,
-            account.account_id,
+    checked = CheckedWithdrawal(
+        uuid=parse_uuid(wish.uuid or str(uuids.uuid4())),
+        account_id=account.account_id,
+        amount_i=wish.amount_i,
+        payout_address=payout_address,
+        tag=tag,
+        state=state_on_request(wish, authorise_above_i=authorise_above_i),
+        authorisation=wish.authorisation,
+    )
+    if wish.authorisation:
+        require_fitting(
+            wish.authorisation,
+            uuid=checked.uuid,
+            address=payout_address,
             amount_i=wish.amount_i,
-            payout_address=payout_address,
             tag=tag,
         )
-        failpoint("hub.withdrawal.before-commit")
+    return checked
 
-    await store.run(reserve)
-    failpoint("hub.withdrawal.reserved")
-    return uuid
+
+async def reserve_withdrawal(tx: Transaction, checked: CheckedWithdrawal) -> None:
+    """Reserve what was checked; the balance decides once more, and for good.
+
+    Args:
+        tx: The transaction, which may hold more.
+        checked: What ``check_withdrawal`` returned.
+    """
+    await tx.withdrawals.request(
+        checked.uuid,
+        checked.account_id,
+        amount_i=checked.amount_i,
+        payout_address=checked.payout_address,
+        tag=checked.tag,
+        state=checked.state,
+        authorisation=checked.authorisation,
+    )
+    failpoint("hub.withdrawal.before-commit")
+
+
+async def find_faults(
+    store: Store, oracle: SpentOracle, wish: WithdrawalWish
+) -> list[HubError]:
+    """List everything that is wrong with a withdrawal, not the first thing only.
+
+    Args:
+        store: The database.
+        oracle: The nodes.
+        wish: What a client might ask for.
+
+    Returns:
+        What ``check_withdrawal`` could raise, in its order; a node that does not
+        answer is in the list too.
+    """
+    faults: list[HubError] = []
+    with _noting(faults):
+        require_amount(wish.amount_i)
+    address = None
+    with _noting(faults):
+        address = parse_address(wish.payout_address, checksum=wish.validate_checksum)
+        _require_last_trit(address)
+    with _noting(faults):
+        parse_tag(wish.tag)
+    with _noting(faults):
+        async with store.reading() as tx:
+            account = await tx.accounts.by_identifier(wish.user_id)
+        _require_covered(account, wish.amount_i)
+    if address is not None:
+        with _noting(faults):
+            await require_unspent(store, oracle, address)
+    if wish.uuid:
+        with _noting(faults):
+            await _require_new(store, parse_uuid(wish.uuid))
+    return faults
+
+
+def state_on_request(
+    wish: WithdrawalWish, *, authorise_above_i: int | None
+) -> WithdrawalState:
+    """Decide whether a withdrawal waits for the exchange's signature.
+
+    Args:
+        wish: What the client asks for.
+        authorise_above_i: From the configuration; None: none waits.
+
+    Returns:
+        The state it begins in.
+    """
+    needs = authorise_above_i is not None and wish.amount_i > authorise_above_i
+    if needs and not wish.authorisation:
+        return WithdrawalState.AWAITING_AUTHORISATION
+    return WithdrawalState.REQUESTED
+
+
+async def authorise_withdrawal(
+    tx: Transaction, uuid: WithdrawalUuid, authorisation: str
+) -> None:
+    """Attach the exchange's signature to a withdrawal that was requested.
+
+    Args:
+        tx: The transaction, which may hold more.
+        uuid: Its public name.
+        authorisation: Compact JWS over this withdrawal.
+    """
+    found = await tx.withdrawals.by_uuid(uuid, lock=True)
+    require_fitting(
+        authorisation,
+        uuid=uuid,
+        address=found.payout_address,
+        amount_i=found.amount_i,
+        tag=found.tag,
+    )
+    await tx.withdrawals.authorise(uuid, authorisation)
+    failpoint("hub.authorisation.before-commit")
 
 
 async def cancel_withdrawal(store: Store, uuid: WithdrawalUuid) -> None:
@@ -165,15 +321,46 @@ async def was_cancelled(store: Store, uuid: WithdrawalUuid) -> bool:
     return found.state is WithdrawalState.CANCELLED
 
 
-def _require_payable(wish: WithdrawalWish) -> Address:
-    if wish.amount_i <= 0:
-        message = f"{wish.amount_i} i can not be withdrawn"
+def require_amount(amount_i: int) -> None:
+    """Insist on a positive amount.
+
+    Args:
+        amount_i: Iota.
+
+    Raises:
+        AmountInvalidError: If it is none.
+    """
+    if amount_i <= 0:
+        message = f"{amount_i} i can not be withdrawn"
         raise AmountInvalidError(message)
+
+
+def _require_receivable(wish: WithdrawalWish) -> Address:
     address = parse_address(wish.payout_address, checksum=wish.validate_checksum)
+    _require_last_trit(address)
+    return address
+
+
+def _require_last_trit(address: Address) -> None:
     if not last_trit_is_zero(address):
         message = "the address's last trit is not zero: its key can not exist"
         raise AddressIneligibleError(message)
-    return address
+
+
+async def _require_new(store: Store, uuid: WithdrawalUuid) -> None:
+    async with store.reading() as tx:
+        with contextlib.suppress(WithdrawalUnknownError):
+            await tx.withdrawals.by_uuid(uuid)
+            message = f"there is a withdrawal {uuid} already"
+            raise WithdrawalExistsError(message)
+
+
+@contextlib.contextmanager
+def _noting(faults: list[HubError]) -> Iterator[None]:
+    try:
+        yield
+    except (RefusedError, FaultError) as error:
+        faults.append(error)
 
 
 def _require_covered(account: Account, amount_i: int) -> None:

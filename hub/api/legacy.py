@@ -8,7 +8,6 @@ Source: Hub 1.4.4, common/http_server_base and hub/server/http_json_server.
 """
 
 import hmac
-import ssl
 from collections.abc import Mapping
 from typing import Final
 
@@ -112,28 +111,6 @@ def build_app(
     app = web.Application(client_max_size=section.max_body_bytes)
     app.router.add_route("*", "/{path:.*}", api.serve)
     return app
-
-
-def tls_context(section: LegacyApiSection) -> ssl.SSLContext | None:
-    """Build the listener's TLS; with it, plain HTTP is not understood.
-
-    Args:
-        section: The configuration.
-
-    Returns:
-        TLS 1.2 or later, client certificates required if an authority for them
-        is configured; None for plain HTTP.
-    """
-    if section.tls_certificate is None or section.tls_key is None:
-        return None
-    read_secret(section.tls_key)  # refuses a key that others can read
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(section.tls_certificate, section.tls_key)
-    if section.client_ca is not None:
-        context.load_verify_locations(section.client_ca)
-        context.verify_mode = ssl.CERT_REQUIRED
-    return context
 
 
 async def _run(name: str, command: Command, fields: Fields) -> ptree.Branch:

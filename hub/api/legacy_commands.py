@@ -45,6 +45,7 @@ def commands(
     oracle: SpentOracle,
     ready: ReadyAddresses | None = None,
     doors: Doors | None = None,
+    authorise_above_i: int | None = None,
 ) -> Mapping[str, Command]:
     """Build the table of commands.
 
@@ -54,11 +55,19 @@ def commands(
         oracle: The nodes.
         ready: Addresses kept ready, if any are.
         doors: What of the guarded commands is switched on.
+        authorise_above_i: A larger withdrawal waits for the exchange's signature,
+            which only ``/v1`` takes, in iota; None: none does.
 
     Returns:
         All nineteen, by their case-sensitive names.
     """
-    money = MoneyCommands(store, issuer=issuer, oracle=oracle, ready=ready)
+    money = MoneyCommands(
+        store,
+        issuer=issuer,
+        oracle=oracle,
+        ready=ready,
+        authorise_above_i=authorise_above_i,
+    )
     history = HistoryCommands(store)
     guarded = GuardedCommands(store, doors)
     return {

@@ -50,6 +50,8 @@ class MoneyCommands:
         issuer: The appliance.
         oracle: The nodes.
         ready: Addresses kept ready, if any are.
+        authorise_above_i: A larger withdrawal waits for the exchange's signature,
+            in iota; None: none does.
     """
 
     def __init__(
@@ -59,11 +61,13 @@ class MoneyCommands:
         issuer: AddressIssuer,
         oracle: SpentOracle,
         ready: ReadyAddresses | None = None,
+        authorise_above_i: int | None = None,
     ) -> None:
         self._store = store
         self._issuer = issuer
         self._oracle = oracle
         self._ready = ready
+        self._authorise_above_i = authorise_above_i
 
     async def create_user(self, fields: Fields) -> Branch:
         """Answer ``CreateUser``.
@@ -158,7 +162,9 @@ class MoneyCommands:
             amount_i=fields.integer("amount", default=0),
             tag=fields.optional("tag") or "",
         )
-        uuid = await request_withdrawal(self._store, self._oracle, wish)
+        uuid = await request_withdrawal(
+            self._store, self._oracle, wish, authorise_above_i=self._authorise_above_i
+        )
         return [("uuid", uuid)]
 
     async def user_withdraw_cancel(self, fields: Fields) -> Branch:

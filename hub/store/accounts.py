@@ -129,10 +129,11 @@ class Accounts:
         if row is None:
             message = "no such account"
             raise UserUnknownError(message)
-        return _account(row)
+        return account_of(row)
 
 
-def _account(row: Row[Any]) -> Account:
+def account_of(row: Row[Any]) -> Account:
+    """Read an account from its row."""
     return Account(
         account_id=AccountId(row.id),
         identifier=UserId(row.identifier),

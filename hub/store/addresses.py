@@ -97,7 +97,7 @@ class Addresses:
         """
         query = _query().where(address.c.address == text)
         row = (await self._connection.execute(query)).one_or_none()
-        return None if row is None else _own_address(row)
+        return None if row is None else own_address_of(row)
 
     async def by_id(self, address_id: AddressId, *, lock: bool = False) -> OwnAddress:
         """Find one of ours by its row.
@@ -119,7 +119,7 @@ class Addresses:
         if row is None:
             message = f"no address {address_id}"
             raise AddressUnknownError(message)
-        return _own_address(row)
+        return own_address_of(row)
 
     async def find_many(self, texts: Collection[Address]) -> list[OwnAddress]:
         """Find those that are ours among many.
@@ -152,7 +152,7 @@ class Addresses:
         wanted = [state.value for state in states]
         query = _query().where(address.c.id > last_id, address.c.state.in_(wanted))
         rows = await self._connection.execute(query.order_by(address.c.id).limit(limit))
-        return [_own_address(row) for row in rows]
+        return [own_address_of(row) for row in rows]
 
     async def sweepable(self, kind: AccountKind, *, limit: int) -> list[OwnAddress]:
         """List open addresses with a balance that no sweep still pays into.
@@ -179,7 +179,7 @@ class Addresses:
             .order_by(order, address.c.id)
             .limit(limit)
         )
-        return [_own_address(row) for row in await self._connection.execute(query)]
+        return [own_address_of(row) for row in await self._connection.execute(query)]
 
     async def total_i(self) -> int:
         """Return what all our addresses hold that sweeps may use, in iota."""
@@ -223,7 +223,7 @@ class Addresses:
             .limit(1)
         )
         row = (await self._connection.execute(query)).one_or_none()
-        return None if row is None else _own_address(row)
+        return None if row is None else own_address_of(row)
 
     async def is_recorded(self, *, seed_uuid: SeedUuid, text: Address) -> bool:
         """Say whether an address or its seed UUID was recorded before.
@@ -265,7 +265,7 @@ class Addresses:
 
     async def _all(self, *which: ColumnElement[bool]) -> list[OwnAddress]:
         query = _query().where(*which).order_by(address.c.id)
-        return [_own_address(row) for row in await self._connection.execute(query)]
+        return [own_address_of(row) for row in await self._connection.execute(query)]
 
 
 def awaits_remainder() -> ColumnElement[bool]:
@@ -286,7 +286,8 @@ def _query() -> Select[Any]:
     return select(address, account.c.kind).join_from(address, account)
 
 
-def _own_address(row: Row[Any]) -> OwnAddress:
+def own_address_of(row: Row[Any]) -> OwnAddress:
+    """Read an address from its row, joined with its account."""
     issued = IssuedAddress(
         address=Address(row.address),
         seed_uuid=SeedUuid(row.seed_uuid),

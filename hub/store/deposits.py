@@ -154,7 +154,7 @@ class Deposits:
                 _query().where(deposit.c.id == deposit_id).with_for_update(of=deposit)
             )
         ).one()
-        held = _deposit(row)
+        held = deposit_of(row)
         require_transition(held.state, DepositState.CONFIRMED)
         own = await self._addresses.by_id(held.address_id, lock=True)
         if own.state is not AddressState.QUARANTINED:
@@ -292,7 +292,7 @@ class Deposits:
             deposit.c.transaction_index == seen.transaction_index,
         )
         row = (await self._connection.execute(query)).one_or_none()
-        return None if row is None else _deposit(row)
+        return None if row is None else deposit_of(row)
 
     async def _sweep_with_remainder(
         self, bundle_hash: BundleHash, address_id: AddressId
@@ -321,7 +321,7 @@ class Deposits:
 
     async def _all(self, query: Select[Any]) -> list[Deposit]:
         rows = await self._connection.execute(query.order_by(deposit.c.id))
-        return [_deposit(row) for row in rows]
+        return [deposit_of(row) for row in rows]
 
 
 def _query() -> Select[Any]:
@@ -330,7 +330,8 @@ def _query() -> Select[Any]:
     )
 
 
-def _deposit(row: Row[Any]) -> Deposit:
+def deposit_of(row: Row[Any]) -> Deposit:
+    """Read a deposit from its row, joined with its address."""
     seen = SeenDeposit(
         tail_hash=TransactionHash(row.tail_hash),
         bundle_hash=BundleHash(row.bundle_hash),

@@ -7,7 +7,14 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Row, insert, select
 
-from hub.model import AccountId, AddressId, Event, EventReason, UserId
+from hub.model import (
+    AccountId,
+    AddressId,
+    Event,
+    EventReason,
+    NoticeReason,
+    UserId,
+)
 from hub.store.context import Context
 from hub.store.schema import account, address, event
 
@@ -16,9 +23,9 @@ from hub.store.schema import account, address, event
 class NewEvent:
     """An event to be written; see ``hub.model.Event`` for the fields."""
 
-    reason: EventReason
+    reason: EventReason | NoticeReason
     account_id: AccountId
-    amount_i: int
+    amount_i: int = 0
     address_id: AddressId | None = None
     bundle_hash: str = ""
     tail_hash: str = ""

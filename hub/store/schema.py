@@ -174,6 +174,7 @@ withdrawal: Final = Table(
     Column("sweep_id", ROW, ForeignKey("sweep.id")),
     Column("requested_at_ms", BigInteger, nullable=False),
     Column("cancelled_at_ms", BigInteger),
+    Column("authorisation", Text, nullable=False, server_default=""),
     CheckConstraint("amount_i > 0", name="amount_i_positive"),
     CheckConstraint(
         "(state IN ('planned', 'paid')) = (sweep_id IS NOT NULL)", name="sweep_known"
@@ -256,8 +257,11 @@ event: Final = Table(
     Column("withdrawal_uuid", identifier(36), nullable=False),
     Column("message", Text, nullable=False),
     Column("created_at_ms", BigInteger, nullable=False),
+    # Given after commit, by the publisher: ids may become visible out of order.
+    Column("position", BigInteger),
     Index(None, "account_id", "created_at_ms"),
     Index(None, "created_at_ms"),
+    Index(None, "position", unique=True),
 )
 
 appliance_head: Final = Table(

@@ -96,6 +96,26 @@ class SweepRecords:
         query = select(sweep).where(sweep.c.signed_at_ms >= newer_than_ms)
         return await self._all(query.order_by(sweep.c.signed_at_ms, sweep.c.id))
 
+    async def page(
+        self, *, before_id: int | None, limit: int, state: SweepState | None = None
+    ) -> list[Sweep]:
+        """Page through sweeps, the newest first.
+
+        Args:
+            before_id: The last row of the page before; None to begin.
+            limit: At most this many.
+            state: Only those in this state, if given.
+
+        Returns:
+            The next page.
+        """
+        query = select(sweep).order_by(sweep.c.id.desc()).limit(limit)
+        if before_id is not None:
+            query = query.where(sweep.c.id < before_id)
+        if state is not None:
+            query = query.where(sweep.c.state == state.value)
+        return await self._all(query)
+
     async def _one(self, query: Select[Any]) -> Sweep:
         found = await self._all(query)
         if not found:

@@ -18,6 +18,7 @@ from hub.model import (
     AccountId,
     AddressId,
     AddressState,
+    NoticeReason,
     Sweep,
     SweepId,
     SweepInput,
@@ -26,11 +27,12 @@ from hub.model import (
     TransactionHash,
     require_transition,
 )
+from hub.store.accounts import Accounts
 from hub.store.addresses import Addresses, awaits_remainder
 from hub.store.books import Books
 from hub.store.context import Context
 from hub.store.deposits import Deposits
-from hub.store.events import Events
+from hub.store.events import Events, NewEvent
 from hub.store.schema import address, sweep, sweep_input
 from hub.store.sweep_events import events_of_signing
 from hub.store.sweep_records import SweepRecords
@@ -47,6 +49,7 @@ class Sweeps(SweepRecords):
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         self._context = context
+        self._accounts = Accounts(context)
         self._addresses = Addresses(context)
         self._books = Books(context)
         self._deposits = Deposits(context)
@@ -81,6 +84,7 @@ class Sweeps(SweepRecords):
         )
         sweep_id = SweepId(result.scalar_one())
         await self._reserve(sweep_id, plan)
+        await self._tell(NoticeReason.SWEEP_PLANNED, plan)
         return sweep_id
 
     async def sign(self, sweep_id: SweepId, signed_trytes: Sequence[str]) -> None:
@@ -120,6 +124,7 @@ class Sweeps(SweepRecords):
         )
         owners = [await self._addresses.by_id(i) for i in _addresses_of(found.plan)]
         await self._events.add(events_of_signing(found.plan, owners, taken))
+        await self._tell(NoticeReason.SWEEP_SIGNED, found.plan)
 
     async def refuse(
         self,
@@ -149,6 +154,7 @@ class Sweeps(SweepRecords):
         await self._addresses.change_state(input_ids - barred, AddressState.OPEN)
         await self._deposits.unreserve(sweep_id)
         await self._withdrawals.take_out_of(sweep_id)
+        await self._tell(NoticeReason.SWEEP_REFUSED, found.plan, message=code)
 
     async def attach(self, sweep_id: SweepId, tail_hash: TransactionHash) -> None:
         """Record an attachment that was made or found.
@@ -163,6 +169,7 @@ class Sweeps(SweepRecords):
         found = await self.by_id(sweep_id, lock=True)
         if found.state is SweepState.SIGNED:
             await self._set(sweep_id, SweepState.ATTACHED)
+            await self._tell(NoticeReason.SWEEP_ATTACHED, found.plan, tail=tail_hash)
         elif found.state not in {SweepState.ATTACHED, SweepState.CONFIRMED}:
             message = f"sweep {sweep_id} is {found.state}: it has no attachments"
             raise TransitionError(message)
@@ -181,6 +188,8 @@ class Sweeps(SweepRecords):
             require_transition(found.state, SweepState.CONFIRMED)
             now_ms = self._context.now_ms
             await self._set(sweep_id, SweepState.CONFIRMED, confirmed_at_ms=now_ms)
+            await self._tell(NoticeReason.SWEEP_CONFIRMED, found.plan, tail=tail_hash)
+            await self._withdrawals.tell(sweep_id, NoticeReason.WITHDRAWAL_CONFIRMED)
         await self._tails.add(sweep_id, tail_hash)
         await self._tails.mark_confirmed(tail_hash)
 
@@ -234,6 +243,24 @@ class Sweeps(SweepRecords):
         ]
         await self._connection.execute(insert(sweep_input), rows)
         await self._deposits.reserve(sweep_id, input_ids)
+
+    async def _tell(
+        self,
+        reason: NoticeReason,
+        plan: SweepPlan,
+        *,
+        tail: str = "",
+        message: str = "",
+    ) -> None:
+        owner = await self._accounts.owner()
+        event = NewEvent(
+            reason=reason,
+            account_id=owner.account_id,
+            bundle_hash=plan.bundle_hash,
+            tail_hash=tail,
+            message=message,
+        )
+        await self._events.add([event])
 
     async def _locked(self, sweep_id: SweepId, target: SweepState) -> Sweep:
         found = await self.by_id(sweep_id, lock=True)

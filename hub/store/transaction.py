@@ -5,14 +5,20 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from hub.store.accounts import Accounts
 from hub.store.addresses import Addresses
+from hub.store.api_keys import ApiKeys
+from hub.store.audit import Audit
 from hub.store.books import Books
 from hub.store.cold import Cold
 from hub.store.context import Context
 from hub.store.deposits import Deposits
 from hub.store.events import Events
 from hub.store.head import Head
+from hub.store.idempotency import Idempotency
+from hub.store.pages import Pages
+from hub.store.published import Published
 from hub.store.sweeps import Sweeps
 from hub.store.tails import Tails
+from hub.store.webhooks import Webhooks
 from hub.store.withdrawals import Withdrawals
 
 
@@ -27,13 +33,19 @@ class Transaction:
         now_ms: When it began; every row written carries it.
         accounts: Users, owner and fee account.
         addresses: Our addresses.
+        api_keys: Who may use ``/v1``.
+        audit: Who did what by ``/v1``.
         books: Postings, entries and their verification.
         cold: Addresses whose keys are elsewhere.
         deposits: What arrived.
         events: The history that pollers read.
         head: The appliance's journal head.
+        idempotency: Replies that a retry is given again.
+        pages: Lists, the newest first.
+        published: The history in an order that readers may resume from.
         sweeps: What moves value.
         tails: Attachments of sweeps.
+        webhooks: Who is told of events.
         withdrawals: What users take out.
     """
 
@@ -42,11 +54,17 @@ class Transaction:
         self.now_ms = now_ms
         self.accounts = Accounts(context)
         self.addresses = Addresses(context)
+        self.api_keys = ApiKeys(context)
+        self.audit = Audit(context)
         self.books = Books(context)
         self.cold = Cold(context)
         self.deposits = Deposits(context)
         self.events = Events(context)
         self.head = Head(context)
+        self.idempotency = Idempotency(context)
+        self.pages = Pages(context)
+        self.published = Published(context)
         self.sweeps = Sweeps(context)
         self.tails = Tails(context)
+        self.webhooks = Webhooks(context)
         self.withdrawals = Withdrawals(context)

@@ -2,13 +2,14 @@
 """Withdrawals: reserved, cancelled, put into a sweep, released from one."""
 
 from collections.abc import Collection
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Row, Select, func, insert, select, update
 
 from hub import ledger
 from hub.errors import (
     PlanOutdatedError,
+    WithdrawalExistsError,
     WithdrawalFinalError,
     WithdrawalUnknownError,
 )
@@ -17,18 +18,22 @@ from hub.model import (
     Address,
     ColdAddress,
     EventReason,
+    NoticeReason,
     SweepId,
     Tag,
     Withdrawal,
     WithdrawalId,
     WithdrawalState,
     WithdrawalUuid,
+    sources_of,
 )
 from hub.store.books import Books
 from hub.store.cold import Cold
 from hub.store.context import Context
 from hub.store.events import Events, NewEvent
-from hub.store.schema import withdrawal
+from hub.store.schema import sweep, withdrawal
+
+_FINAL: Final = frozenset({WithdrawalState.PAID, WithdrawalState.CANCELLED})
 
 
 class Withdrawals:
@@ -45,7 +50,7 @@ class Withdrawals:
         self._cold = Cold(context)
         self._events = Events(context)
 
-    async def request(
+    async def request(  # noqa: PLR0913 - a row's columns
         self,
         uuid: WithdrawalUuid,
         account_id: AccountId,
@@ -53,6 +58,8 @@ class Withdrawals:
         amount_i: int,
         payout_address: Address,
         tag: Tag,
+        state: WithdrawalState = WithdrawalState.REQUESTED,
+        authorisation: str = "",
     ) -> None:
         """Reserve a withdrawal; the balance is checked in the same statement.
 
@@ -63,11 +70,28 @@ class Withdrawals:
             amount_i: Iota, positive.
             payout_address: Where it goes, checked before.
             tag: 27 trytes.
+            state: ``REQUESTED`` or ``AWAITING_AUTHORISATION``.
+            authorisation: Compact JWS of the exchange, or empty.
+
+        Raises:
+            WithdrawalExistsError: If the name is taken.
         """
+        taken = select(withdrawal.c.id).where(withdrawal.c.uuid == uuid)
+        if (await self._connection.execute(taken)).first() is not None:
+            message = f"there is a withdrawal {uuid} already"
+            raise WithdrawalExistsError(message)
         await self._books.post(
             ledger.withdrawal_requested(account_id, amount_i=amount_i), reference=uuid
         )
-        await self._insert(uuid, account_id, amount_i, payout_address, tag)
+        await self._insert(
+            uuid,
+            account_id,
+            amount_i=amount_i,
+            payout_address=payout_address,
+            tag=tag,
+            state=state,
+            authorisation=authorisation,
+        )
         event = NewEvent(
             reason=EventReason.WITHDRAWAL,
             account_id=account_id,
@@ -93,15 +117,24 @@ class Withdrawals:
             amount_i: Iota, positive.
         """
         await self._cold.book_move(uuid, cold.cold_id, owner_id, amount_i=amount_i)
-        await self._insert(uuid, owner_id, amount_i, cold.address, Tag("9" * 27))
+        await self._insert(
+            uuid,
+            owner_id,
+            amount_i=amount_i,
+            payout_address=cold.address,
+            tag=Tag("9" * 27),
+        )
 
-    async def _insert(
+    async def _insert(  # noqa: PLR0913 - a row has that many columns
         self,
         uuid: WithdrawalUuid,
         account_id: AccountId,
+        *,
         amount_i: int,
         payout_address: Address,
         tag: Tag,
+        state: WithdrawalState = WithdrawalState.REQUESTED,
+        authorisation: str = "",
     ) -> None:
         await self._connection.execute(
             insert(withdrawal).values(
@@ -110,8 +143,9 @@ class Withdrawals:
                 amount_i=amount_i,
                 payout_address=payout_address,
                 tag=tag,
-                state=WithdrawalState.REQUESTED.value,
+                state=state.value,
                 requested_at_ms=self._context.now_ms,
+                authorisation=authorisation,
             )
         )
 
@@ -125,7 +159,7 @@ class Withdrawals:
             WithdrawalFinalError: If it is in a sweep, paid or cancelled.
         """
         found = await self.by_uuid(uuid, lock=True)
-        if found.state is not WithdrawalState.REQUESTED:
+        if found.state not in sources_of(WithdrawalState.CANCELLED):
             message = f"withdrawal {uuid} is {found.state.value}"
             raise WithdrawalFinalError(message)
         await self._connection.execute(
@@ -155,6 +189,30 @@ class Withdrawals:
         )
         await self._events.add([event])
 
+    async def authorise(self, uuid: WithdrawalUuid, authorisation: str) -> None:
+        """Attach the exchange's signature; one that waited for it waits no more.
+
+        Args:
+            uuid: Its public name.
+            authorisation: Compact JWS; takes the place of an earlier one, which may
+                have expired.
+
+        Raises:
+            WithdrawalFinalError: If it is paid or cancelled.
+        """
+        found = await self.by_uuid(uuid, lock=True)
+        if found.state in _FINAL:
+            message = f"withdrawal {uuid} is {found.state.value}"
+            raise WithdrawalFinalError(message)
+        waits = found.state is WithdrawalState.AWAITING_AUTHORISATION
+        state = WithdrawalState.REQUESTED if waits else found.state
+        await self._connection.execute(
+            update(withdrawal)
+            .where(withdrawal.c.id == found.withdrawal_id)
+            .values(authorisation=authorisation, state=state.value)
+        )
+        await self._events.add([_notice(found, NoticeReason.WITHDRAWAL_AUTHORISED)])
+
     async def by_uuid(self, uuid: WithdrawalUuid, *, lock: bool = False) -> Withdrawal:
         """Find a withdrawal by its public name.
 
@@ -175,7 +233,7 @@ class Withdrawals:
         if row is None:
             message = f"no withdrawal {uuid}"
             raise WithdrawalUnknownError(message)
-        return _withdrawal(row)
+        return withdrawal_of(row)
 
     async def waiting_i(self) -> int:
         """Return what all withdrawals together still have to be paid, in iota."""
@@ -239,7 +297,20 @@ class Withdrawals:
         if result.rowcount != len(withdrawal_ids):
             message = f"not all of withdrawals {sorted(withdrawal_ids)} still wait"
             raise PlanOutdatedError(message)
+        await self.tell(sweep_id, NoticeReason.WITHDRAWAL_PLANNED)
         return await self.of_sweeps([sweep_id])
+
+    async def tell(self, sweep_id: SweepId, reason: NoticeReason) -> None:
+        """Write an event for each withdrawal of a sweep.
+
+        Args:
+            sweep_id: The sweep.
+            reason: What has become of them.
+        """
+        paid = await self.of_sweeps([sweep_id])
+        query = select(sweep.c.bundle_hash).where(sweep.c.id == sweep_id)
+        name = (await self._connection.execute(query)).scalar_one()
+        await self._events.add(_notice(one, reason, bundle_hash=name) for one in paid)
 
     async def mark_paid(self, sweep_id: SweepId) -> None:
         """Mark the withdrawals of a sweep being signed as paid.
@@ -247,6 +318,7 @@ class Withdrawals:
         Args:
             sweep_id: The sweep.
         """
+        await self.tell(sweep_id, NoticeReason.WITHDRAWAL_PAID)
         await self._connection.execute(
             update(withdrawal)
             .where(withdrawal.c.sweep_id == sweep_id)
@@ -259,6 +331,7 @@ class Withdrawals:
         Args:
             sweep_id: The sweep.
         """
+        await self.tell(sweep_id, NoticeReason.WITHDRAWAL_RELEASED)
         await self._connection.execute(
             update(withdrawal)
             .where(withdrawal.c.sweep_id == sweep_id)
@@ -267,10 +340,22 @@ class Withdrawals:
 
     async def _all(self, query: Select[Any]) -> list[Withdrawal]:
         ordered = query.order_by(withdrawal.c.requested_at_ms, withdrawal.c.id)
-        return [_withdrawal(row) for row in await self._connection.execute(ordered)]
+        return [withdrawal_of(row) for row in await self._connection.execute(ordered)]
 
 
-def _withdrawal(row: Row[Any]) -> Withdrawal:
+def _notice(
+    about: Withdrawal, reason: NoticeReason, *, bundle_hash: str = ""
+) -> NewEvent:
+    return NewEvent(
+        reason=reason,
+        account_id=about.account_id,
+        bundle_hash=bundle_hash,
+        withdrawal_uuid=about.uuid,
+    )
+
+
+def withdrawal_of(row: Row[Any]) -> Withdrawal:
+    """Read a withdrawal from its row."""
     return Withdrawal(
         withdrawal_id=WithdrawalId(row.id),
         uuid=WithdrawalUuid(row.uuid),
@@ -282,4 +367,5 @@ def _withdrawal(row: Row[Any]) -> Withdrawal:
         sweep_id=None if row.sweep_id is None else SweepId(row.sweep_id),
         requested_at_ms=row.requested_at_ms,
         cancelled_at_ms=row.cancelled_at_ms,
+        authorisation=row.authorisation,
     )

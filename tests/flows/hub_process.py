@@ -109,7 +109,8 @@ def _toml(table: dict[str, Any]) -> str:
     lines: list[str] = []
     for section, values in table.items():
         if section == "api":
-            lines += ["[api.legacy]", *_pairs(values["legacy"])]
+            for name, pairs in values.items():
+                lines += [f"[api.{name}]", *_pairs(pairs)]
             continue
         lines += [f"[{section}]", *_pairs(values)]
         for entry in values.get("endpoints", []):

@@ -13,8 +13,9 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
-from hub.api.legacy import build_app, tls_context
+from hub.api.legacy import build_app
 from hub.api.legacy_commands import commands
+from hub.api.listener import tls_context
 from hub.config import LegacyApiSection
 from hub.errors import ConfigError
 from hub.model import Address

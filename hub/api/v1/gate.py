@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who may enter: the API key, its scope and its allowance, in that order.
+
+Before a key is known nothing is written and nothing logged, only counted: strangers
+can not fill the disk.
+"""
+
+from collections import Counter
+from typing import Final
+
+from aiohttp import web
+
+from hub.api.v1.buckets import Allowance, Buckets
+from hub.api.v1.errors import RateLimitedError, ScopeMissingError
+from hub.api_keys import ApiKey, Scope, key_id_of, require_valid
+from hub.clock import Clock
+from hub.errors import ApiKeyInvalidError
+from hub.store import Store
+
+_TOUCH_MS: Final = 60_000
+_SCHEME: Final = "bearer"
+
+
+class Gate:
+    """Lets requests in.
+
+    Args:
+        store: The database.
+        allowance: How often each key may ask.
+        clock: The time.
+    """
+
+    def __init__(self, store: Store, *, allowance: Allowance, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+        self._buckets = Buckets(allowance)
+        self.refused: Counter[str] = Counter()
+
+    async def enter(self, request: web.Request, scope: Scope) -> ApiKey:
+        """Let a request in.
+
+        Args:
+            request: It shows its key as ``Authorization: Bearer``.
+            scope: What the key must hold.
+
+        Returns:
+            The key.
+
+        Raises:
+            ScopeMissingError: If the key may not do this.
+        """
+        key = await self._authenticate(request)
+        self._spend(key)
+        if scope not in key.scopes:
+            raise ScopeMissingError(f"this needs the scope {scope.value}")
+        await self._touch(key)
+        return key
+
+    async def _authenticate(self, request: web.Request) -> ApiKey:
+        scheme, _, text = request.headers.get("Authorization", "").partition(" ")
+        key_id = key_id_of(text.strip()) if scheme.lower() == _SCHEME else None
+        if key_id is None:
+            self.refused["no-key"] += 1
+            raise ApiKeyInvalidError("no valid API key was shown")
+        async with self._store.reading() as tx:
+            found = await tx.api_keys.find(key_id)
+        try:
+            return require_valid(found, text.strip(), now_ms=self._clock())
+        except ApiKeyInvalidError:
+            self.refused["bad-key"] += 1
+            raise
+
+    def _spend(self, key: ApiKey) -> None:
+        wait_s = self._buckets.take(key.row, now_ms=self._clock())
+        if wait_s > 0:
+            raise RateLimitedError(
+                f"API key {key.key_id} asks too often", retry_after_s=wait_s
+            )
+
+    async def _touch(self, key: ApiKey) -> None:
+        if (key.last_used_at_ms or 0) + _TOUCH_MS <= self._clock():
+            await self._store.run(lambda tx: tx.api_keys.touch(key.row))

@@ -1,0 +1,398 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A client of ``/v1`` for Python programs: typed, asynchronous, careful with retries.
+
+Only what may be repeated is repeated: reads, and effects under one idempotency key
+that is drawn once per call. A refusal is never repeated. Streams go on where they
+broke off. It imports aiohttp and msgspec and nothing of the hub that needs more.
+
+    async with HubClient("http://127.0.0.1:50053", key) as hub:
+        address = await hub.create_address("alice")
+        async for event in hub.events(types=["deposit.credited"]):
+            ...
+"""
+
+import asyncio
+import secrets
+import ssl
+from collections.abc import AsyncGenerator, Sequence
+from types import TracebackType
+from typing import Any, Final, Self, TypeVar
+from urllib.parse import quote
+
+import aiohttp
+import msgspec
+
+from hub.api.v1 import bodies
+from hub.api.v1 import resources as res
+
+_Reply = TypeVar("_Reply")
+_RETRIED: Final = frozenset({429, 502, 503, 504})
+_FIRST_PAUSE_S: Final = 0.2
+_LONGEST_PAUSE_S: Final = 10.0
+_STREAM_SILENCE_S: Final = 60.0
+_KEY_BYTES: Final = 18
+
+
+class HubRefusedError(Exception):
+    """The hub said no; the same request meets the same answer.
+
+    Attributes:
+        problem: What it said; ``problem.code`` is stable.
+    """
+
+    def __init__(self, problem: res.Problem) -> None:
+        super().__init__(f"{problem.code}: {problem.detail}")
+        self.problem = problem
+
+    @property
+    def code(self) -> str:
+        """The stable word for what was wrong."""
+        return self.problem.code
+
+
+class HubAwayError(Exception):
+    """No answer in the time allowed: the effect may have happened or not.
+
+    Attributes:
+        idempotency_key: Repeat the same call with this key to find out; empty for a
+            read.
+    """
+
+    def __init__(self, message: str, *, idempotency_key: str) -> None:
+        super().__init__(message)
+        self.idempotency_key = idempotency_key
+
+
+class HubClient:
+    """One hub and one API key; use it with ``async with``.
+
+    Args:
+        url: ``http(s)://HOST:PORT``.
+        api_key: As ``saltkeep-hub api-key create`` printed it.
+        tls: For a private authority or a client certificate.
+        timeout_s: Of one attempt, in seconds.
+        attempts: How often a request is sent at most.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        api_key: str,
+        *,
+        tls: ssl.SSLContext | None = None,
+        timeout_s: float = 60.0,
+        attempts: int = 5,
+    ) -> None:
+        self._url = url.rstrip("/")
+        self._headers = {"Authorization": f"Bearer {api_key}"}
+        self._tls = tls
+        self._timeout_s = timeout_s
+        self._attempts = attempts
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        """Open the connections.
+
+        Returns:
+            The client itself.
+        """
+        tls = True if self._tls is None else self._tls
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(ssl=tls), headers=self._headers
+        )
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the connections."""
+        if self._session is not None:
+            await self._session.close()
+
+    # --- users and addresses -----------------------------------------------------
+
+    async def create_user(
+        self, user_id: str, *, idempotency_key: str | None = None
+    ) -> res.User:
+        """Open a user."""
+        body = bodies.NewUser(user_id=user_id)
+        return await self._do("/v1/users", body, res.User, idempotency_key)
+
+    async def user(self, user_id: str) -> res.User:
+        """Get a user with their balances."""
+        return await self._get(f"/v1/users/{_part(user_id)}", res.User)
+
+    async def users(self, *, limit: int = 100) -> AsyncGenerator[res.User]:
+        """Go through all users, the newest first.
+
+        Yields:
+            The users.
+        """
+        query = {"limit": limit}
+        async for one in self._all("/v1/users", res.Page[res.User], query):
+            yield one
+
+    async def create_address(
+        self, user_id: str, *, idempotency_key: str | None = None
+    ) -> res.DepositAddress:
+        """Get a fresh deposit address; check its receipt before you show it."""
+        path = f"/v1/users/{_part(user_id)}/addresses"
+        return await self._do(path, None, res.DepositAddress, idempotency_key)
+
+    async def address(self, address: str) -> res.DepositAddress:
+        """Say whose an address of the hub is."""
+        return await self._get(f"/v1/addresses/{_part(address)}", res.DepositAddress)
+
+    async def was_spent(self, address: str) -> bool:
+        """Say whether any address was spent from."""
+        path = f"/v1/addresses/{_part(address)}/spent"
+        return (await self._get(path, res.SpentReport)).spent
+
+    async def deposits(
+        self, *, user_id: str | None = None, state: str | None = None, limit: int = 100
+    ) -> AsyncGenerator[res.Deposit]:
+        """Go through deposits, the newest first.
+
+        Yields:
+            The deposits.
+        """
+        query = {"user_id": user_id, "state": state, "limit": limit}
+        async for one in self._all("/v1/deposits", res.Page[res.Deposit], query):
+            yield one
+
+    # --- what moves money --------------------------------------------------------
+
+    async def withdraw(
+        self, wish: bodies.NewWithdrawal, *, idempotency_key: str | None = None
+    ) -> res.Withdrawal:
+        """Reserve a withdrawal, once, however often the network fails."""
+        return await self._do("/v1/withdrawals", wish, res.Withdrawal, idempotency_key)
+
+    async def check_withdrawal(self, wish: bodies.NewWithdrawal) -> res.WithdrawalCheck:
+        """List everything that is wrong with a withdrawal; reserve nothing."""
+        return await self._do("/v1/withdrawals/check", wish, res.WithdrawalCheck, None)
+
+    async def withdrawal(self, uuid: str) -> res.Withdrawal:
+        """Get a withdrawal."""
+        return await self._get(f"/v1/withdrawals/{_part(uuid)}", res.Withdrawal)
+
+    async def withdrawals(
+        self, *, user_id: str | None = None, state: str | None = None, limit: int = 100
+    ) -> AsyncGenerator[res.Withdrawal]:
+        """Go through withdrawals, the newest first.
+
+        Yields:
+            The withdrawals.
+        """
+        query = {"user_id": user_id, "state": state, "limit": limit}
+        async for one in self._all("/v1/withdrawals", res.Page[res.Withdrawal], query):
+            yield one
+
+    async def cancel_withdrawal(self, uuid: str) -> res.Withdrawal:
+        """Give a withdrawal back that no sweep has taken."""
+        path = f"/v1/withdrawals/{_part(uuid)}/cancel"
+        return await self._do(path, None, res.Withdrawal, None)
+
+    async def authorise_withdrawal(self, uuid: str, jws: str) -> res.Withdrawal:
+        """Bring the exchange's signature on a withdrawal."""
+        path = f"/v1/withdrawals/{_part(uuid)}/authorisation"
+        body = bodies.Authorisation(authorisation=jws)
+        return await self._do(path, body, res.Withdrawal, None)
+
+    async def transfer(
+        self,
+        transfers: Sequence[bodies.Transfer],
+        *,
+        idempotency_key: str | None = None,
+    ) -> res.TransferBatch:
+        """Move tokens between accounts, all or nothing, once."""
+        body = bodies.NewTransferBatch(transfers=list(transfers))
+        path = "/v1/transfer-batches"
+        return await self._do(path, body, res.TransferBatch, idempotency_key)
+
+    # --- what happened -----------------------------------------------------------
+
+    async def sweep(self, bundle_hash: str) -> res.SweepTails:
+        """Get a sweep with its attachments."""
+        return await self._get(f"/v1/sweeps/{_part(bundle_hash)}", res.SweepTails)
+
+    async def sweep_trytes(self, bundle_hash: str) -> list[str]:
+        """Get a signed sweep's trytes."""
+        path = f"/v1/sweeps/{_part(bundle_hash)}/trytes"
+        return (await self._get(path, res.SweepTrytes)).trytes
+
+    async def status(self) -> res.Status:
+        """Say how the hub and what it depends on are."""
+        return await self._get("/v1/status", res.Status)
+
+    async def event_page(
+        self,
+        *,
+        after: int = 0,
+        types: Sequence[str] = (),
+        user_id: str | None = None,
+        limit: int = 200,
+    ) -> res.EventPage:
+        """Read events on from a position."""
+        query = {"after": after, "user_id": user_id, "limit": limit}
+        query["types"] = ",".join(types) or None
+        return await self._get("/v1/events", res.EventPage, query)
+
+    async def events(
+        self,
+        *,
+        after: int = 0,
+        types: Sequence[str] = (),
+        user_id: str | None = None,
+    ) -> AsyncGenerator[res.Event]:
+        """Follow events for ever, through restarts of the hub and of the network.
+
+        Args:
+            after: The last position you have dealt with; store it with your effect.
+            types: Only these; empty: all.
+            user_id: Only this account's.
+
+        Yields:
+            The events in order, none twice, as long as you go on.
+
+        Raises:
+            HubRefusedError: If the hub will not stream this.
+        """
+        query = _given({"types": ",".join(types) or None, "user_id": user_id})
+        pause_s = _FIRST_PAUSE_S
+        while True:
+            try:
+                async for position, event in self._stream(query, after):
+                    pause_s = _FIRST_PAUSE_S
+                    after = max(after, position)
+                    if event is not None:
+                        yield event
+            except (TimeoutError, aiohttp.ClientError):
+                pass
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+
+    # --- underneath --------------------------------------------------------------
+
+    async def _stream(
+        self, query: dict[str, str], after: int
+    ) -> AsyncGenerator[tuple[int, res.Event | None]]:
+        timeout = aiohttp.ClientTimeout(total=None, sock_read=_STREAM_SILENCE_S)
+        async with self._open().get(
+            f"{self._url}/v1/events/stream",
+            params=query,
+            headers={"Last-Event-ID": str(after)},
+            timeout=timeout,
+        ) as reply:
+            if reply.status in _RETRIED:
+                return
+            if reply.status != 200:  # noqa: PLR2004 - OK
+                raise HubRefusedError(_problem(await reply.read(), reply.status))
+            position, event = after, None
+            async for raw in reply.content:
+                name, _, value = raw.decode().rstrip("\n").partition(": ")
+                if name == "id":
+                    position = int(value)
+                elif name == "data":
+                    event = msgspec.json.decode(value, type=res.Event)
+                elif not name:
+                    yield position, event
+                    event = None
+
+    async def _get(
+        self, path: str, kind: type[_Reply], query: dict[str, Any] | None = None
+    ) -> _Reply:
+        return await self._ask("GET", path, kind, query=query or {})
+
+    async def _do(
+        self,
+        path: str,
+        body: bodies.Asked | None,
+        kind: type[_Reply],
+        idempotency_key: str | None,
+    ) -> _Reply:
+        # Drawn once: every attempt of this call carries the same one.
+        key = idempotency_key or secrets.token_urlsafe(_KEY_BYTES)
+        return await self._ask("POST", path, kind, body=body, key=key)
+
+    async def _all(
+        self, path: str, kind: type[res.Page[_Reply]], query: dict[str, Any]
+    ) -> AsyncGenerator[_Reply]:
+        cursor = None
+        while True:
+            page = await self._get(path, kind, query | {"cursor": cursor})
+            for item in page.items:
+                yield item
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+
+    async def _ask(
+        self,
+        method: str,
+        path: str,
+        kind: type[_Reply],
+        *,
+        query: dict[str, Any] | None = None,
+        body: bodies.Asked | None = None,
+        key: str = "",
+    ) -> _Reply:
+        headers = {"Idempotency-Key": key} if key else {}
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        pause_s, said = _FIRST_PAUSE_S, "no attempt"
+        for attempt in range(self._attempts):
+            if attempt:
+                await asyncio.sleep(pause_s)
+                pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+            try:
+                async with self._open().request(
+                    method,
+                    self._url + path,
+                    params=_given(query or {}),
+                    data=None if body is None else msgspec.json.encode(body),
+                    headers=headers,
+                    timeout=aiohttp.ClientTimeout(total=self._timeout_s),
+                ) as reply:
+                    raw = await reply.read()
+            except (TimeoutError, aiohttp.ClientError) as error:
+                said = str(error) or type(error).__name__
+                continue
+            if reply.ok:
+                return msgspec.json.decode(raw, type=kind)
+            problem = _problem(raw, reply.status)
+            if reply.status not in _RETRIED:
+                raise HubRefusedError(problem)
+            said = f"{problem.code}: {problem.detail}"
+            pause_s = max(pause_s, float(reply.headers.get("Retry-After", "0")))
+        raise HubAwayError(said, idempotency_key=key)
+
+    def _open(self) -> aiohttp.ClientSession:
+        assert self._session is not None, "use `async with`"
+        return self._session
+
+
+def _part(text: str) -> str:
+    return quote(text, safe="")
+
+
+def _given(query: dict[str, Any]) -> dict[str, str]:
+    return {name: str(value) for name, value in query.items() if value is not None}
+
+
+def _problem(raw: bytes, status: int) -> res.Problem:
+    try:
+        return msgspec.json.decode(raw, type=res.Problem)
+    except msgspec.DecodeError:
+        return res.Problem(
+            type="about:blank",
+            title="no problem document",
+            status=status,
+            code="unknown",
+            detail=f"status {status}",
+            request_id="",
+            retry=status in _RETRIED,
+        )
