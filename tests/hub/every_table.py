@@ -7,9 +7,12 @@ fails until it does. What no older revision could hold stands in ``fill_cold``.
 
 from collections.abc import Sequence
 
+from hub.api_keys import KeyId, Scope
 from hub.cold import move_to_cold
 from hub.model import Address, HeadToken, TransactionHash, UserId
-from hub.store import Store
+from hub.store import Store, Transaction
+from hub.store.idempotency import KeptReply
+from hub.store.webhooks import Attempt
 from hub.transfers import Transfer, process_batch
 from tests.hub import bookkeeping as books
 
@@ -34,6 +37,23 @@ async def fill(store: Store) -> None:
     await books.plan_sweep(store, [late], remainder_id=await books.hub_address(store))
     token = HeadToken(journal_id="aa" * 16, epoch=1, sequence=7, hash="h7", mac="m7")
     await store.run(lambda tx: tx.head.remember(token))
+    await store.run(use_v1)
+
+
+async def use_v1(tx: Transaction) -> None:
+    """Leave what a client of ``/v1`` leaves: a key, a reply, a webhook's history."""
+    key = await tx.api_keys.add(
+        KeyId("kid"), name="back end", digest="d" * 64, scopes={Scope.READ}
+    )
+    await tx.idempotency.claim(key.row, "k", digest="e" * 64, lifetime_ms=1_000)
+    await tx.idempotency.keep(key.row, "k", KeptReply(201, "{}"))
+    await tx.audit.add(actor="kid", request_id="r", operation="o", subject="s")
+    webhook = await tx.webhooks.add(
+        "wh", url="https://example.org/", types=[], nonce="n", position=0
+    )
+    attempt = Attempt(position=1, attempt=1, status=200, error="", duration_ms=3)
+    await tx.webhooks.log(webhook.row, attempt)
+    await tx.webhooks.add_range(webhook.row, first=1, last=2)
 
 
 async def fill_cold(store: Store) -> None:
