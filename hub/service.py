@@ -8,8 +8,9 @@ fails is logged and comes again. No loop ends before the hub does.
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from aiohttp import web
@@ -19,10 +20,13 @@ from hub.api.legacy import build_app, commands, tls_context
 from hub.api.legacy_guarded import Doors
 from hub.api.legacy_tokens import TokenGate, require_key
 from hub.attachments import Attacher, AttachmentSettings
+from hub.books_watch import BooksWatch
 from hub.clock import Clock, system_clock_ms
 from hub.config import Config, listen_address, read_secret
 from hub.deposits import DepositMonitor
 from hub.errors import ConfigError, FaultError, HubError, InvariantError
+from hub.holder import held_name
+from hub.leases import Lease, run_leased
 from hub.model import HeadToken
 from hub.nodes import Nodes
 from hub.pow import (
@@ -80,6 +84,8 @@ class Hub:
         sweeps: The sweep planner.
         attachments: The attachment service.
         doors: What of the guarded legacy commands is switched on.
+        books: The watch over the books.
+        leases: What each flow's writes must hold, by its name; empty: nothing.
     """
 
     config: Config
@@ -90,6 +96,8 @@ class Hub:
     sweeps: Sweeper
     attachments: Attacher
     doors: Doors
+    books: BooksWatch
+    leases: Mapping[str, Lease]
 
 
 def open_store(config: Config, *, clock: Clock = system_clock_ms) -> Store:
@@ -114,7 +122,11 @@ def open_store(config: Config, *, clock: Clock = system_clock_ms) -> Store:
 
 @contextlib.asynccontextmanager
 async def open_hub(
-    config: Config, *, clock: Clock = system_clock_ms, desk: BundleDesk | None = None
+    config: Config,
+    *,
+    clock: Clock = system_clock_ms,
+    desk: BundleDesk | None = None,
+    holder: str = "",
 ) -> AsyncIterator[Hub]:
     """Build a hub and open its connections; runs no loop.
 
@@ -123,6 +135,8 @@ async def open_hub(
         clock: The time.
         desk: One that several hubs of one program share and the caller closes; by
             default the hub has its own.
+        holder: The name under which the flows take their leases; empty for a program
+            that runs them by hand and is alone.
 
     Yields:
         The hub; everything is closed when the block ends.
@@ -145,20 +159,28 @@ async def open_hub(
         if desk is None:
             desk = BundleDesk()
             stack.callback(desk.close)
+        leases = _leases(config, store, holder) if holder else {}
+        of = {name: store.fenced(lease) for name, lease in leases.items()}
         yield Hub(
             config,
             store,
             nodes,
             signer,
             DepositMonitor(
-                store,
+                of.get("deposits", store),
                 nodes,
                 credit=config.deposits.credit,
                 keep_messages=config.deposits.keep_messages,
             ),
-            _sweeper(config, store, nodes, signer, desk, clock),
-            _attacher(config, store, nodes, clock),
+            _sweeper(config, of.get("sweeps", store), nodes, signer, desk, clock),
+            _attacher(config, of.get("attachments", store), nodes, clock),
             _doors(config, store, nodes, signer, desk, clock),
+            BooksWatch(
+                of.get("books", store),
+                postings=config.books.postings,
+                balances=config.books.balances,
+            ),
+            leases,
         )
 
 
@@ -169,47 +191,64 @@ async def run_hub(config: Config, *, ready: Callable[[str], None]) -> None:
         config: What the hub is.
         ready: Told the API's URL once it accepts connections.
     """
-    async with open_hub(config) as hub:
+    async with contextlib.AsyncExitStack() as stack:
+        holder = stack.enter_context(held_name(config.hub.state_dir))
+        hub = await stack.enter_async_context(open_hub(config, holder=holder))
         runner, url = await _start_legacy_api(hub)
-        try:
-            async with asyncio.TaskGroup() as loops:
-                loops.create_task(_watch_appliance(hub.signer))
-                for name, tick, section in (
-                    ("deposits", hub.deposits.tick, config.deposits),
-                    ("sweeps", hub.sweeps.tick, config.sweeps),
-                    ("attachments", hub.attachments.tick, config.attachments),
-                ):
-                    loop = repeat(name, tick, interval_s=section.interval_s)
-                    loops.create_task(loop)
-                ready(url)
-        finally:
-            await runner.cleanup()
+        stack.push_async_callback(runner.cleanup)
+        async with asyncio.TaskGroup() as loops:
+            loops.create_task(_watch_appliance(hub.signer))
+            for name, (tick, interval_s) in _flows(hub).items():
+                loop = run_leased(
+                    hub.leases[name],
+                    partial(one_round, name, tick, interval_s=interval_s),
+                    interval_s=interval_s,
+                )
+                loops.create_task(loop)
+            ready(url)
 
 
-async def repeat(
+def _flows(hub: Hub) -> dict[str, tuple[Callable[[], Awaitable[object]], float]]:
+    """Return what runs on one hub at a time: a tick and its pause in seconds."""
+    config = hub.config
+    return {
+        "deposits": (hub.deposits.tick, config.deposits.interval_s),
+        "sweeps": (hub.sweeps.tick, config.sweeps.interval_s),
+        "attachments": (hub.attachments.tick, config.attachments.interval_s),
+        "books": (hub.books.tick, config.books.interval_s),
+    }
+
+
+def _leases(config: Config, store: Store, holder: str) -> dict[str, Lease]:
+    names = ("deposits", "sweeps", "attachments", "books")
+    duration_s = config.hub.lease_s
+    return {
+        name: Lease(store, name, holder=holder, duration_s=duration_s) for name in names
+    }
+
+
+async def one_round(
     name: str, tick: Callable[[], Awaitable[object]], *, interval_s: float
 ) -> None:
-    """Run a flow's tick for ever; no failure of one tick ends the loop.
+    """Run one round of a flow; no failure of it ends the flow's loop.
 
     Args:
         name: Of the flow, for the log.
-        tick: One round of it.
-        interval_s: Pause between two rounds, in seconds.
+        tick: The round.
+        interval_s: Pause until the next one, for the log; in seconds.
     """
-    while True:
-        try:
-            await tick()
-        except FaultError as error:
-            _log.warning(
-                "%s: %s (%s); next try in %s s", name, error, error.code, interval_s
-            )
-        except InvariantError:
-            _log.critical("%s: a belief is broken, look into it", name, exc_info=True)
-        except HubError:
-            _log.exception("%s failed; it goes on", name)
-        except Exception:  # noqa: BLE001 - a loop that ends is worse than any of them
-            _log.exception("%s failed unexpectedly; it goes on", name)
-        await asyncio.sleep(interval_s)
+    try:
+        await tick()
+    except FaultError as error:
+        _log.warning(
+            "%s: %s (%s); next try in %s s", name, error, error.code, interval_s
+        )
+    except InvariantError:
+        _log.critical("%s: a belief is broken, look into it", name, exc_info=True)
+    except HubError:
+        _log.exception("%s failed; it goes on", name)
+    except Exception:  # noqa: BLE001 - a loop that ends is worse than any of them
+        _log.exception("%s failed unexpectedly; it goes on", name)
 
 
 async def _watch_appliance(signer: Signer) -> None:

@@ -13,7 +13,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import Connection, event
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    cast,
+    event,
+    extract,
+    func,
+)
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, InvalidRequestError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -25,6 +33,9 @@ BUSY_TIMEOUT_MS: Final = 5_000
 
 WRITES: Final = "saltkeep_writes"
 """Execution option: this connection's transactions will write."""
+
+_UNIX_EPOCH_JULIAN: Final = 2_440_587.5
+"""1970-01-01 as a Julian day. Source: SQLite manual, date and time functions."""
 
 _CONNECT_TIMEOUT_S: Final = 10.0
 _STATEMENT_TIMEOUT_S: Final = 30.0
@@ -130,6 +141,22 @@ async def set_up_reader(connection: AsyncConnection) -> AsyncConnection:
     return await connection.execution_options(
         isolation_level="REPEATABLE READ", postgresql_readonly=True
     )
+
+
+def database_now_ms(connection: AsyncConnection) -> ColumnElement[int]:
+    """Return the database's own clock, read while the statement runs.
+
+    Args:
+        connection: Of the database whose clock it is.
+
+    Returns:
+        Milliseconds since 1970.
+    """
+    if is_sqlite(connection.engine.url):
+        days = func.julianday("now") - _UNIX_EPOCH_JULIAN
+        return cast(days * 86_400_000, BigInteger)
+    seconds = extract("epoch", func.clock_timestamp())
+    return cast(seconds * 1000, BigInteger)
 
 
 def _open_sqlite(url: URL) -> AsyncEngine:

@@ -6,10 +6,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from hub.store.accounts import Accounts
 from hub.store.addresses import Addresses
 from hub.store.books import Books
+from hub.store.books_checks import BooksChecks
 from hub.store.context import Context
 from hub.store.deposits import Deposits
 from hub.store.events import Events
 from hub.store.head import Head
+from hub.store.leases import Leases
 from hub.store.sweeps import Sweeps
 from hub.store.tails import Tails
 from hub.store.withdrawals import Withdrawals
@@ -27,9 +29,11 @@ class Transaction:
         accounts: Users, owner and fee account.
         addresses: Our addresses.
         books: Postings, entries and their verification.
+        checks: Looks at a part of the books.
         deposits: What arrived.
         events: The history that pollers read.
         head: The appliance's journal head.
+        leases: Which hub runs which flow.
         sweeps: What moves value.
         tails: Attachments of sweeps.
         withdrawals: What users take out.
@@ -41,9 +45,11 @@ class Transaction:
         self.accounts = Accounts(context)
         self.addresses = Addresses(context)
         self.books = Books(context)
+        self.checks = BooksChecks(context)
         self.deposits = Deposits(context)
         self.events = Events(context)
         self.head = Head(context)
+        self.leases = Leases(context)
         self.sweeps = Sweeps(context)
         self.tails = Tails(context)
         self.withdrawals = Withdrawals(context)
