@@ -35,6 +35,8 @@ from hub.sweep_plan import Choice
 
 _ADDRESS_TRYTES: Final = 81
 _SETTLE_S: Final = 0.2
+_PATIENT_S: Final = 3600.0
+"""What a migration, or an audit of a long history, may take; a flow may not."""
 _EXIT_FAILED = 1
 _EXIT_BROKEN = 3
 _Result = TypeVar("_Result")
@@ -97,7 +99,7 @@ def migrate(options: tuple[Path | None, bool], *, revision: str) -> None:
 
 
 async def _migrate(config: Config, revision: str) -> None:
-    store = open_store(config)
+    store = open_store(config, statement_timeout_s=_PATIENT_S)
     try:
         await store.migrate(revision)
     finally:
@@ -142,7 +144,7 @@ def audit(options: tuple[Path | None, bool], *, release: bool) -> None:
 
 
 async def _release(config: Config) -> None:
-    store = open_store(config)
+    store = open_store(config, statement_timeout_s=_PATIENT_S)
     try:
         await store.run(lambda tx: tx.books.release())
     finally:
@@ -180,7 +182,7 @@ async def _read(
     Raises:
         DatabaseUnavailableError: If the database can not be read.
     """
-    store = open_store(config)
+    store = open_store(config, statement_timeout_s=_PATIENT_S)
     try:
         async with store.reading() as tx:
             return await query(tx)
@@ -208,7 +210,7 @@ def accept_epoch(options: tuple[Path | None, bool], *, epoch: int, yes: bool) ->
 
 
 async def _accept_epoch(config: Config, epoch: int) -> HeadToken:
-    store = open_store(config)
+    store = open_store(config, statement_timeout_s=_PATIENT_S)
     try:
         return await store.run(lambda tx: tx.head.accept_epoch(epoch))
     finally:

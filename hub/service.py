@@ -49,6 +49,7 @@ _MILLISECONDS: Final = 1000
 _REFUSED_WAIT_MS: Final = 3_600_000
 _STATUS_S: Final = 30.0
 _STATUS_RETRY_S: Final = 1.0
+_STATEMENT_TIMEOUT_S: Final = 30.0
 
 
 class StoredHeads:
@@ -100,12 +101,18 @@ class Hub:
     leases: Mapping[str, Lease]
 
 
-def open_store(config: Config, *, clock: Clock = system_clock_ms) -> Store:
+def open_store(
+    config: Config,
+    *,
+    clock: Clock = system_clock_ms,
+    statement_timeout_s: float = _STATEMENT_TIMEOUT_S,
+) -> Store:
     """Make the store a configuration names; nothing is opened yet.
 
     Args:
         config: What the hub is.
         clock: The time.
+        statement_timeout_s: How long one statement may take, in seconds.
 
     Returns:
         The store; close it.
@@ -116,6 +123,7 @@ def open_store(config: Config, *, clock: Clock = system_clock_ms) -> Store:
         password=read_secret(file) if file else "",
         ca=section.database_ca,
         pool_size=section.database_pool_size,
+        statement_timeout_s=statement_timeout_s,
     )
     return Store(section.database_url, clock=clock, options=options)
 

@@ -21,6 +21,7 @@ from sqlalchemy import (
     event,
     extract,
     func,
+    select,
 )
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, InvalidRequestError
@@ -37,8 +38,9 @@ WRITES: Final = "saltkeep_writes"
 _UNIX_EPOCH_JULIAN: Final = 2_440_587.5
 """1970-01-01 as a Julian day. Source: SQLite manual, date and time functions."""
 
+_MIGRATION_LOCK: Final = 0x5A17_6EE9
+"""Any number that others of the same database do not use."""
 _CONNECT_TIMEOUT_S: Final = 10.0
-_STATEMENT_TIMEOUT_S: Final = 30.0
 _SESSION: Final = {
     "application_name": "saltkeep-hub",
     # A hub that freezes inside a transaction is put out, and its locks with it.
@@ -57,11 +59,13 @@ class DatabaseOptions:
         password: Of the role in the URL; empty: none, or the one in the URL.
         ca: PEM of the authority of the server's certificate; none: no TLS.
         pool_size: Connections held at most.
+        statement_timeout_s: How long one statement may take, in seconds.
     """
 
     password: str = field(default="", repr=False)
     ca: Path | None = None
     pool_size: int = 20
+    statement_timeout_s: float = 30.0
 
 
 def open_engine(
@@ -105,7 +109,7 @@ def _open(url: URL, options: DatabaseOptions) -> AsyncEngine:
         connect_args={
             "ssl": _tls(options.ca),
             "timeout": _CONNECT_TIMEOUT_S,
-            "command_timeout": _STATEMENT_TIMEOUT_S,
+            "command_timeout": options.statement_timeout_s,
             "server_settings": _SESSION,
         },
     )
@@ -141,6 +145,24 @@ async def set_up_reader(connection: AsyncConnection) -> AsyncConnection:
     return await connection.execution_options(
         isolation_level="REPEATABLE READ", postgresql_readonly=True
     )
+
+
+async def set_up_migration(connection: AsyncConnection) -> AsyncConnection:
+    """Let one process migrate at a time.
+
+    Args:
+        connection: With no transaction open.
+
+    Returns:
+        The connection, in a transaction that waited for its turn and sees what the
+        one before it has committed.
+    """
+    if is_sqlite(connection.engine.url):
+        return await connection.execution_options(**{WRITES: True})
+    # Serialisable would keep the view of before the wait.
+    ready = await connection.execution_options(isolation_level="READ COMMITTED")
+    await ready.execute(select(func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
+    return ready
 
 
 def database_now_ms(connection: AsyncConnection) -> ColumnElement[int]:

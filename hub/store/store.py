@@ -19,6 +19,7 @@ from hub.store.engine import (
     DatabaseOptions,
     is_sqlite,
     open_engine,
+    set_up_migration,
     set_up_reader,
 )
 from hub.store.failures import FAILURES, Failure, Verdict, judge
@@ -150,9 +151,9 @@ class Store:
         """
         try:
             async with self._engine.connect() as plain:
-                connection = await plain.execution_options(**{WRITES: True})
-                async with connection.begin():
-                    await connection.run_sync(migrate.to_revision, revision)
+                connection = await set_up_migration(plain)
+                await connection.run_sync(migrate.to_revision, revision)
+                await connection.commit()
         except FAILURES as error:
             message = f"hub.database_url can not be brought to {revision}: "
             raise DatabaseUnavailableError(message + _said(error)) from error
