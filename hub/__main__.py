@@ -8,7 +8,7 @@ import logging
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final, NoReturn, TypeVar
 
@@ -42,6 +42,8 @@ _DAY_MS: Final = 86_400_000
 _MANY: Final = 10_000
 _MAX_KEY_NAME: Final = 64
 _SETTLE_S: Final = 0.2
+_PATIENT_S: Final = 3600.0
+"""What a migration, or an audit of a long history, may take; a flow may not."""
 _EXIT_FAILED = 1
 _EXIT_BROKEN = 3
 _Result = TypeVar("_Result")
@@ -65,7 +67,7 @@ def cli(context: click.Context, /, path: Path | None, *, as_json: bool) -> None:
       saltkeep-hub --config hub.toml audit
       saltkeep-hub --config hub.toml next-sweep
 
-    Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the books do not balance.
+    Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the books are broken or latched.
     """  # noqa: D301 - click's mark against wrapping
     context.obj = (path, as_json)
 
@@ -125,7 +127,7 @@ def migrate(options: tuple[Path | None, bool], *, revision: str) -> None:
 
 
 async def _migrate(config: Config, revision: str) -> None:
-    store = open_store(config)
+    store = open_store(config, statement_timeout_s=_PATIENT_S)
     try:
         await store.migrate(revision)
     finally:
@@ -133,10 +135,19 @@ async def _migrate(config: Config, revision: str) -> None:
 
 
 @cli.command()
+@click.option("--release", is_flag=True, help="If sound, let balances change again.")
 @click.pass_obj
-def audit(options: tuple[Path | None, bool]) -> None:
-    """Recompute every balance from its entries; exit 3 if one differs."""
+def audit(options: tuple[Path | None, bool], *, release: bool) -> None:
+    """Recompute every balance from its entries; exit 3 if one differs.
+
+    A running hub that finds its books broken latches them: no balance changes, on
+    any hub of this database. Find out who changed what, mend it, and run `audit
+    --release`, which refuses while anything is wrong.
+    """
     report = _run(_audit(_config(options)))
+    if release and report.sound and report.latched:
+        _run(_release(_config(options)))
+        report = replace(report, latched="")
     if options[1]:
         click.echo(json.dumps(asdict(report) | {"sound": report.sound}))
     else:
@@ -146,12 +157,26 @@ def audit(options: tuple[Path | None, bool]) -> None:
                 f" {found.recomputed_i}",
                 fg="red",
             )
+        for number in report.unbalanced:
+            click.secho(f"posting {number} does not balance", fg="red")
+        if report.latched:
+            click.secho(f"latched, no balance changes: {report.latched}", fg="red")
+            if report.sound:
+                click.echo("sound now: `saltkeep-hub audit --release` lets them change")
         verdict = "balance" if report.sound else "DO NOT balance"
         click.echo(
             f"the books {verdict}: {report.assets_i} i on our addresses,"
             f" {report.liabilities_i} i owed"
         )
-    sys.exit(0 if report.sound else _EXIT_BROKEN)
+    sys.exit(_EXIT_BROKEN if report.latched or not report.sound else 0)
+
+
+async def _release(config: Config) -> None:
+    store = open_store(config, statement_timeout_s=_PATIENT_S)
+    try:
+        await store.run(lambda tx: tx.books.release())
+    finally:
+        await store.close()
 
 
 async def _audit(config: Config) -> BooksReport:
@@ -185,7 +210,7 @@ async def _read(
     Raises:
         DatabaseUnavailableError: If the database can not be read.
     """
-    store = open_store(config)
+    store = open_store(config, statement_timeout_s=_PATIENT_S)
     try:
         async with store.reading() as tx:
             return await query(tx)
@@ -213,7 +238,7 @@ def accept_epoch(options: tuple[Path | None, bool], *, epoch: int, yes: bool) ->
 
 
 async def _accept_epoch(config: Config, epoch: int) -> HeadToken:
-    store = open_store(config)
+    store = open_store(config, statement_timeout_s=_PATIENT_S)
     try:
         return await store.run(lambda tx: tx.head.accept_epoch(epoch))
     finally:

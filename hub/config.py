@@ -49,7 +49,9 @@ class HubSection:
         "SQLAlchemy URL with an async driver, e.g. sqlite+aiosqlite:////var/lib/hub.db"
         " or postgresql+asyncpg://ROLE@HOST/NAME; without a password."
     )
-    state_dir: Path = documented("Folder for files of the hub's own; must exist.")
+    state_dir: Path = documented(
+        "Folder for files of this hub's own, which no other hub uses; must exist."
+    )
     network: str = documented("Name of the network, as the appliance's vault names it.")
     database_password_file: Path | None = documented(
         "File (mode 0600) or credential with the password of the role in database_url.",
@@ -59,6 +61,9 @@ class HubSection:
         "PEM of the authority of PostgreSQL's certificate, which is then checked along"
         " with the host name; needed off the loopback.",
         None,
+    )
+    lease_s: float = documented(
+        "A hub that is silent for so long loses its flows to another one, seconds.", 6.0
     )
     database_pool_size: int = documented(
         "Connections to PostgreSQL that one hub holds at most.", 20
@@ -313,6 +318,17 @@ class AttachmentsSection:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BooksSection:
+    """The watch over the books."""
+
+    interval_s: float = documented("Pause between two looks, in seconds.", 10.0)
+    postings: int = documented("Postings that one look takes at most.", 2000)
+    balances: int = documented(
+        "Accounts, and addresses, that one look compares with their entries.", 500
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ApiSection:
     """What the hub serves."""
 
@@ -335,6 +351,7 @@ class Config:
     attachments: AttachmentsSection = documented("Attachments.")
     withdrawals: WithdrawalsSection = documented("What withdrawals need.")
     webhooks: WebhooksSection = documented("The delivery of webhooks.")
+    books: BooksSection = documented("The watch over the books.")
 
 
 def load(path: Path) -> Config:

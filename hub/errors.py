@@ -37,9 +37,11 @@
     │   ├── ApplianceUnavailableError appliance-unavailable
     │   ├── NodeUnavailableError     node-unavailable
     │   ├── DatabaseUnavailableError database-unavailable
-    │   └── OutcomeUnknownError      outcome-unknown: it may have been done
+    │   ├── OutcomeUnknownError      outcome-unknown: it may have been done
+    │   └── FencedError              fenced: another hub runs this flow now
     ├── InvariantError               a belief is broken: stop and page
     │   ├── LedgerImbalanceError     ledger-imbalance
+    │   ├── BooksLatchedError        books-latched
     │   ├── TransitionError          transition-forbidden
     │   └── HeadConflictError        head-conflict
     └── ConfigError                  config-invalid: the program does not start
@@ -260,6 +262,12 @@ class OutcomeUnknownError(FaultError):
     code = "outcome-unknown"
 
 
+class FencedError(FaultError):
+    """Another hub holds the flow's lease now; nothing was written."""
+
+    code = "fenced"
+
+
 class InvariantError(HubError):
     """What must always hold does not; nothing was written."""
 
@@ -270,6 +278,12 @@ class LedgerImbalanceError(InvariantError):
     """Assets and liabilities of a posting, or of the books, differ."""
 
     code = "ledger-imbalance"
+
+
+class BooksLatchedError(InvariantError):
+    """The books were found broken: no balance changes until people have looked."""
+
+    code = "books-latched"
 
 
 class TransitionError(InvariantError):

@@ -8,8 +8,9 @@ fails is logged and comes again. No loop ends before the hub does.
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from channel import ChannelFiles
@@ -23,10 +24,13 @@ from hub.api.legacy_tokens import TokenGate, require_key
 from hub.api.listener import start_listener
 from hub.api.v1 import app as v1
 from hub.attachments import Attacher, AttachmentSettings
+from hub.books_watch import BooksWatch
 from hub.clock import Clock, system_clock_ms
 from hub.config import Config, read_secret
 from hub.deposits import DepositMonitor
 from hub.errors import FaultError, HubError, InvariantError
+from hub.holder import held_name
+from hub.leases import Lease, run_leased
 from hub.model import HeadToken
 from hub.nodes import Nodes
 from hub.pow import (
@@ -52,8 +56,20 @@ _REFUSED_WAIT_MS: Final = 3_600_000
 _CLEAN_S: Final = 3600.0
 _NO_PAUSE_S: Final = 0.01
 """The publisher pauses by itself, until it is woken."""
+_LOOK_S: Final = 0.2
+"""How often a hub looks whether another one has published events."""
 _STATUS_S: Final = 30.0
 _STATUS_RETRY_S: Final = 1.0
+_LEASED: Final = (
+    "deposits",
+    "sweeps",
+    "attachments",
+    "books",
+    "events",
+    "webhooks",
+    "clean-up",
+)
+_STATEMENT_TIMEOUT_S: Final = 30.0
 
 
 class StoredHeads:
@@ -94,6 +110,8 @@ class Hub:
         webhooks: Posts events.
         cleaner: Deletes what the API keeps no longer.
         clock: The time.
+        books: The watch over the books.
+        leases: What each flow's writes must hold, by its name; empty: nothing.
     """
 
     config: Config
@@ -109,14 +127,22 @@ class Hub:
     webhooks: Webhooks
     cleaner: Cleaner
     clock: Clock
+    books: BooksWatch
+    leases: Mapping[str, Lease]
 
 
-def open_store(config: Config, *, clock: Clock = system_clock_ms) -> Store:
+def open_store(
+    config: Config,
+    *,
+    clock: Clock = system_clock_ms,
+    statement_timeout_s: float = _STATEMENT_TIMEOUT_S,
+) -> Store:
     """Make the store a configuration names; nothing is opened yet.
 
     Args:
         config: What the hub is.
         clock: The time.
+        statement_timeout_s: How long one statement may take, in seconds.
 
     Returns:
         The store; close it.
@@ -127,13 +153,18 @@ def open_store(config: Config, *, clock: Clock = system_clock_ms) -> Store:
         password=read_secret(file) if file else "",
         ca=section.database_ca,
         pool_size=section.database_pool_size,
+        statement_timeout_s=statement_timeout_s,
     )
     return Store(section.database_url, clock=clock, options=options)
 
 
 @contextlib.asynccontextmanager
 async def open_hub(
-    config: Config, *, clock: Clock = system_clock_ms, desk: BundleDesk | None = None
+    config: Config,
+    *,
+    clock: Clock = system_clock_ms,
+    desk: BundleDesk | None = None,
+    holder: str = "",
 ) -> AsyncIterator[Hub]:
     """Build a hub and open its connections; runs no loop.
 
@@ -142,6 +173,8 @@ async def open_hub(
         clock: The time.
         desk: One that several hubs of one program share and the caller closes; by
             default the hub has its own.
+        holder: The name under which the flows take their leases; empty for a program
+            that runs them by hand and is alone.
 
     Yields:
         The hub; everything is closed when the block ends.
@@ -161,12 +194,14 @@ async def open_hub(
                 clock_ms=clock,
             )
         )
-        webhooks = await stack.enter_async_context(
-            Webhooks(store, _webhook_settings(config), clock=clock)
-        )
         if desk is None:
             desk = BundleDesk()
             stack.callback(desk.close)
+        leases = _leases(config, store, holder) if holder else {}
+        of = {name: store.fenced(lease) for name, lease in leases.items()}
+        webhooks = await stack.enter_async_context(
+            Webhooks(of.get("webhooks", store), _webhook_settings(config), clock=clock)
+        )
         yield Hub(
             config,
             store,
@@ -180,18 +215,28 @@ async def open_hub(
                 lanes=config.addresses.lanes,
             ),
             DepositMonitor(
-                store,
+                of.get("deposits", store),
                 nodes,
                 credit=config.deposits.credit,
                 keep_messages=config.deposits.keep_messages,
             ),
-            _sweeper(config, store, nodes, signer, desk, clock),
-            _attacher(config, store, nodes, clock),
+            _sweeper(config, of.get("sweeps", store), nodes, signer, desk, clock),
+            _attacher(config, of.get("attachments", store), nodes, clock),
             _doors(config, store, nodes, signer, desk, clock),
-            Publisher(store),
+            Publisher(of.get("events", store)),
             webhooks,
-            Cleaner(store, keep_log_s=config.webhooks.keep_log_s, clock=clock),
+            Cleaner(
+                of.get("clean-up", store),
+                keep_log_s=config.webhooks.keep_log_s,
+                clock=clock,
+            ),
             clock,
+            BooksWatch(
+                of.get("books", store),
+                postings=config.books.postings,
+                balances=config.books.balances,
+            ),
+            leases,
         )
 
 
@@ -202,48 +247,83 @@ async def run_hub(config: Config, *, ready: Callable[[str], None]) -> None:
         config: What the hub is.
         ready: Told the APIs' URLs once they accept connections.
     """
-    async with open_hub(config) as hub, contextlib.AsyncExitStack() as listeners:
-        urls = await _start_apis(hub, listeners)
+    async with contextlib.AsyncExitStack() as stack:
+        holder = stack.enter_context(held_name(config.hub.state_dir))
+        hub = await stack.enter_async_context(open_hub(config, holder=holder))
+        urls = await _start_apis(hub, stack)
         async with asyncio.TaskGroup() as loops:
             loops.create_task(_watch_appliance(hub.signer))
-            for name, tick, interval_s in (
-                ("pool", hub.pool.tick, config.addresses.interval_s),
-                ("deposits", hub.deposits.tick, config.deposits.interval_s),
-                ("sweeps", hub.sweeps.tick, config.sweeps.interval_s),
-                ("attachments", hub.attachments.tick, config.attachments.interval_s),
-                ("events", hub.publisher.tick, _NO_PAUSE_S),
-                ("webhooks", hub.webhooks.tick, config.webhooks.interval_s),
-                ("api clean-up", hub.cleaner.tick, _CLEAN_S),
-            ):
-                loop = repeat(name, tick, interval_s=interval_s)
+            for name, (tick, interval_s) in _own_flows(hub).items():
+                round_ = partial(one_round, name, tick, interval_s=interval_s)
+                loops.create_task(_repeat(round_, interval_s=interval_s))
+            for name, (tick, interval_s) in _flows(hub).items():
+                loop = run_leased(
+                    hub.leases[name],
+                    partial(one_round, name, tick, interval_s=interval_s),
+                    interval_s=interval_s,
+                )
                 loops.create_task(loop)
             ready(" and ".join(urls))
 
 
-async def repeat(
+def _own_flows(hub: Hub) -> dict[str, tuple[Callable[[], Awaitable[object]], float]]:
+    """Return what runs on every hub for itself: a tick and its pause in seconds."""
+    return {
+        "pool": (hub.pool.tick, hub.config.addresses.interval_s),
+        "event watch": (hub.publisher.look, _LOOK_S),
+    }
+
+
+def _flows(hub: Hub) -> dict[str, tuple[Callable[[], Awaitable[object]], float]]:
+    """Return what runs on one hub at a time: a tick and its pause in seconds."""
+    config = hub.config
+    return {
+        "deposits": (hub.deposits.tick, config.deposits.interval_s),
+        "sweeps": (hub.sweeps.tick, config.sweeps.interval_s),
+        "attachments": (hub.attachments.tick, config.attachments.interval_s),
+        "books": (hub.books.tick, config.books.interval_s),
+        "events": (hub.publisher.tick, _NO_PAUSE_S),
+        "webhooks": (hub.webhooks.tick, config.webhooks.interval_s),
+        "clean-up": (hub.cleaner.tick, _CLEAN_S),
+    }
+
+
+def _leases(config: Config, store: Store, holder: str) -> dict[str, Lease]:
+    duration_s = config.hub.lease_s
+    return {
+        name: Lease(store, name, holder=holder, duration_s=duration_s)
+        for name in _LEASED
+    }
+
+
+async def _repeat(round_: Callable[[], Awaitable[None]], *, interval_s: float) -> None:
+    while True:
+        await round_()
+        await asyncio.sleep(interval_s)
+
+
+async def one_round(
     name: str, tick: Callable[[], Awaitable[object]], *, interval_s: float
 ) -> None:
-    """Run a flow's tick for ever; no failure of one tick ends the loop.
+    """Run one round of a flow; no failure of it ends the flow's loop.
 
     Args:
         name: Of the flow, for the log.
-        tick: One round of it.
-        interval_s: Pause between two rounds, in seconds.
+        tick: The round.
+        interval_s: Pause until the next one, for the log; in seconds.
     """
-    while True:
-        try:
-            await tick()
-        except FaultError as error:
-            _log.warning(
-                "%s: %s (%s); next try in %s s", name, error, error.code, interval_s
-            )
-        except InvariantError:
-            _log.critical("%s: a belief is broken, look into it", name, exc_info=True)
-        except HubError:
-            _log.exception("%s failed; it goes on", name)
-        except Exception:  # noqa: BLE001 - a loop that ends is worse than any of them
-            _log.exception("%s failed unexpectedly; it goes on", name)
-        await asyncio.sleep(interval_s)
+    try:
+        await tick()
+    except FaultError as error:
+        _log.warning(
+            "%s: %s (%s); next try in %s s", name, error, error.code, interval_s
+        )
+    except InvariantError:
+        _log.critical("%s: a belief is broken, look into it", name, exc_info=True)
+    except HubError:
+        _log.exception("%s failed; it goes on", name)
+    except Exception:  # noqa: BLE001 - a loop that ends is worse than any of them
+        _log.exception("%s failed unexpectedly; it goes on", name)
 
 
 async def _watch_appliance(signer: Signer) -> None:

@@ -15,7 +15,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import Connection, event
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    cast,
+    event,
+    extract,
+    func,
+    select,
+)
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, InvalidRequestError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -28,8 +37,12 @@ BUSY_TIMEOUT_MS: Final = 5_000
 WRITES: Final = "saltkeep_writes"
 """Execution option: this connection's transactions will write."""
 
+_UNIX_EPOCH_JULIAN: Final = 2_440_587.5
+"""1970-01-01 as a Julian day. Source: SQLite manual, date and time functions."""
+
+_MIGRATION_LOCK: Final = 0x5A17_6EE9
+"""Any number that others of the same database do not use."""
 _CONNECT_TIMEOUT_S: Final = 10.0
-_STATEMENT_TIMEOUT_S: Final = 30.0
 _SESSION: Final = {
     "application_name": "saltkeep-hub",
     # A hub that freezes inside a transaction is put out, and its locks with it.
@@ -48,11 +61,13 @@ class DatabaseOptions:
         password: Of the role in the URL; empty: none, or the one in the URL.
         ca: PEM of the authority of the server's certificate; none: no TLS.
         pool_size: Connections held at most.
+        statement_timeout_s: How long one statement may take, in seconds.
     """
 
     password: str = field(default="", repr=False)
     ca: Path | None = None
     pool_size: int = 20
+    statement_timeout_s: float = 30.0
 
 
 def open_engine(
@@ -96,7 +111,7 @@ def _open(url: URL, options: DatabaseOptions) -> AsyncEngine:
         connect_args={
             "ssl": _tls(options.ca),
             "timeout": _CONNECT_TIMEOUT_S,
-            "command_timeout": _STATEMENT_TIMEOUT_S,
+            "command_timeout": options.statement_timeout_s,
             "server_settings": _SESSION,
         },
     )
@@ -156,6 +171,7 @@ async def foreign_keys_unchecked(connection: AsyncConnection) -> AsyncGenerator[
     try:
         yield
     finally:
+        await connection.rollback()  # the pragma does nothing in a transaction
         await raw.execute("PRAGMA foreign_keys = ON")
 
 
@@ -173,6 +189,40 @@ def require_references(connection: Connection) -> None:
         if broken is not None:
             message = f"the migration would break a reference of table {broken[0]}"
             raise InvariantError(message)
+
+
+async def set_up_migration(connection: AsyncConnection) -> AsyncConnection:
+    """Let one process migrate at a time.
+
+    Args:
+        connection: With no transaction open.
+
+    Returns:
+        The connection, in a transaction that waited for its turn and sees what the
+        one before it has committed.
+    """
+    if is_sqlite(connection.engine.url):
+        return await connection.execution_options(**{WRITES: True})
+    # Serialisable would keep the view of before the wait.
+    ready = await connection.execution_options(isolation_level="READ COMMITTED")
+    await ready.execute(select(func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
+    return ready
+
+
+def database_now_ms(connection: AsyncConnection) -> ColumnElement[int]:
+    """Return the database's own clock, read while the statement runs.
+
+    Args:
+        connection: Of the database whose clock it is.
+
+    Returns:
+        Milliseconds since 1970.
+    """
+    if is_sqlite(connection.engine.url):
+        days = func.julianday("now") - _UNIX_EPOCH_JULIAN
+        return cast(days * 86_400_000, BigInteger)
+    seconds = extract("epoch", func.clock_timestamp())
+    return cast(seconds * 1000, BigInteger)
 
 
 def _open_sqlite(url: URL) -> AsyncEngine:

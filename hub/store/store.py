@@ -2,6 +2,7 @@
 """The database as the rest of the hub sees it: transactions and migrations."""
 
 import asyncio
+import copy
 import secrets
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -19,12 +20,14 @@ from hub.store.engine import (
     foreign_keys_unchecked,
     is_sqlite,
     open_engine,
+    set_up_migration,
     set_up_reader,
 )
 from hub.store.failures import FAILURES, Failure, Verdict, judge
 from hub.store.transaction import Transaction
 
 Result = TypeVar("Result")
+Fence = Callable[[Transaction], Awaitable[None]]
 
 MAX_ATTEMPTS: Final = 12
 """How often ``run`` begins a transaction that lost races to others."""
@@ -48,7 +51,26 @@ class Store:
         self._engine = open_engine(database_url, options)
         self._clock = clock
         # SQLite has one writer; waiting in turn here beats polling its lock.
-        self._turn = asyncio.Semaphore(1 if is_sqlite(self._engine.url) else 1 << 16)
+        self._turn = asyncio.Semaphore(1 << 16 if self.is_shared else 1)
+        self._fence: Fence | None = None
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether it is a server, where several write at the same time."""
+        return not is_sqlite(self._engine.url)
+
+    def fenced(self, fence: Fence) -> "Store":
+        """Return the same database, every write of which must pass a fence.
+
+        Args:
+            fence: Asked first in each transaction that writes; raises to refuse.
+
+        Returns:
+            A store on the same connections; closing either closes both.
+        """
+        fenced = copy.copy(self)
+        fenced._fence = fence  # noqa: SLF001 - of the same class
+        return fenced
 
     @asynccontextmanager
     async def transaction(self) -> AsyncGenerator[Transaction]:
@@ -63,7 +85,10 @@ class Store:
         async with self._turn, self._engine.connect() as plain:
             connection = await plain.execution_options(**{WRITES: True})
             async with connection.begin() as begun:
-                yield Transaction(connection, now_ms=self._clock())
+                tx = Transaction(connection, now_ms=self._clock())
+                if self._fence is not None:
+                    await self._fence(tx)
+                yield tx
                 await _commit(begun)
 
     @asynccontextmanager
@@ -126,10 +151,10 @@ class Store:
             DatabaseUnavailableError: If the database can not be opened or says no.
         """
         try:
-            async with self._engine.connect() as plain:
-                connection = await plain.execution_options(**{WRITES: True})
-                async with foreign_keys_unchecked(connection), connection.begin():
-                    await connection.run_sync(migrate.to_revision, revision)
+            async with self._engine.connect() as plain, foreign_keys_unchecked(plain):
+                connection = await set_up_migration(plain)
+                await connection.run_sync(migrate.to_revision, revision)
+                await connection.commit()
         except FAILURES as error:
             message = f"hub.database_url can not be brought to {revision}: "
             raise DatabaseUnavailableError(message + _said(error)) from error

@@ -68,6 +68,19 @@ class HubProcess:
             assert self._process.poll() is None, self.log()
             await asyncio.sleep(_POLL_S)
 
+    def pause(self) -> None:
+        """Stop it from outside, wherever it is, as a frozen machine would."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on, also from a failpoint."""
+        self._frozen.unlink(missing_ok=True)
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, how: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(how)
+
     def kill(self) -> None:
         self._end(signal.SIGKILL)
 
@@ -102,7 +115,7 @@ class HubProcess:
         return reply
 
     def log(self) -> str:
-        return (self.folder / "hub.log").read_text()[-5000:]
+        return (self.folder / "hub.log").read_text()[-20_000:]
 
 
 def _toml(table: dict[str, Any]) -> str:

@@ -7,8 +7,13 @@ import pytest
 
 from hub.store import Store
 from tests.hub.bookkeeping import ManualClock
-from tests.hub.databases import NAMES, Databases, Postgresql, Sqlite
-from tests.postgres import Server
+from tests.hub.databases import (
+    NAMES,
+    Databases,
+    Postgresql,
+    Sqlite,
+    running_postgresql,
+)
 
 
 @pytest.fixture
@@ -18,13 +23,7 @@ def clock() -> ManualClock:
 
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[Postgresql]:
-    """One server for the whole session, its disk not waited for."""
-    server = Server(fast=True)
-    try:
-        server.start()
-        yield Postgresql(server)
-    finally:
-        server.destroy()
+    yield from running_postgresql()
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ from a migrated template.
 import asyncio
 import itertools
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 from hub.store import Store
@@ -75,6 +76,16 @@ class Postgresql:
 
 
 Databases = Sqlite | Postgresql
+
+
+def running_postgresql() -> Iterator[Postgresql]:
+    """One server, its disk not waited for; a session needs no more."""
+    server = Server(fast=True)
+    try:
+        server.start()
+        yield Postgresql(server)
+    finally:
+        server.destroy()
 
 
 async def migrate(url: str) -> None:

@@ -37,6 +37,8 @@ async def fill(store: Store) -> None:
     await books.plan_sweep(store, [late], remainder_id=await books.hub_address(store))
     token = HeadToken(journal_id="aa" * 16, epoch=1, sequence=7, hash="h7", mac="m7")
     await store.run(lambda tx: tx.head.remember(token))
+    await store.run(lambda tx: tx.books.latch("a drill"))
+    await store.run(lambda tx: tx.leases.acquire("sweeps", "one", duration_ms=6000))
     await store.run(use_v1)
 
 
