@@ -5,9 +5,9 @@ A leaf: imports nothing of ours. A crash test starts a program with
 ``SALTKEEP_FAILPOINT=name`` (or ``name:3`` for the third visit) and
 ``SALTKEEP_FAILPOINT_FILE=path``. When the program reaches ``failpoint(name)``
 it writes its process id to that file and stops itself with SIGSTOP, all threads
-at once; the test then sends SIGKILL from outside, as a power cut would. Without
-the variables a failpoint is one comparison. Setting them can only stall a
-process: it fails closed.
+at once; the test then sends SIGKILL from outside, as a power cut would, or removes
+the file and sends SIGCONT: then it goes on, late. Without the variables a failpoint
+is one comparison. Setting them can only stall a process: it fails closed.
 """
 
 import os
@@ -30,7 +30,8 @@ def failpoint(name: str) -> None:
         return
     _visits_left -= 1
     if _visits_left == 0:
-        Path(os.environ["SALTKEEP_FAILPOINT_FILE"]).write_text(str(os.getpid()))
+        frozen = Path(os.environ["SALTKEEP_FAILPOINT_FILE"])
+        frozen.write_text(str(os.getpid()))
         os.kill(os.getpid(), signal.SIGSTOP)
-        while True:  # the stop reaches this thread a little after kill() returns
-            time.sleep(1)
+        while frozen.exists():  # the stop reaches this thread a little after kill()
+            time.sleep(0.05)

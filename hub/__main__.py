@@ -8,7 +8,7 @@ import logging
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final, NoReturn, TypeVar
 
@@ -20,6 +20,7 @@ from hub.addresses import parse_address
 from hub.api.legacy_tokens import make_token, require_key
 from hub.api.v1.app import document_text, whole_document
 from hub.api_keys import FreshKey, KeyId, Scope, digest_of, holds, make_key
+from hub.cli_cold import cold_group
 from hub.clock import system_clock_ms
 from hub.config import Config, load, read_secret
 from hub.config_reference import reference
@@ -29,9 +30,10 @@ from hub.errors import (
     DatabaseUnavailableError,
     HubError,
 )
+from hub.flag_translation import as_toml, configuration, translate
 from hub.model import Address, BundleHash, HeadToken
-from hub.service import open_hub, run_hub
-from hub.store import Store, Transaction
+from hub.service import open_hub, open_store, run_hub
+from hub.store import Transaction
 from hub.store.books import BooksReport
 from hub.sweep_plan import Choice
 
@@ -40,9 +42,12 @@ _DAY_MS: Final = 86_400_000
 _MANY: Final = 10_000
 _MAX_KEY_NAME: Final = 64
 _SETTLE_S: Final = 0.2
+_PATIENT_S: Final = 3600.0
+"""What a migration, or an audit of a long history, may take; a flow may not."""
 _EXIT_FAILED = 1
 _EXIT_BROKEN = 3
 _Result = TypeVar("_Result")
+_log = logging.getLogger(__name__)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -62,20 +67,40 @@ def cli(context: click.Context, /, path: Path | None, *, as_json: bool) -> None:
       saltkeep-hub --config hub.toml audit
       saltkeep-hub --config hub.toml next-sweep
 
-    Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the books do not balance.
+    Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the books are broken or latched.
     """  # noqa: D301 - click's mark against wrapping
     context.obj = (path, as_json)
 
 
+cli.add_command(cold_group)
+
+_FlagFile = click.Path(path_type=Path, dir_okay=False)
+
+
 @cli.command()
+@click.option(
+    "--flagfile", type=_FlagFile, help="Flags of an old Hub, over what --config says."
+)
 @click.pass_obj
-def serve(options: tuple[Path | None, bool]) -> None:
+def serve(options: tuple[Path | None, bool], *, flagfile: Path | None) -> None:
     """Run the hub until SIGTERM."""
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s"
     )
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    _run(_serve(_config(options)))
+    if flagfile is None:
+        _run(_serve(_config(options)))
+    else:
+        _run(_serve(_translated(flagfile, options[0])))
+
+
+def _translated(flagfile: Path, base: Path | None) -> Config:
+    try:
+        for note in translate(flagfile).notes:
+            _log.info("%s", note)
+        return configuration(flagfile, base)
+    except HubError as error:
+        _fail(error)
 
 
 async def _serve(config: Config) -> None:
@@ -102,7 +127,7 @@ def migrate(options: tuple[Path | None, bool], *, revision: str) -> None:
 
 
 async def _migrate(config: Config, revision: str) -> None:
-    store = Store(config.hub.database_url, clock=system_clock_ms)
+    store = open_store(config, statement_timeout_s=_PATIENT_S)
     try:
         await store.migrate(revision)
     finally:
@@ -110,10 +135,19 @@ async def _migrate(config: Config, revision: str) -> None:
 
 
 @cli.command()
+@click.option("--release", is_flag=True, help="If sound, let balances change again.")
 @click.pass_obj
-def audit(options: tuple[Path | None, bool]) -> None:
-    """Recompute every balance from its entries; exit 3 if one differs."""
+def audit(options: tuple[Path | None, bool], *, release: bool) -> None:
+    """Recompute every balance from its entries; exit 3 if one differs.
+
+    A running hub that finds its books broken latches them: no balance changes, on
+    any hub of this database. Find out who changed what, mend it, and run `audit
+    --release`, which refuses while anything is wrong.
+    """
     report = _run(_audit(_config(options)))
+    if release and report.sound and report.latched:
+        _run(_release(_config(options)))
+        report = replace(report, latched="")
     if options[1]:
         click.echo(json.dumps(asdict(report) | {"sound": report.sound}))
     else:
@@ -123,12 +157,26 @@ def audit(options: tuple[Path | None, bool]) -> None:
                 f" {found.recomputed_i}",
                 fg="red",
             )
+        for number in report.unbalanced:
+            click.secho(f"posting {number} does not balance", fg="red")
+        if report.latched:
+            click.secho(f"latched, no balance changes: {report.latched}", fg="red")
+            if report.sound:
+                click.echo("sound now: `saltkeep-hub audit --release` lets them change")
         verdict = "balance" if report.sound else "DO NOT balance"
         click.echo(
             f"the books {verdict}: {report.assets_i} i on our addresses,"
             f" {report.liabilities_i} i owed"
         )
-    sys.exit(0 if report.sound else _EXIT_BROKEN)
+    sys.exit(_EXIT_BROKEN if report.latched or not report.sound else 0)
+
+
+async def _release(config: Config) -> None:
+    store = open_store(config, statement_timeout_s=_PATIENT_S)
+    try:
+        await store.run(lambda tx: tx.books.release())
+    finally:
+        await store.close()
 
 
 async def _audit(config: Config) -> BooksReport:
@@ -162,7 +210,7 @@ async def _read(
     Raises:
         DatabaseUnavailableError: If the database can not be read.
     """
-    store = Store(config.hub.database_url, clock=system_clock_ms)
+    store = open_store(config, statement_timeout_s=_PATIENT_S)
     try:
         async with store.reading() as tx:
             return await query(tx)
@@ -190,7 +238,7 @@ def accept_epoch(options: tuple[Path | None, bool], *, epoch: int, yes: bool) ->
 
 
 async def _accept_epoch(config: Config, epoch: int) -> HeadToken:
-    store = Store(config.hub.database_url, clock=system_clock_ms)
+    store = open_store(config, statement_timeout_s=_PATIENT_S)
     try:
         return await store.run(lambda tx: tx.head.accept_epoch(epoch))
     finally:
@@ -248,6 +296,21 @@ def _make_token(config: Config, address: str, bundle_hash: str, life_s: int) -> 
         _fail(error)
     now_s = system_clock_ms() // 1000
     return make_token(key, text, bundle, expires_s=now_s + life_s)
+
+
+@cli.command("translate-flagfile")
+@click.argument("flagfile", type=_FlagFile)
+@click.pass_obj
+def translate_flagfile(options: tuple[Path | None, bool], *, flagfile: Path) -> None:
+    """Print the configuration that an old Hub's FLAGFILE becomes (TOML).
+
+    What no flag says is taken from --config FILE, or stood in for. Comments above it
+    tell which flags were ignored, and why.
+    """
+    try:
+        click.echo(as_toml(flagfile, options[0]), nl=False)
+    except HubError as error:
+        _fail(error)
 
 
 @cli.group("api-key")
@@ -347,7 +410,7 @@ async def _change(
     config: Config, work: Callable[[Transaction], Awaitable[None]]
 ) -> None:
     """Migrate and change the database, without a running hub."""
-    store = Store(config.hub.database_url, clock=system_clock_ms)
+    store = open_store(config)
     try:
         await store.migrate()
         await store.run(work)

@@ -19,7 +19,7 @@ from hub.errors import (
 )
 from hub.model import Account, Address, AddressState, IssuedAddress
 from hub.receipts import user_commitment
-from hub.store import Store
+from hub.store import Store, Transaction
 from trinary.errors import TrinaryError
 from trinary.kerl import split_checksum
 from trinary.trytes import is_trytes
@@ -38,6 +38,13 @@ class AddressIssuer(Protocol):
         Args:
             user_commitment: SHA-256 in hex; empty for the hub's owner.
         """
+
+
+class ReadyAddresses(Protocol):
+    """Addresses that were issued before anybody asked."""
+
+    def take(self) -> IssuedAddress | None:
+        """Take one out for good; None when there is none."""
 
 
 class SpentOracle(Protocol):
@@ -100,37 +107,54 @@ async def was_spent(store: Store, oracle: SpentOracle, address: Address) -> bool
 
 
 async def new_address(
-    store: Store, account: Account, *, issuer: AddressIssuer, oracle: SpentOracle
+    store: Store,
+    account: Account,
+    *,
+    issuer: AddressIssuer,
+    oracle: SpentOracle,
+    ready: ReadyAddresses | None = None,
 ) -> Address:
-    """Draw a deposit address for an account and record it.
+    """Take a ready deposit address for an account, or draw one, and record it.
 
     Args:
         store: The database.
         account: Whose deposits it will receive.
         issuer: The appliance.
         oracle: The nodes.
+        ready: Where to look first.
 
     Returns:
         An address that no record and no node knows to be spent; recorded.
     """
-    issued = await draw_address(store, account, issuer=issuer, oracle=oracle)
-    async with store.transaction() as tx:
+    issued = await draw_address(
+        store, account, issuer=issuer, oracle=oracle, ready=ready
+    )
+
+    async def record(tx: Transaction) -> None:
         await tx.addresses.add(account.account_id, issued)
         failpoint("hub.address.before-commit")
+
+    await store.run(record)
     failpoint("hub.address.recorded")
     return issued.address
 
 
 async def draw_address(
-    store: Store, account: Account, *, issuer: AddressIssuer, oracle: SpentOracle
+    store: Store,
+    account: Account,
+    *,
+    issuer: AddressIssuer,
+    oracle: SpentOracle,
+    ready: ReadyAddresses | None = None,
 ) -> IssuedAddress:
-    """Draw a fresh address for an account; the caller records it.
+    """Take a ready address for an account, or draw one; the caller records it.
 
     Args:
         store: The database.
         account: Whose deposits it will receive.
         issuer: The appliance.
         oracle: The nodes.
+        ready: Where to look first.
 
     Returns:
         An address that no record and no node knows to be spent.
@@ -138,11 +162,14 @@ async def draw_address(
     Raises:
         ApplianceUnavailableError: If none of ``MAX_DRAWS`` addresses was fresh.
     """
+    taken = None if ready is None else ready.take()
+    if taken is not None:
+        return taken
     commitment = user_commitment(account.identifier)
     for _ in range(MAX_DRAWS):
         issued = await issuer.issue(commitment)
         failpoint("hub.address.issued")
-        if await _is_fresh(store, issued, oracle=oracle):
+        if await is_fresh(store, issued, oracle=oracle):
             return issued
         _log.warning("address not fresh, drawing another: %s", issued.address)
     message = f"{MAX_DRAWS} addresses in a row were not fresh"
@@ -165,9 +192,17 @@ async def require_unspent(store: Store, oracle: SpentOracle, address: Address) -
         raise AddressSpentError(message)
 
 
-async def _is_fresh(
-    store: Store, issued: IssuedAddress, *, oracle: SpentOracle
-) -> bool:
+async def is_fresh(store: Store, issued: IssuedAddress, *, oracle: SpentOracle) -> bool:
+    """Say whether an address may be given to somebody.
+
+    Args:
+        store: The database.
+        issued: As the appliance answered.
+        oracle: The nodes.
+
+    Returns:
+        True if no record of ours has it or its UUID, and no node a spend from it.
+    """
     async with store.reading() as tx:
         recorded = await tx.addresses.is_recorded(
             seed_uuid=issued.seed_uuid, text=issued.address

@@ -17,12 +17,27 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final, Literal
+from urllib.parse import urlsplit
 
 from hub.errors import ConfigError
 from hub.model import CreditPolicy
 from hub.strict_toml import documented, read
 
 _FORBIDDEN_MODE: Final = 0o077
+_LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
+_SECTIONS_WITH_NUMBERS: Final = (
+    "hub",
+    "appliance",
+    "nodes",
+    "addresses",
+    "deposits",
+    "sweeps",
+    "attachments",
+    "webhooks",
+)
+_MAY_BE_ZERO: Final = frozenset({"ready"})
+MIN_SWEEP_TRANSACTIONS: Final = 12
+"""One deposit and two hub addresses of level 3, a payout and the remainder."""
 _DAY_S: Final = 86_400
 _KEY_CHARACTERS: Final = 43
 """256 random bits in base64."""
@@ -33,32 +48,57 @@ class HubSection:
     """What the hub is."""
 
     database_url: str = documented(
-        "SQLAlchemy URL with an async driver, e.g. sqlite+aiosqlite:////var/lib/hub.db."
+        "SQLAlchemy URL with an async driver, e.g. sqlite+aiosqlite:////var/lib/hub.db"
+        " or postgresql+asyncpg://ROLE@HOST/NAME; without a password."
     )
-    state_dir: Path = documented("Folder for files of the hub's own; must exist.")
+    state_dir: Path = documented(
+        "Folder for files of this hub's own, which no other hub uses; must exist."
+    )
     network: str = documented("Name of the network, as the appliance's vault names it.")
+    database_password_file: Path | None = documented(
+        "File (mode 0600) or credential with the password of the role in database_url.",
+        None,
+    )
+    database_ca: Path | None = documented(
+        "PEM of the authority of PostgreSQL's certificate, which is then checked along"
+        " with the host name; needed off the loopback.",
+        None,
+    )
+    lease_s: float = documented(
+        "A hub that is silent for so long loses its flows to another one, seconds.", 6.0
+    )
+    database_pool_size: int = documented(
+        "Connections to PostgreSQL that one hub holds at most.", 20
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LegacyApiSection:
-    """The REST dialect of Hub 1.4.4."""
+class ListenerSection:
+    """Where an API listens, and who may call it."""
 
+    enabled: bool = documented("Whether it is served.", default=True)
     listen: str = documented(
         "HOST:PORT. Other than loopback needs api_key_file or client_ca.",
         "127.0.0.1:50051",
     )
-    strict_version_header: bool = documented(
-        "Answer 400 to a request without `X-IOTA-API-Version: 1`.", default=False
-    )
-    max_body_bytes: int = documented("Largest request accepted, in bytes.", 1 << 20)
     api_key_file: Path | None = documented(
         "File (mode 0600) with the key that X-API-Key must carry; none: no key.", None
     )
-    tls_certificate: Path | None = documented("PEM chain; none: plain HTTP.", None)
+    tls_certificate: Path | None = documented("PEM chain; none: no TLS.", None)
     tls_key: Path | None = documented("PEM key (mode 0600) of tls_certificate.", None)
     client_ca: Path | None = documented(
         "PEM of the authority every client certificate must come from.", None
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LegacyApiSection(ListenerSection):
+    """The REST dialect of Hub 1.4.4, and the commands both dialects share."""
+
+    strict_version_header: bool = documented(
+        "Answer 400 to a request without `X-IOTA-API-Version: 1`.", default=False
+    )
+    max_body_bytes: int = documented("Largest request accepted, in bytes.", 1 << 20)
     sign_bundle: bool = documented(
         "Pass SignBundle on to the appliance's operators; needs token_key_file.",
         default=False,
@@ -71,6 +111,32 @@ class LegacyApiSection:
         None,
     )
     mining_tries: int = documented("Tags tried for one RecoverFunds.", 20_000_000)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GrpcApiSection(ListenerSection):
+    """The gRPC of Hub 1.4.4."""
+
+    enabled: bool = documented(
+        "Whether it is served; with REST, one of them needs another port.",
+        default=False,
+    )
+    error_details: Literal["code", "string"] = documented(
+        "What grpc-status-details-bin holds: `code` (a serialised hub.rpc.Error) or"
+        " `string` (the text that Hub 1.4.0 and later put there).",
+        "code",
+    )
+    live_streams: bool = documented(
+        "Whether subscriptions go on after what there is; otherwise they end.",
+        default=False,
+    )
+    poll_interval_s: float = documented(
+        "How often a live stream looks for events, in seconds.", 1.0
+    )
+    max_message_bytes: int = documented("Largest request accepted, in bytes.", 1 << 20)
+    max_concurrent_calls: int = documented(
+        "Calls answered at once, live streams among them; more are refused.", 256
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,6 +247,21 @@ class NodesSection:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AddressesSection:
+    """Deposit addresses kept ready."""
+
+    ready: int = documented(
+        "Addresses kept ready, so that one is handed out at once; the receipts of these"
+        " name no user. 0: each is issued when it is asked for.",
+        0,
+    )
+    interval_s: float = documented("Pause between two looks at the pool, seconds.", 1.0)
+    lanes: int = documented(
+        "Addresses asked for at once; best as many as the appliance has cores.", 2
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DepositsSection:
     """The deposit monitor."""
 
@@ -201,9 +282,26 @@ class SweepsSection:
     """The sweep planner."""
 
     interval_s: float = documented("Pause between two plans, in seconds.", 600.0)
-    max_withdrawals: int = documented("Withdrawals paid by one sweep.", 7)
-    max_deposits: int = documented("Deposit addresses emptied by one sweep.", 5)
-    max_hub_inputs: int = documented("Hub addresses emptied by one sweep.", 10)
+    max_transactions: int = documented(
+        "Size of one sweep's bundle, 12 or more: an input takes as many transactions as"
+        " its security level, a payout one, the remainder one.",
+        40,
+    )
+    max_unsigned: int = documented("Sweeps the appliance is asked for at once.", 4)
+    kept_hub_addresses: int = documented(
+        "Hub addresses kept apart, so that several sweeps can pay at once; more than"
+        " that are joined, the smallest first.",
+        8,
+    )
+    max_withdrawals: int | None = documented(
+        "Withdrawals paid by one sweep; none: as many as fit.", None
+    )
+    max_deposits: int | None = documented(
+        "Deposit addresses emptied by one sweep; none: as many as fit.", None
+    )
+    max_hub_inputs: int | None = documented(
+        "Hub addresses emptied by one sweep; none: as many as fit.", None
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,10 +320,22 @@ class AttachmentsSection:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BooksSection:
+    """The watch over the books."""
+
+    interval_s: float = documented("Pause between two looks, in seconds.", 10.0)
+    postings: int = documented("Postings that one look takes at most.", 2000)
+    balances: int = documented(
+        "Accounts, and addresses, that one look compares with their entries.", 500
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ApiSection:
     """What the hub serves."""
 
     legacy: LegacyApiSection = documented("The REST dialect of Hub 1.4.4.")
+    grpc: GrpcApiSection = documented("The gRPC of Hub 1.4.4.")
     v1: V1ApiSection = documented("The API for new back ends.")
 
 
@@ -237,11 +347,13 @@ class Config:
     api: ApiSection = documented("What the hub serves.")
     appliance: ApplianceSection = documented("The signing appliance.")
     nodes: NodesSection = documented("The nodes.")
+    addresses: AddressesSection = documented("Deposit addresses kept ready.")
     deposits: DepositsSection = documented("The deposit monitor.")
     sweeps: SweepsSection = documented("The sweep planner.")
     attachments: AttachmentsSection = documented("Attachments.")
     withdrawals: WithdrawalsSection = documented("What withdrawals need.")
     webhooks: WebhooksSection = documented("The delivery of webhooks.")
+    books: BooksSection = documented("The watch over the books.")
 
 
 def load(path: Path) -> Config:
@@ -287,11 +399,35 @@ def _require_sane(config: Config) -> None:
         message = f"nodes.quorum is {nodes.quorum} of {len(nodes.endpoints)} nodes"
         raise ConfigError(message)
     _require_pins(config.appliance)
+    if config.sweeps.max_transactions < MIN_SWEEP_TRANSACTIONS:
+        message = (
+            f"sweeps.max_transactions is {config.sweeps.max_transactions}; a sweep that"
+            f" always gets ahead needs {MIN_SWEEP_TRANSACTIONS}"
+        )
+        raise ConfigError(message)
     if not config.appliance.url.startswith("https://"):
         message = "appliance.url must begin with https://"
         raise ConfigError(message)
-    _require_guarded(config.api.legacy)
+    _require_guarded("api.legacy", config.api.legacy)
+    _require_guarded("api.grpc", config.api.grpc)
+    _require_served(config.api)
+    if config.api.legacy.sign_bundle and config.api.legacy.token_key_file is None:
+        message = "api.legacy.sign_bundle needs token_key_file"
+        raise ConfigError(message)
     _require_v1_sane(config.api.v1)
+    _require_safe_database(config.hub)
+
+
+def _require_safe_database(section: HubSection) -> None:
+    url = urlsplit(section.database_url)
+    if not url.scheme.startswith("postgresql+asyncpg"):
+        return
+    if url.password is not None or "password=" in url.query:
+        raise ConfigError(
+            "hub.database_url must not hold a password: use database_password_file"
+        )
+    if section.database_ca is None and url.hostname not in _LOOPBACK:
+        raise ConfigError("hub.database_url is off the loopback: set database_ca")
 
 
 def _require_pins(appliance: ApplianceSection) -> None:
@@ -308,19 +444,18 @@ def _require_pins(appliance: ApplianceSection) -> None:
 
 def _require_positive(config: Config) -> None:
     sections: dict[str, Any] = {
-        "api": config.api.legacy,
+        name: getattr(config, name) for name in _SECTIONS_WITH_NUMBERS
+    }
+    sections |= {
+        "api.legacy": config.api.legacy,
+        "api.grpc": config.api.grpc,
         "api.v1": config.api.v1,
-        "appliance": config.appliance,
-        "nodes": config.nodes,
-        "deposits": config.deposits,
-        "sweeps": config.sweeps,
-        "attachments": config.attachments,
-        "webhooks": config.webhooks,
     }
     for name, section in sections.items():
         for item in dataclasses.fields(section):
             value = getattr(section, item.name)
-            if type(value) in {int, float} and value <= 0:
+            least = 0 if item.name in _MAY_BE_ZERO else 1
+            if type(value) in {int, float} and (value < 0 or value == 0 < least):
                 message = f"{name}.{item.name} must be above 0, not {value}"
                 raise ConfigError(message)
 
@@ -348,20 +483,28 @@ def listen_address(listen: str) -> tuple[str, int]:
     return host, number
 
 
-def _require_guarded(legacy: LegacyApiSection) -> None:
-    host, _ = listen_address(legacy.listen)
-    if legacy.client_ca is not None and legacy.tls_certificate is None:
-        message = "api.legacy.client_ca needs tls_certificate and tls_key"
+def _require_served(api: ApiSection) -> None:
+    served = [section for section in (api.legacy, api.grpc) if section.enabled]
+    if not served:
+        message = "api.legacy and api.grpc are both off"
         raise ConfigError(message)
-    if (legacy.tls_certificate is None) != (legacy.tls_key is None):
-        message = "api.legacy.tls_certificate and tls_key go together"
+    both = len(served) > 1 and api.legacy.listen == api.grpc.listen
+    if both and listen_address(api.grpc.listen)[1] != 0:
+        message = f"api.grpc.listen {api.grpc.listen} is taken by api.legacy"
         raise ConfigError(message)
-    if legacy.sign_bundle and legacy.token_key_file is None:
-        message = "api.legacy.sign_bundle needs token_key_file"
+
+
+def _require_guarded(name: str, section: ListenerSection) -> None:
+    host, _ = listen_address(section.listen)
+    if section.client_ca is not None and section.tls_certificate is None:
+        message = f"{name}.client_ca needs tls_certificate and tls_key"
         raise ConfigError(message)
-    guarded = legacy.client_ca is not None or legacy.api_key_file is not None
+    if (section.tls_certificate is None) != (section.tls_key is None):
+        message = f"{name}.tls_certificate and tls_key go together"
+        raise ConfigError(message)
+    guarded = section.client_ca is not None or section.api_key_file is not None
     if not ip_address(host).is_loopback and not guarded:
-        message = f"api.legacy.listen {legacy.listen} needs api_key_file or client_ca"
+        message = f"{name}.listen {section.listen} needs api_key_file or client_ca"
         raise ConfigError(message)
 
 

@@ -21,6 +21,7 @@
     │   ├── BatchUnbalancedError     batch-unbalanced
     │   ├── BatchInconsistentError   batch-inconsistent
     │   ├── SweepUnknownError        sweep-unknown
+    │   ├── ColdStorageError         cold-storage
     │   ├── PlanOutdatedError        plan-outdated
     │   ├── WithdrawalExistsError    withdrawal-exists
     │   ├── AuthorisationInvalidError authorisation-invalid
@@ -35,9 +36,12 @@
     ├── FaultError                   could not tell; the same request may be repeated
     │   ├── ApplianceUnavailableError appliance-unavailable
     │   ├── NodeUnavailableError     node-unavailable
-    │   └── DatabaseUnavailableError database-unavailable
+    │   ├── DatabaseUnavailableError database-unavailable
+    │   ├── OutcomeUnknownError      outcome-unknown: it may have been done
+    │   └── FencedError              fenced: another hub runs this flow now
     ├── InvariantError               a belief is broken: stop and page
     │   ├── LedgerImbalanceError     ledger-imbalance
+    │   ├── BooksLatchedError        books-latched
     │   ├── TransitionError          transition-forbidden
     │   └── HeadConflictError        head-conflict
     └── ConfigError                  config-invalid: the program does not start
@@ -158,6 +162,12 @@ class SweepUnknownError(RefusedError):
     code = "sweep-unknown"
 
 
+class ColdStorageError(RefusedError):
+    """Cold storage has no such address, or it can not take part in this."""
+
+    code = "cold-storage"
+
+
 class PlanOutdatedError(RefusedError):
     """What a sweep was planned from has changed; plan anew."""
 
@@ -242,6 +252,22 @@ class DatabaseUnavailableError(FaultError):
     code = "database-unavailable"
 
 
+class OutcomeUnknownError(FaultError):
+    """The database was lost while it committed: look whether it was done.
+
+    What is told apart by a key of its own (a UUID, an idempotency key, a tail) may
+    simply be asked for again; anything else must be looked up first.
+    """
+
+    code = "outcome-unknown"
+
+
+class FencedError(FaultError):
+    """Another hub holds the flow's lease now; nothing was written."""
+
+    code = "fenced"
+
+
 class InvariantError(HubError):
     """What must always hold does not; nothing was written."""
 
@@ -252,6 +278,12 @@ class LedgerImbalanceError(InvariantError):
     """Assets and liabilities of a posting, or of the books, differ."""
 
     code = "ledger-imbalance"
+
+
+class BooksLatchedError(InvariantError):
+    """The books were found broken: no balance changes until people have looked."""
+
+    code = "books-latched"
 
 
 class TransitionError(InvariantError):

@@ -2,11 +2,13 @@
 """Double-entry postings and what must hold for each; pure.
 
 The books are of two sides. *Assets*: what each address of ours holds on the
-Tangle. *Liabilities*: what we owe each account, as available, unswept (on a
-deposit address, not yet credited), pending (in a withdrawal) or quarantined. A
-posting changes both sides by the same sum, so that at any time
+Tangle, and what cold storage holds or is about to receive. *Liabilities*: what we
+owe each account, as available, unswept (on a deposit address, not yet credited),
+pending (in a withdrawal) or quarantined. A posting changes both sides by the same
+sum, so that at any time
 
-    sum of all addresses == sum of all four liabilities of all accounts,
+    sum of all addresses and cold storage
+        == sum of all four liabilities of all accounts,
 
 and no balance ever falls below zero. The store applies a posting under row
 locks and with the same two rules as CHECK constraints.
@@ -24,7 +26,7 @@ from hub.errors import (
     InsufficientBalanceError,
     LedgerImbalanceError,
 )
-from hub.model import MAX_SUPPLY_I, AccountId, AddressId, CreditPolicy
+from hub.model import MAX_SUPPLY_I, AccountId, AddressId, ColdId, CreditPolicy
 
 
 class Book(enum.Enum):
@@ -32,6 +34,8 @@ class Book(enum.Enum):
 
     ADDRESS = "address"
     """Asset: what one address holds."""
+    COLD = "cold"
+    """Asset: what a cold address holds, or is owed by a move under way."""
     AVAILABLE = "available"
     """Liability: what an account may spend."""
     UNSWEPT = "unswept"
@@ -42,7 +46,7 @@ class Book(enum.Enum):
     """Liability: held back for an account."""
 
 
-ASSETS: Final = frozenset({Book.ADDRESS})
+ASSETS: Final = frozenset({Book.ADDRESS, Book.COLD})
 
 
 class PostingKind(enum.Enum):
@@ -62,6 +66,12 @@ class PostingKind(enum.Enum):
     """A withdrawal was cancelled."""
     TRANSFER = "transfer"
     """A transfer batch between accounts."""
+    COLD_MOVE = "cold-move"
+    """A move to cold storage was asked for."""
+    COLD_CANCEL = "cold-cancel"
+    """A move to cold storage was called off."""
+    COLD_RETURN = "cold-return"
+    """Value came back from cold storage."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -118,6 +128,11 @@ class Posting:
 def address(address_id: AddressId) -> BalanceKey:
     """Return the balance that is what an address holds."""
     return BalanceKey(Book.ADDRESS.value, address_id)
+
+
+def cold(cold_id: ColdId) -> BalanceKey:
+    """Return the balance that is what a cold address holds or is about to."""
+    return BalanceKey(Book.COLD.value, cold_id)
 
 
 def available(account_id: AccountId) -> BalanceKey:
@@ -300,6 +315,61 @@ def withdrawal_cancelled(account_id: AccountId, *, amount_i: int) -> Posting:
     _require_amount(amount_i)
     legs = [(pending(account_id), -amount_i), (available(account_id), amount_i)]
     return _posting(PostingKind.CANCELLATION, legs)
+
+
+def cold_move_requested(
+    cold_id: ColdId, owner_id: AccountId, *, amount_i: int
+) -> Posting:
+    """Book that value is to go to cold storage.
+
+    The sweep that carries it pays it out like a withdrawal of the owner's, so it
+    stands in the owner's pending balance until then.
+
+    Args:
+        cold_id: Where it goes.
+        owner_id: The hub owner's account.
+        amount_i: Iota, positive.
+
+    Returns:
+        Cold storage up; the owner's pending up.
+    """
+    _require_amount(amount_i)
+    legs = [(cold(cold_id), amount_i), (pending(owner_id), amount_i)]
+    return _posting(PostingKind.COLD_MOVE, legs)
+
+
+def cold_move_cancelled(
+    cold_id: ColdId, owner_id: AccountId, *, amount_i: int
+) -> Posting:
+    """Book that value stays here after all.
+
+    Args:
+        cold_id: Where it would have gone.
+        owner_id: The hub owner's account.
+        amount_i: Iota, positive.
+
+    Returns:
+        Cold storage down; the owner's pending down.
+    """
+    _require_amount(amount_i)
+    legs = [(cold(cold_id), -amount_i), (pending(owner_id), -amount_i)]
+    return _posting(PostingKind.COLD_CANCEL, legs)
+
+
+def cold_returned(cold_id: ColdId, owner_id: AccountId, *, amount_i: int) -> Posting:
+    """Book that a deposit to the owner was value from cold storage.
+
+    Args:
+        cold_id: Where it came from.
+        owner_id: The hub owner's account, which the deposit was credited to.
+        amount_i: Iota, positive.
+
+    Returns:
+        Cold storage down; the owner's available down.
+    """
+    _require_amount(amount_i)
+    legs = [(cold(cold_id), -amount_i), (available(owner_id), -amount_i)]
+    return _posting(PostingKind.COLD_RETURN, legs)
 
 
 def transfer_batch(net_i: Mapping[AccountId, int]) -> Posting:

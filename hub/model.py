@@ -34,6 +34,8 @@ __all__ = [
     "AddressId",
     "AddressState",
     "BundleHash",
+    "ColdAddress",
+    "ColdId",
     "CreditPolicy",
     "Deposit",
     "DepositId",
@@ -68,6 +70,7 @@ UserId = NewType("UserId", str)
 """An account's name as the exchange gave it, 1-64 characters."""
 AccountId = NewType("AccountId", int)
 AddressId = NewType("AddressId", int)
+ColdId = NewType("ColdId", int)
 DepositId = NewType("DepositId", int)
 SweepId = NewType("SweepId", int)
 WithdrawalId = NewType("WithdrawalId", int)
@@ -237,6 +240,28 @@ class Withdrawal:
     requested_at_ms: int
     cancelled_at_ms: int | None
     authorisation: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ColdAddress:
+    """An address of the exchange's whose key is neither here nor in the appliance.
+
+    Attributes:
+        cold_id: Its row.
+        label: What people call it.
+        address: 81 trytes.
+        balance_i: What it holds or is about to receive, in iota.
+        closed: Whether something was brought back from it: nothing more goes there,
+            its key may have signed.
+        on_the_way_i: The part of the balance that no signed sweep carries yet, in iota.
+    """
+
+    cold_id: ColdId
+    label: str
+    address: Address
+    balance_i: int
+    closed: bool
+    on_the_way_i: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -67,11 +67,20 @@ class Publisher:
                 break
             await self._store.run(lambda tx: tx.published.publish(limit=BATCH))
             failpoint("hub.events.published")
+        await self._tell(last)
+        return last
+
+    async def look(self) -> None:
+        """Tell readers here of what another hub has published."""
+        async with self._store.reading() as tx:
+            last = await tx.published.last_position()
+        await self._tell(last)
+
+    async def _tell(self, last: int) -> None:
         if last != self._last:
             async with self._news:
                 self._last = last
                 self._news.notify_all()
-        return last
 
     async def wait_beyond(self, position: int, *, timeout_s: float) -> bool:
         """Wait until there is an event after a position.

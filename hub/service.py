@@ -8,24 +8,29 @@ fails is logged and comes again. No loop ends before the hub does.
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
-from aiohttp import web
-
 from channel import ChannelFiles
+from hub.address_pool import AddressPool
 from hub.api import legacy
-from hub.api.legacy import commands
+from hub.api.grpc_server import GrpcApi
+from hub.api.legacy_commands import commands
 from hub.api.legacy_guarded import Doors
+from hub.api.legacy_history import HistoryCommands
 from hub.api.legacy_tokens import TokenGate, require_key
 from hub.api.listener import start_listener
 from hub.api.v1 import app as v1
 from hub.attachments import Attacher, AttachmentSettings
+from hub.books_watch import BooksWatch
 from hub.clock import Clock, system_clock_ms
 from hub.config import Config, read_secret, read_webhook_key
 from hub.deposits import DepositMonitor
 from hub.errors import FaultError, HubError, InvariantError
+from hub.holder import held_name
+from hub.leases import Lease, run_leased
 from hub.model import HeadToken
 from hub.nodes import Nodes
 from hub.pow import (
@@ -38,6 +43,7 @@ from hub.publisher import Publisher
 from hub.recovery import Recoveries, RecoverySettings
 from hub.signer import Signer, SignerSettings
 from hub.store import Store
+from hub.store.engine import DatabaseOptions
 from hub.sweep_plan import SweepLimits
 from hub.sweeps import Sweeper
 from hub.tangle import BundleDesk
@@ -50,8 +56,20 @@ _REFUSED_WAIT_MS: Final = 3_600_000
 _CLEAN_S: Final = 3600.0
 _NO_PAUSE_S: Final = 0.01
 """The publisher pauses by itself, until it is woken."""
+_LOOK_S: Final = 0.2
+"""How often a hub looks whether another one has published events."""
 _STATUS_S: Final = 30.0
 _STATUS_RETRY_S: Final = 1.0
+_LEASED: Final = (
+    "deposits",
+    "sweeps",
+    "attachments",
+    "books",
+    "events",
+    "webhooks",
+    "clean-up",
+)
+_STATEMENT_TIMEOUT_S: Final = 30.0
 
 
 class StoredHeads:
@@ -83,6 +101,7 @@ class Hub:
         store: The database, migrated.
         nodes: The quorum.
         signer: The appliance.
+        pool: Addresses kept ready.
         deposits: The deposit monitor.
         sweeps: The sweep planner.
         attachments: The attachment service.
@@ -91,12 +110,15 @@ class Hub:
         webhooks: Posts events.
         cleaner: Deletes what the API keeps no longer.
         clock: The time.
+        books: The watch over the books.
+        leases: What each flow's writes must hold, by its name; empty: nothing.
     """
 
     config: Config
     store: Store
     nodes: Nodes
     signer: Signer
+    pool: AddressPool
     deposits: DepositMonitor
     sweeps: Sweeper
     attachments: Attacher
@@ -105,11 +127,44 @@ class Hub:
     webhooks: Webhooks
     cleaner: Cleaner
     clock: Clock
+    books: BooksWatch
+    leases: Mapping[str, Lease]
+
+
+def open_store(
+    config: Config,
+    *,
+    clock: Clock = system_clock_ms,
+    statement_timeout_s: float = _STATEMENT_TIMEOUT_S,
+) -> Store:
+    """Make the store a configuration names; nothing is opened yet.
+
+    Args:
+        config: What the hub is.
+        clock: The time.
+        statement_timeout_s: How long one statement may take, in seconds.
+
+    Returns:
+        The store; close it.
+    """
+    section = config.hub
+    file = section.database_password_file
+    options = DatabaseOptions(
+        password=read_secret(file) if file else "",
+        ca=section.database_ca,
+        pool_size=section.database_pool_size,
+        statement_timeout_s=statement_timeout_s,
+    )
+    return Store(section.database_url, clock=clock, options=options)
 
 
 @contextlib.asynccontextmanager
 async def open_hub(
-    config: Config, *, clock: Clock = system_clock_ms, desk: BundleDesk | None = None
+    config: Config,
+    *,
+    clock: Clock = system_clock_ms,
+    desk: BundleDesk | None = None,
+    holder: str = "",
 ) -> AsyncIterator[Hub]:
     """Build a hub and open its connections; runs no loop.
 
@@ -118,12 +173,14 @@ async def open_hub(
         clock: The time.
         desk: One that several hubs of one program share and the caller closes; by
             default the hub has its own.
+        holder: The name under which the flows take their leases; empty for a program
+            that runs them by hand and is alone.
 
     Yields:
         The hub; everything is closed when the block ends.
     """
     async with contextlib.AsyncExitStack() as stack:
-        store = Store(config.hub.database_url, clock=clock)
+        store = open_store(config, clock=clock)
         stack.push_async_callback(store.close)
         await store.migrate()
         signer = await stack.enter_async_context(
@@ -137,30 +194,49 @@ async def open_hub(
                 clock_ms=clock,
             )
         )
-        webhooks = await stack.enter_async_context(
-            Webhooks(store, _webhook_settings(config), clock=clock)
-        )
         if desk is None:
             desk = BundleDesk()
             stack.callback(desk.close)
+        leases = _leases(config, store, holder) if holder else {}
+        of = {name: store.fenced(lease) for name, lease in leases.items()}
+        webhooks = await stack.enter_async_context(
+            Webhooks(of.get("webhooks", store), _webhook_settings(config), clock=clock)
+        )
         yield Hub(
             config,
             store,
             nodes,
             signer,
-            DepositMonitor(
+            AddressPool(
                 store,
+                signer,
+                nodes,
+                target=config.addresses.ready,
+                lanes=config.addresses.lanes,
+            ),
+            DepositMonitor(
+                of.get("deposits", store),
                 nodes,
                 credit=config.deposits.credit,
                 keep_messages=config.deposits.keep_messages,
             ),
-            _sweeper(config, store, nodes, signer, desk, clock),
-            _attacher(config, store, nodes, clock),
+            _sweeper(config, of.get("sweeps", store), nodes, signer, desk, clock),
+            _attacher(config, of.get("attachments", store), nodes, clock),
             _doors(config, store, nodes, signer, desk, clock),
-            Publisher(store),
+            Publisher(of.get("events", store)),
             webhooks,
-            Cleaner(store, keep_log_s=config.webhooks.keep_log_s, clock=clock),
+            Cleaner(
+                of.get("clean-up", store),
+                keep_log_s=config.webhooks.keep_log_s,
+                clock=clock,
+            ),
             clock,
+            BooksWatch(
+                of.get("books", store),
+                postings=config.books.postings,
+                balances=config.books.balances,
+            ),
+            leases,
         )
 
 
@@ -169,53 +245,85 @@ async def run_hub(config: Config, *, ready: Callable[[str], None]) -> None:
 
     Args:
         config: What the hub is.
-        ready: Told the API's URL once it accepts connections.
+        ready: Told the APIs' URLs once they accept connections.
     """
-    async with open_hub(config) as hub, contextlib.AsyncExitStack() as listeners:
-        runner, url = await _start_legacy_api(hub)
-        listeners.push_async_callback(runner.cleanup)
-        v1_runner = await _start_v1_api(hub)
-        if v1_runner is not None:
-            listeners.push_async_callback(v1_runner.cleanup)
+    async with contextlib.AsyncExitStack() as stack:
+        holder = stack.enter_context(held_name(config.hub.state_dir))
+        hub = await stack.enter_async_context(open_hub(config, holder=holder))
+        urls = await _start_apis(hub, stack)
         async with asyncio.TaskGroup() as loops:
             loops.create_task(_watch_appliance(hub.signer))
-            for name, tick, interval_s in (
-                ("deposits", hub.deposits.tick, config.deposits.interval_s),
-                ("sweeps", hub.sweeps.tick, config.sweeps.interval_s),
-                ("attachments", hub.attachments.tick, config.attachments.interval_s),
-                ("events", hub.publisher.tick, _NO_PAUSE_S),
-                ("webhooks", hub.webhooks.tick, config.webhooks.interval_s),
-                ("api clean-up", hub.cleaner.tick, _CLEAN_S),
-            ):
-                loop = repeat(name, tick, interval_s=interval_s)
+            for name, (tick, interval_s) in _own_flows(hub).items():
+                round_ = partial(one_round, name, tick, interval_s=interval_s)
+                loops.create_task(_repeat(round_, interval_s=interval_s))
+            for name, (tick, interval_s) in _flows(hub).items():
+                loop = run_leased(
+                    hub.leases[name],
+                    partial(one_round, name, tick, interval_s=interval_s),
+                    interval_s=interval_s,
+                )
                 loops.create_task(loop)
-            ready(url)
+            ready(" and ".join(urls))
 
 
-async def repeat(
+def _own_flows(hub: Hub) -> dict[str, tuple[Callable[[], Awaitable[object]], float]]:
+    """Return what runs on every hub for itself: a tick and its pause in seconds."""
+    return {
+        "pool": (hub.pool.tick, hub.config.addresses.interval_s),
+        "event watch": (hub.publisher.look, _LOOK_S),
+    }
+
+
+def _flows(hub: Hub) -> dict[str, tuple[Callable[[], Awaitable[object]], float]]:
+    """Return what runs on one hub at a time: a tick and its pause in seconds."""
+    config = hub.config
+    return {
+        "deposits": (hub.deposits.tick, config.deposits.interval_s),
+        "sweeps": (hub.sweeps.tick, config.sweeps.interval_s),
+        "attachments": (hub.attachments.tick, config.attachments.interval_s),
+        "books": (hub.books.tick, config.books.interval_s),
+        "events": (hub.publisher.tick, _NO_PAUSE_S),
+        "webhooks": (hub.webhooks.tick, config.webhooks.interval_s),
+        "clean-up": (hub.cleaner.tick, _CLEAN_S),
+    }
+
+
+def _leases(config: Config, store: Store, holder: str) -> dict[str, Lease]:
+    duration_s = config.hub.lease_s
+    return {
+        name: Lease(store, name, holder=holder, duration_s=duration_s)
+        for name in _LEASED
+    }
+
+
+async def _repeat(round_: Callable[[], Awaitable[None]], *, interval_s: float) -> None:
+    while True:
+        await round_()
+        await asyncio.sleep(interval_s)
+
+
+async def one_round(
     name: str, tick: Callable[[], Awaitable[object]], *, interval_s: float
 ) -> None:
-    """Run a flow's tick for ever; no failure of one tick ends the loop.
+    """Run one round of a flow; no failure of it ends the flow's loop.
 
     Args:
         name: Of the flow, for the log.
-        tick: One round of it.
-        interval_s: Pause between two rounds, in seconds.
+        tick: The round.
+        interval_s: Pause until the next one, for the log; in seconds.
     """
-    while True:
-        try:
-            await tick()
-        except FaultError as error:
-            _log.warning(
-                "%s: %s (%s); next try in %s s", name, error, error.code, interval_s
-            )
-        except InvariantError:
-            _log.critical("%s: a belief is broken, look into it", name, exc_info=True)
-        except HubError:
-            _log.exception("%s failed; it goes on", name)
-        except Exception:  # noqa: BLE001 - a loop that ends is worse than any of them
-            _log.exception("%s failed unexpectedly; it goes on", name)
-        await asyncio.sleep(interval_s)
+    try:
+        await tick()
+    except FaultError as error:
+        _log.warning(
+            "%s: %s (%s); next try in %s s", name, error, error.code, interval_s
+        )
+    except InvariantError:
+        _log.critical("%s: a belief is broken, look into it", name, exc_info=True)
+    except HubError:
+        _log.exception("%s failed; it goes on", name)
+    except Exception:  # noqa: BLE001 - a loop that ends is worse than any of them
+        _log.exception("%s failed unexpectedly; it goes on", name)
 
 
 async def _watch_appliance(signer: Signer) -> None:
@@ -234,27 +342,36 @@ async def _watch_appliance(signer: Signer) -> None:
         await asyncio.sleep(_STATUS_S if said == "ready" else _STATUS_RETRY_S)
 
 
-async def _start_legacy_api(hub: Hub) -> tuple[web.AppRunner, str]:
-    section = hub.config.api.legacy
+async def _start_apis(hub: Hub, listeners: contextlib.AsyncExitStack) -> list[str]:
+    """Serve every API that is switched on, over one table of commands."""
+    api = hub.config.api
     table = commands(
         hub.store,
         issuer=hub.signer,
         oracle=hub.nodes,
+        ready=hub.pool,
         doors=hub.doors,
         authorise_above_i=hub.config.withdrawals.require_authorisation_above_i,
     )
-    app = legacy.build_app(section, table)
-    return await start_listener(app, section.listen, section, name="api.legacy")
-
-
-async def _start_v1_api(hub: Hub) -> web.AppRunner | None:
-    section = hub.config.api.v1
-    if section.listen is None:
-        return None
-    app = v1.build_app(section, _ports(hub))
-    runner, url = await start_listener(app, section.listen, section, name="api.v1")
-    _log.info("v1 ready on %s", url)
-    return runner
+    urls = []
+    if api.legacy.enabled:
+        app = legacy.build_app(api.legacy, table)
+        runner, url = await start_listener(
+            app, api.legacy.listen, api.legacy, name="api.legacy"
+        )
+        listeners.push_async_callback(runner.cleanup)
+        urls.append(url)
+    if api.grpc.enabled:
+        served = GrpcApi(api.grpc, table, HistoryCommands(hub.store))
+        listeners.push_async_callback(served.stop)
+        urls.append(f"grpc://{await served.start()}")
+    if api.v1.listen is not None:
+        app = v1.build_app(api.v1, _ports(hub))
+        runner, url = await start_listener(app, api.v1.listen, api.v1, name="api.v1")
+        listeners.push_async_callback(runner.cleanup)
+        _log.info("v1 ready on %s", url)
+        urls.append(f"{url}/v1")
+    return urls
 
 
 def _ports(hub: Hub) -> v1.Ports:
@@ -265,6 +382,7 @@ def _ports(hub: Hub) -> v1.Ports:
         store=hub.store,
         issuer=hub.signer,
         oracle=hub.nodes,
+        ready=hub.pool,
         publisher=hub.publisher,
         appliance=appliance,
         nodes=hub.nodes.require_synced,
@@ -316,8 +434,13 @@ def _sweeper(
         signer,
         desk,
         limits=SweepLimits(
-            section.max_withdrawals, section.max_deposits, section.max_hub_inputs
+            max_transactions=section.max_transactions,
+            kept_hub_addresses=section.kept_hub_addresses,
+            max_withdrawals=section.max_withdrawals,
+            max_deposits=section.max_deposits,
+            max_hub_inputs=section.max_hub_inputs,
         ),
+        max_unsigned=section.max_unsigned,
         refused_wait_ms=_REFUSED_WAIT_MS,
         clock=clock,
     )

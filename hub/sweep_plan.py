@@ -5,6 +5,7 @@
 outputs and claims.
 """
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,19 +14,25 @@ from hub.signer import Claim
 from hub.tangle import Draft, DraftInput, DraftOutput
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SweepLimits:
     """How large one sweep may be.
 
     Attributes:
-        max_withdrawals: Withdrawals paid by it.
-        max_deposits: Deposit addresses emptied by it.
-        max_hub_inputs: Hub addresses emptied by it.
+        max_transactions: Size of its bundle. An input takes as many transactions as
+            its security level, a payout one, and one is kept for the remainder.
+        kept_hub_addresses: Hub addresses that stay apart: several small sums let
+            several sweeps run at once. What is beyond is joined, the smallest first.
+        max_withdrawals: Withdrawals paid by it; None: as many as fit.
+        max_deposits: Deposit addresses emptied by it; None: as many as fit.
+        max_hub_inputs: Hub addresses emptied by it; None: as many as fit.
     """
 
-    max_withdrawals: int
-    max_deposits: int
-    max_hub_inputs: int
+    max_transactions: int
+    kept_hub_addresses: int
+    max_withdrawals: int | None = None
+    max_deposits: int | None = None
+    max_hub_inputs: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,43 +56,109 @@ def plan_sweep(
     hub_addresses: Sequence[OwnAddress],
     withdrawals: Sequence[Withdrawal],
     limits: SweepLimits,
+    generation: int,
 ) -> Choice | None:
-    """Choose inputs and withdrawals.
+    """Choose inputs and withdrawals until the bundle is full.
 
-    Deposit addresses come first, the oldest ones; hub addresses are added, the
-    smallest ones that suffice, only as far as withdrawals need them. A withdrawal
-    that can not be paid from what there is waits and does not hold up younger ones.
-    One that all hub addresses together could pay, but not as many as fit into a
-    bundle, has the largest joined into one. An address that a waiting withdrawal
-    pays into is left alone.
+    Payouts and deposits may each have half of the bundle, and what the other leaves.
+    Deposit addresses come as given, the first first; hub addresses are added, the
+    smallest neighbours that suffice, only as far as withdrawals need them. A
+    withdrawal that can not be paid from what there is waits and does not hold up
+    younger ones. One that all hub addresses together could pay, but not as many as
+    fit into a bundle, has the largest joined into one. An address that a waiting
+    withdrawal pays into is left alone.
+
+    Room that is left takes hub addresses of older generations, then the smallest
+    ones beyond those to be kept. These two make a sweep of their own only where it
+    leaves less to do: an older generation, or twice as many as are to be kept.
+
+    The work grows with the logarithm of the number of hub addresses for each
+    withdrawal.
 
     Args:
-        deposits: Deposit addresses fit to be swept, the oldest first.
+        deposits: Deposit addresses fit to be swept, in the order wanted.
         hub_addresses: Hub addresses fit to be swept, the smallest first.
         withdrawals: Waiting, the oldest first; each amount positive.
         limits: How large a sweep may be.
+        generation: The salt generation that issues; lower ones are drained.
 
     Returns:
         The choice; None when there is nothing to do.
     """
     receiving = {withdrawal.payout_address for withdrawal in withdrawals}
     free = [own for own in deposits if own.address not in receiving]
-    taken = free[: limits.max_deposits]
     spare = [own for own in hub_addresses if own.address not in receiving]
-    largest = spare[-limits.max_hub_inputs :]
-    paid, waiting = _payable(
-        withdrawals, _sum_i(taken) + _sum_i(largest), limits.max_withdrawals
-    )
-    owed_i = sum(withdrawal.amount_i for withdrawal in paid)
-    out_of_reach = [w for w in waiting if w.amount_i <= _sum_i(spare)]
-    if out_of_reach and len(spare) > len(largest) > 1:
-        taken = [*taken, *largest]
+    room = _Room(limits)
+    taken = room.fill(free, room.left // 2, limits.max_deposits)
+    funds = _Funds(spare, most=limits.max_hub_inputs)
+    paid, waiting = _payable(withdrawals, _sum_i(taken), room, funds)
+    needed_i = sum(withdrawal.amount_i for withdrawal in paid) - _sum_i(taken)
+    room.take(len(paid))
+    hub_room = funds.most_in(room.left)
+    out_of_reach = any(w.amount_i <= funds.total_i for w in waiting)
+    if out_of_reach and len(spare) > hub_room > 1:
+        chosen = spare[-hub_room:]
     else:
-        missing_i = owed_i - _sum_i(taken)
-        taken = [*taken, *_smallest(spare, missing_i, limits.max_hub_inputs)]
-    if not taken:
+        chosen = _smallest(spare, needed_i, hub_room)
+    room.take(sum(own.issued.security_level for own in chosen))
+    more = None if limits.max_deposits is None else limits.max_deposits - len(taken)
+    taken += room.fill(free[len(taken) :], room.left, more)
+    extra = [own for own in spare if own not in chosen]
+    stale = [own for own in extra if own.issued.generation < generation]
+    small = extra[: max(0, len(extra) - limits.kept_hub_addresses)]
+    if taken or chosen or stale or len(small) > limits.kept_hub_addresses:
+        most = None if limits.max_hub_inputs is None else hub_room - len(chosen)
+        rest = [*stale, *(own for own in small if own not in stale)]
+        chosen += room.fill(rest, room.left, most)
+    inputs = (*taken, *chosen)
+    joins = len(chosen) > 1 or stale
+    if not (taken or paid or joins):
         return None
-    return Choice(tuple(taken), tuple(paid), _sum_i(taken) - owed_i)
+    owed_i = sum(withdrawal.amount_i for withdrawal in paid)
+    return Choice(inputs, tuple(paid), _sum_i(inputs) - owed_i)
+
+
+class _Room:
+    """Transactions that are left in the bundle; one is the remainder's."""
+
+    def __init__(self, limits: SweepLimits) -> None:
+        self.left = limits.max_transactions - 1
+        self.payouts = limits.max_withdrawals
+
+    def take(self, transactions: int) -> None:
+        self.left -= transactions
+
+    def fill(
+        self, addresses: Sequence[OwnAddress], share: int, most: int | None
+    ) -> list[OwnAddress]:
+        """Take the first addresses that fit into a share of the room."""
+        taken: list[OwnAddress] = []
+        for own in addresses[:most]:
+            if own.issued.security_level > share:
+                break
+            taken.append(own)
+            share -= own.issued.security_level
+            self.left -= own.issued.security_level
+        return taken
+
+
+class _Funds:
+    """What hub addresses can add, counted from the largest on."""
+
+    def __init__(self, spare: Sequence[OwnAddress], *, most: int | None) -> None:
+        self.level = max((own.issued.security_level for own in spare), default=1)
+        self._most = len(spare) if most is None else min(most, len(spare))
+        amounts_i = [own.balance_i for own in reversed(spare)]
+        self._sums_i = list(itertools.accumulate(amounts_i, initial=0))
+        self.total_i = self._sums_i[-1]
+
+    def most_in(self, room: int) -> int:
+        """Return how many of them fit, whichever they are."""
+        return max(0, min(self._most, room // self.level))
+
+    def reach_i(self, room: int) -> int:
+        """Return the most that they can add in so much room, in iota."""
+        return self._sums_i[self.most_in(room)]
 
 
 def _sum_i(addresses: Sequence[OwnAddress]) -> int:
@@ -93,17 +166,29 @@ def _sum_i(addresses: Sequence[OwnAddress]) -> int:
 
 
 def _payable(
-    withdrawals: Sequence[Withdrawal], reachable_i: int, most: int
+    withdrawals: Sequence[Withdrawal], taken_i: int, room: _Room, funds: _Funds
 ) -> tuple[list[Withdrawal], list[Withdrawal]]:
-    """Split into those paid now and those too large for what can be reached."""
+    """Split into those paid now and those too large for what can be reached.
+
+    Once there is one that addresses must be joined for, payouts leave room for that.
+
+    Returns:
+        Paid and too large, each the oldest first.
+    """
     paid: list[Withdrawal] = []
     too_large: list[Withdrawal] = []
+    owed_i, most = 0, room.left
     for withdrawal in withdrawals:
-        if withdrawal.amount_i > reachable_i:
+        left = room.left - len(paid) - 1
+        if len(paid) >= most or len(paid) == room.payouts:
+            break
+        if owed_i + withdrawal.amount_i > taken_i + funds.reach_i(left):
             too_large.append(withdrawal)
-        elif len(paid) < most:
+            if withdrawal.amount_i <= funds.total_i:
+                most = min(room.left // 2, room.left - 2 * funds.level)
+        else:
             paid.append(withdrawal)
-            reachable_i -= withdrawal.amount_i
+            owed_i += withdrawal.amount_i
     return paid, too_large
 
 
@@ -113,15 +198,14 @@ def _smallest(
     """Return the smallest neighbours, at most ``most``, that hold ``missing_i``."""
     if missing_i <= 0:
         return []
+    sums_i = list(itertools.accumulate((o.balance_i for o in addresses), initial=0))
     start = 0
-    while _sum_i(addresses[start : start + most]) < missing_i:
+    while sums_i[min(start + most, len(addresses))] - sums_i[start] < missing_i:
         start += 1
-    chosen: list[OwnAddress] = []
-    for own in addresses[start : start + most]:
-        if _sum_i(chosen) >= missing_i:
-            break
-        chosen.append(own)
-    return chosen
+    end = start
+    while sums_i[end] - sums_i[start] < missing_i:
+        end += 1
+    return list(addresses[start:end])
 
 
 def make_plan(choice: Choice, rest: OwnAddress | None, draft: Draft) -> SweepPlan:

@@ -7,6 +7,7 @@ for again. Only the appliance's final refusal releases what a planned sweep
 reserves; a time-out or a deferral never does. Meanwhile others may be planned.
 """
 
+import asyncio
 import logging
 from collections.abc import Collection, Sequence
 from typing import Final, Protocol
@@ -55,8 +56,8 @@ _MILLISECONDS: Final = 1000
 _ALL: Final = 10_000
 """Rows read per tick; what is older or larger comes first."""
 _CHUNK: Final = 100
-_MAX_UNSIGNED: Final = 4
-"""Sweeps that may wait for the appliance's decision at once."""
+_MAX_ROUNDS: Final = 100
+"""Rounds of planning and signing in one tick, so that a tick ends."""
 _KEY_CODES: Final = frozenset(
     {"key-spent", "foreign-input", "seed-uuid", "unknown-generation"}
 )
@@ -79,6 +80,8 @@ class Sweeper:
         signer: The appliance.
         desk: Where bundles are built and checked.
         limits: How large a sweep may be.
+        max_unsigned: How many sweeps may wait for the appliance at once: they are
+            asked for together, so that it signs on all its cores.
         refused_wait_ms: How long what alone was refused is left out.
         clock: The time.
     """
@@ -91,6 +94,7 @@ class Sweeper:
         desk: BundleDesk,
         *,
         limits: SweepLimits,
+        max_unsigned: int,
         refused_wait_ms: int,
         clock: Clock,
     ) -> None:
@@ -99,28 +103,41 @@ class Sweeper:
         self._signer = signer
         self._desk = desk
         self._limits = limits
+        self._max_unsigned = max_unsigned
         self._clock = clock
         self._gate = InputGate(nodes, clock=clock)
         self._suspects = Suspects(wait_ms=refused_wait_ms, clock=clock)
 
     async def tick(self) -> None:
-        """Finish planned sweeps; then plan what there is to do."""
+        """Finish planned sweeps; then plan and sign until nothing is left to do."""
         await self._nodes.require_synced()  # a stale balance must not sign either
-        if not await self._finish_planned():
-            return
-        for choose in (self.preview, self._choose_suspect):
-            if len(await self._unsigned()) >= _MAX_UNSIGNED:
+        for _ in range(_MAX_ROUNDS):
+            if not await self._finish_planned() or not await self._plan_some():
                 return
-            choice = await choose()
-            fresh = None if choice is None else await self._plan(choice)
-            if fresh is not None:
+
+    async def _plan_some(self) -> int:
+        """Plan as many sweeps as may wait for the appliance at once.
+
+        Returns:
+            How many were planned.
+        """
+        planned = 0
+        room = self._max_unsigned - len(await self._unsigned())
+        for choose in (self.preview, self._choose_suspect):
+            while planned < room:
+                choice = await choose()
+                if choice is None or await self._plan(choice) is None:
+                    break
                 failpoint("hub.sweep.after-plan")
-                await self._get_signed(fresh)
+                planned += 1
+        return planned
 
     async def preview(self) -> Choice | None:
         """Return what the next sweep would do, without doing it."""
         await self._nodes.require_synced()
         waiting = await self._payable_withdrawals()
+        async with self._store.reading() as tx:
+            generation = await tx.addresses.newest_generation()
         return plan_sweep(
             deposits=await self._deposits(),
             hub_addresses=await self._hub_addresses(),
@@ -130,17 +147,23 @@ class Sweeper:
                 if withdrawal_part(w.withdrawal_id) not in self._suspects
             ],
             limits=self._limits,
+            generation=generation,
         )
 
     # --- what may take part ------------------------------------------------------
 
     async def _deposits(self) -> list[OwnAddress]:
-        """Return as many settled deposit addresses as a sweep takes, oldest first."""
+        """Return at least as many settled deposit addresses as a sweep takes.
+
+        Returns:
+            The oldest generation first, then the oldest address.
+        """
         found: list[OwnAddress] = []
         candidates = await self._candidates(AccountKind.USER)
+        most = self._limits.max_deposits or self._limits.max_transactions
         for start in range(0, len(candidates), _CHUNK):
             found += await self._gate.settled(candidates[start : start + _CHUNK])
-            if len(found) >= self._limits.max_deposits:
+            if len(found) >= most:
                 break
         return found
 
@@ -217,6 +240,7 @@ class Sweeper:
             hub_addresses=await self._hub_addresses(),
             withdrawals=[withdrawal],
             limits=self._limits,
+            generation=0,
         )
         return choice if choice and choice.withdrawals else None
 
@@ -245,7 +269,10 @@ class Sweeper:
         """Return an address of the hub that nothing was ever sent to."""
         async with self._store.reading() as tx:
             owner = await tx.accounts.owner()
-            idle = await tx.addresses.idle_remainder(owner.account_id)
+            generation = await tx.addresses.newest_generation()
+            idle = await tx.addresses.idle_remainder(
+                owner.account_id, generation=generation
+            )
         if idle is not None:
             return idle
         issued = await self._signer.issue("")
@@ -261,23 +288,29 @@ class Sweeper:
             return await tx.sweeps.in_state(SweepState.PLANNED)
 
     async def _finish_planned(self) -> bool:
-        """Ask for every planned sweep, none of which holds up another.
+        """Ask for every planned sweep at once, none of which holds up another.
 
         Returns:
             Whether planning more makes sense: the appliance and nodes answer.
         """
-        goes_on = True
-        for sweep in await self._unsigned():
-            try:
-                await self._get_signed(sweep)
-            except RequestRejectedError as error:
-                _log.error("sweep %s: %s", sweep.plan.bundle_hash, error)
-            except FaultError as error:
-                goes_on = False
-                _log.warning("sweep %s waits: %s", sweep.plan.bundle_hash, error)
-            except HubError:
-                _log.critical("sweep %s", sweep.plan.bundle_hash, exc_info=True)
-        return goes_on
+        async with asyncio.TaskGroup() as group:
+            asked = [
+                group.create_task(self._is_answered(sweep))
+                for sweep in await self._unsigned()
+            ]
+        return all(one.result() for one in asked)
+
+    async def _is_answered(self, sweep: Sweep) -> bool:
+        try:
+            await self._get_signed(sweep)
+        except RequestRejectedError as error:
+            _log.error("sweep %s: %s", sweep.plan.bundle_hash, error)
+        except FaultError as error:
+            _log.warning("sweep %s waits: %s", sweep.plan.bundle_hash, error)
+            return False
+        except HubError:
+            _log.critical("sweep %s", sweep.plan.bundle_hash, exc_info=True)
+        return True
 
     async def _get_signed(self, sweep: Sweep) -> None:
         """Ask the appliance for exactly this bundle and act on its answer.

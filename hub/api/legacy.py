@@ -8,76 +8,17 @@ Source: Hub 1.4.4, common/http_server_base and hub/server/http_json_server.
 """
 
 import hmac
-import logging
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Final, TypeAlias
+from collections.abc import Mapping
+from typing import Final
 
 from aiohttp import web
 
-from hub.addresses import AddressIssuer, SpentOracle
 from hub.api import ptree
-from hub.api.legacy_errors import CommandRefusedError, LegacyError, string_for
+from hub.api.legacy_commands import Command, Refusal, attempt
 from hub.api.legacy_fields import Fields
-from hub.api.legacy_guarded import Doors, GuardedCommands
-from hub.api.legacy_history import HistoryCommands
-from hub.api.legacy_money import MoneyCommands
 from hub.config import LegacyApiSection, read_secret
-from hub.errors import HubError, RefusedError
-from hub.store import Store
-
-Command: TypeAlias = Callable[[Fields], Awaitable[ptree.Branch]]
 
 _HEADERS: Final = {"Content-Type": "text/html", "Server": "saltkeep"}
-_log = logging.getLogger(__name__)
-
-
-def commands(
-    store: Store,
-    *,
-    issuer: AddressIssuer,
-    oracle: SpentOracle,
-    doors: Doors | None = None,
-    authorise_above_i: int | None = None,
-) -> Mapping[str, Command]:
-    """Build the table of commands.
-
-    Args:
-        store: The database.
-        issuer: The appliance.
-        oracle: The nodes.
-        doors: What of the guarded commands is switched on.
-        authorise_above_i: A larger withdrawal waits for the exchange's signature,
-            which only ``/v1`` takes, in iota; None: none does.
-
-    Returns:
-        All nineteen, by their case-sensitive names.
-    """
-    money = MoneyCommands(
-        store, issuer=issuer, oracle=oracle, authorise_above_i=authorise_above_i
-    )
-    history = HistoryCommands(store)
-    guarded = GuardedCommands(store, doors)
-    return {
-        "CreateUser": money.create_user,
-        "GetBalance": money.get_balance,
-        "GetDepositAddress": money.get_deposit_address,
-        "GetAddressInfo": money.get_address_info,
-        "GetUserHistory": history.get_user_history,
-        "BalanceSubscription": history.balance_subscription,
-        "SweepSubscription": history.sweep_subscription,
-        "SweepInfo": history.sweep_info,
-        "SweepDetail": history.sweep_detail,
-        "UserWithdraw": money.user_withdraw,
-        "UserWithdrawCancel": money.user_withdraw_cancel,
-        "WasWithdrawalCancelled": money.was_withdrawal_cancelled,
-        "WasAddressSpentFrom": money.was_address_spent_from,
-        "ProcessTransferBatch": money.process_transfer_batch,
-        "GetStats": history.get_stats,
-        "SignBundle": guarded.sign_bundle,
-        "RecoverFunds": guarded.recover_funds,
-        "GetSeedForAddress": guarded.get_seed_for_address,
-        "GetSeedForUUID": guarded.get_seed_for_uuid,
-    }
 
 
 class LegacyApi:
@@ -173,23 +114,10 @@ def build_app(
 
 
 async def _run(name: str, command: Command, fields: Fields) -> ptree.Branch:
-    # Every command's log line and error reply are made here and nowhere else.
-    try:
-        reply = await command(fields)
-    except CommandRefusedError as refusal:
-        _log.info("command refused: %s, %s", name, refusal)
-        return [("error", answer.value) for answer in refusal.answers]
-    except RefusedError as error:
-        _log.info("command refused: %s, %s", name, error.code)
-        return _error(string_for(error).value)
-    except HubError as error:
-        _log.warning("command failed: %s, %s: %s", name, error.code, error)
-        return _error(string_for(error).value)
-    except Exception:  # noqa: BLE001 - W1: no request may stop the process
-        _log.exception("command failed: %s", name)
-        return _error(LegacyError.UNKNOWN_ERROR.value)
-    _log.debug("command done: %s", name)
-    return reply
+    outcome = await attempt(name, command(fields))
+    if isinstance(outcome, Refusal):
+        return [("error", answer.value) for answer in outcome.answers]
+    return outcome
 
 
 def _error(message: str) -> ptree.Branch:

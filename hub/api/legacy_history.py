@@ -7,23 +7,22 @@ keys, ``event_0`` on, or a key that repeats.
 Source: Hub 1.4.4, hub/commands.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Final
 
 from hub.api.legacy_errors import CommandRefusedError, LegacyError
 from hub.api.legacy_fields import Fields
+from hub.api.legacy_lines import BalanceLines, SweepLines, sweep_line
 from hub.api.legacy_money import boolean
 from hub.api.ptree import Branch
 from hub.errors import SweepUnknownError, WithdrawalUnknownError
 from hub.model import (
-    OWNER_IDENTIFIER,
     BundleHash,
     Event,
     EventReason,
     Sweep,
     SweepState,
     UserId,
-    Withdrawal,
 )
 from hub.store import Store
 from hub.withdrawals import parse_uuid
@@ -36,14 +35,6 @@ ACCOUNT_REASONS: Final = (
     EventReason.WITHDRAWAL_CANCELED,
     EventReason.SELL,
 )
-STREAMED_REASONS: Final = (
-    EventReason.DEPOSIT,
-    EventReason.WITHDRAWAL,
-    EventReason.WITHDRAWAL_CANCELED,
-)
-"""Transfers are left out of BalanceSubscription: their sender knows of them."""
-USER_ADDRESS_REASONS: Final = (EventReason.UA_DEPOSIT, EventReason.UA_SWEEP)
-HUB_ADDRESS_REASONS: Final = (EventReason.INBOUND, EventReason.OUTBOUND)
 
 
 class HistoryCommands:
@@ -84,15 +75,7 @@ class HistoryCommands:
             Changes of user accounts, then of user addresses, then of hub
             addresses, each the oldest first.
         """
-        newer_than_ms = fields.time_ms("newerThan")
-        async with self._store.reading() as tx:
-            accounts = await tx.events.since(newer_than_ms, STREAMED_REASONS)
-            users = await tx.events.since(newer_than_ms, USER_ADDRESS_REASONS)
-            hubs = await tx.events.since(newer_than_ms, HUB_ADDRESS_REASONS)
-        lines = [_account_line(event) for event in _of_customers(accounts)]
-        lines += [_user_address_line(event) for event in _of_customers(users)]
-        lines += [_hub_address_line(event) for event in hubs]
-        return _numbered(lines)
+        return _numbered(await self.balances_since(fields).fresh())
 
     async def sweep_subscription(self, fields: Fields) -> Branch:
         """Answer ``SweepSubscription``.
@@ -103,11 +86,29 @@ class HistoryCommands:
         Returns:
             One numbered event per signed sweep, the oldest first.
         """
-        newer_than_ms = fields.time_ms("newerThan")
-        async with self._store.reading() as tx:
-            sweeps = await tx.sweeps.signed_since(newer_than_ms)
-            paid = await tx.withdrawals.of_sweeps([s.sweep_id for s in sweeps])
-        return _numbered(_sweep_line(sweep, paid) for sweep in sweeps)
+        return _numbered(await self.sweeps_since(fields).fresh())
+
+    def balances_since(self, fields: Fields) -> BalanceLines:
+        """Begin to follow balances.
+
+        Args:
+            fields: newerThan.
+
+        Returns:
+            A reader at its beginning.
+        """
+        return BalanceLines(self._store, fields.time_ms("newerThan"))
+
+    def sweeps_since(self, fields: Fields) -> SweepLines:
+        """Begin to follow sweeps.
+
+        Args:
+            fields: newerThan.
+
+        Returns:
+            A reader at its beginning.
+        """
+        return SweepLines(self._store, fields.time_ms("newerThan"))
 
     async def sweep_info(self, fields: Fields) -> Branch:
         """Answer ``SweepInfo``.
@@ -125,7 +126,7 @@ class HistoryCommands:
             sweep = await self._sweep_with(fields.text("bundleHash"))
         async with self._store.reading() as tx:
             paid = await tx.withdrawals.of_sweeps([sweep.sweep_id])
-        return _sweep_line(sweep, paid)
+        return sweep_line(sweep, paid)
 
     async def sweep_detail(self, fields: Fields) -> Branch:
         """Answer ``SweepDetail``.
@@ -178,10 +179,6 @@ def _require_signed(sweep: Sweep) -> Sweep:
     return sweep
 
 
-def _of_customers(events: Iterable[Event]) -> list[Event]:
-    return [event for event in events if event.user_id != OWNER_IDENTIFIER]
-
-
 def _numbered(lines: Iterable[Branch]) -> Branch:
     return [(f"event_{number}", line) for number, line in enumerate(lines)]
 
@@ -195,48 +192,3 @@ def _history_line(event: Event) -> Branch:
         ("sweepBundleHash", event.bundle_hash),
         ("withdrawalUUID", event.withdrawal_uuid),
     ]
-
-
-def _account_line(event: Event) -> Branch:
-    return [
-        ("type", "USER_ACCOUNT"),
-        ("reason", event.reason.value),
-        ("userId", event.user_id),
-        ("timestamp", str(event.created_at_ms)),
-        ("sweepBundleHash", event.bundle_hash),
-        ("withdrawalUuid", event.withdrawal_uuid),
-        ("amount", str(event.amount_i)),
-    ]
-
-
-def _user_address_line(event: Event) -> Branch:
-    return [
-        ("type", "USER_ADDRESS"),
-        ("reason", event.reason.value),
-        ("userId", event.user_id),
-        ("timestamp", str(event.created_at_ms)),
-        ("userAddress", event.address),
-        ("hash", event.tail_hash or event.bundle_hash),
-        ("message", event.message),
-        ("amount", str(event.amount_i)),
-    ]
-
-
-def _hub_address_line(event: Event) -> Branch:
-    return [
-        ("type", "HUB_ADDRESS"),
-        ("hubAddress", event.address),
-        ("reason", event.reason.value),
-        ("timestamp", str(event.created_at_ms)),
-        ("sweepBundleHash", event.bundle_hash),
-        ("amount", str(event.amount_i)),
-    ]
-
-
-def _sweep_line(sweep: Sweep, paid: Sequence[Withdrawal]) -> Branch:
-    line: Branch = [
-        ("bundleHash", sweep.plan.bundle_hash),
-        ("timestamp", str(sweep.signed_at_ms)),
-    ]
-    line += [("withdrawalUuid", w.uuid) for w in paid if w.sweep_id == sweep.sweep_id]
-    return line

@@ -10,6 +10,7 @@ from typing import Final
 
 from hub.addresses import (
     AddressIssuer,
+    ReadyAddresses,
     SpentOracle,
     new_address,
     parse_address,
@@ -48,6 +49,7 @@ class MoneyCommands:
         store: The database.
         issuer: The appliance.
         oracle: The nodes.
+        ready: Addresses kept ready, if any are.
         authorise_above_i: A larger withdrawal waits for the exchange's signature,
             in iota; None: none does.
     """
@@ -58,11 +60,13 @@ class MoneyCommands:
         *,
         issuer: AddressIssuer,
         oracle: SpentOracle,
+        ready: ReadyAddresses | None = None,
         authorise_above_i: int | None = None,
     ) -> None:
         self._store = store
         self._issuer = issuer
         self._oracle = oracle
+        self._ready = ready
         self._authorise_above_i = authorise_above_i
 
     async def create_user(self, fields: Fields) -> Branch:
@@ -113,7 +117,11 @@ class MoneyCommands:
         async with self._store.reading() as tx:
             account = await tx.accounts.by_identifier(user_id)
         address = await new_address(
-            self._store, account, issuer=self._issuer, oracle=self._oracle
+            self._store,
+            account,
+            issuer=self._issuer,
+            oracle=self._oracle,
+            ready=self._ready,
         )
         return [("address", with_checksum(address) if include_checksum else address)]
 

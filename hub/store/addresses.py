@@ -4,7 +4,17 @@
 from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, exists, insert, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Row,
+    Select,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.exc import IntegrityError
 
 from hub.errors import AddressUnknownError, TransitionError
@@ -148,14 +158,16 @@ class Addresses:
         """List open addresses with a balance that no sweep still pays into.
 
         Args:
-            kind: ``USER`` for deposit addresses, the oldest first; ``OWNER`` for
-                hub addresses, the smallest balance first.
+            kind: ``USER`` for deposit addresses, the oldest generation first and
+                the oldest address; ``OWNER`` for hub addresses, the smallest balance
+                first.
             limit: At most this many.
 
         Returns:
             Candidates for the inputs of a sweep.
         """
-        order = address.c.id if kind is AccountKind.USER else address.c.balance_i
+        user = kind is AccountKind.USER
+        order = address.c.generation if user else address.c.balance_i
         query = (
             _query()
             .where(
@@ -169,7 +181,22 @@ class Addresses:
         )
         return [own_address_of(row) for row in await self._connection.execute(query)]
 
-    async def idle_remainder(self, account_id: AccountId) -> OwnAddress | None:
+    async def total_i(self) -> int:
+        """Return what all our addresses hold that sweeps may use, in iota."""
+        usable = [AddressState.OPEN.value, AddressState.RESERVED.value]
+        query = select(func.coalesce(func.sum(address.c.balance_i), 0)).where(
+            address.c.state.in_(usable), address.c.balance_i > 0
+        )
+        return int((await self._connection.execute(query)).scalar_one())
+
+    async def newest_generation(self) -> int:
+        """Return the salt generation of the address issued last; 0 without any."""
+        query = select(address.c.generation).order_by(address.c.id.desc()).limit(1)
+        return int((await self._connection.execute(query)).scalar() or 0)
+
+    async def idle_remainder(
+        self, account_id: AccountId, *, generation: int
+    ) -> OwnAddress | None:
         """Find a hub address issued for a remainder that was never used.
 
         A crash between issuing and planning leaves one; taking it again wastes
@@ -177,6 +204,7 @@ class Addresses:
 
         Args:
             account_id: The hub owner's account.
+            generation: Only of this salt generation: older ones are drained.
 
         Returns:
             The oldest open, empty address that was never a remainder, if any.
@@ -186,6 +214,7 @@ class Addresses:
             _query()
             .where(
                 address.c.account_id == account_id,
+                address.c.generation == generation,
                 address.c.state == AddressState.OPEN.value,
                 address.c.balance_i == 0,
                 ~used,

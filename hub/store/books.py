@@ -4,37 +4,18 @@
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
 
-from sqlalchemy import Table, func, insert, select, update
+from sqlalchemy import Table, delete, exists, func, insert, select, update
 
-from hub.errors import InsufficientBalanceError
-from hub.ledger import BalanceKey, Book, Posting, totals_i
+from hub.errors import (
+    BooksLatchedError,
+    InsufficientBalanceError,
+    LedgerImbalanceError,
+)
+from hub.ledger import BalanceKey, Posting, totals_i
+from hub.store.books_checks import COLUMNS, BooksChecks, Mismatch
 from hub.store.context import Context
-from hub.store.schema import account, address, entry, posting
-
-_COLUMNS: Final[Mapping[Book, tuple[Table, str]]] = {
-    Book.ADDRESS: (address, "balance_i"),
-    Book.AVAILABLE: (account, "available_i"),
-    Book.UNSWEPT: (account, "unswept_i"),
-    Book.PENDING: (account, "pending_i"),
-    Book.QUARANTINED: (account, "quarantined_i"),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Mismatch:
-    """A balance that its entries do not explain.
-
-    Attributes:
-        key: Which balance.
-        stored_i: As its row says, in iota.
-        recomputed_i: The sum of its entries, in iota.
-    """
-
-    key: BalanceKey
-    stored_i: int
-    recomputed_i: int
+from hub.store.schema import books_latch, entry, posting
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,16 +26,21 @@ class BooksReport:
         assets_i: All addresses together, in iota.
         liabilities_i: All that we owe, in iota.
         mismatches: Balances that differ from their entries.
+        unbalanced: Postings whose two sides differ.
+        latched: Why no balance may change; empty: it may.
     """
 
     assets_i: int
     liabilities_i: int
     mismatches: tuple[Mismatch, ...]
+    unbalanced: tuple[int, ...]
+    latched: str
 
     @property
     def sound(self) -> bool:
         """Whether both sides are equal and every balance is explained."""
-        return self.assets_i == self.liabilities_i and not self.mismatches
+        differs = self.mismatches or self.unbalanced
+        return self.assets_i == self.liabilities_i and not differs
 
 
 class Books:
@@ -67,6 +53,7 @@ class Books:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._connection = context.connection
+        self._checks = BooksChecks(context)
 
     async def was_posted(self, reference: str) -> bool:
         """Say whether something was booked already.
@@ -124,16 +111,65 @@ class Books:
             for key in sorted(stored_i | recomputed_i)
             if stored_i[key] != recomputed_i[key]
         )
-        assets_i, liabilities_i = totals_i(stored_i)
-        return BooksReport(assets_i, liabilities_i, mismatches)
+        return BooksReport(
+            *totals_i(stored_i),
+            mismatches,
+            await self._checks.unbalanced(0, await self._checks.newest_posting()),
+            await self.latched(),
+        )
+
+    async def latched(self) -> str:
+        """Say why no balance may change.
+
+        Returns:
+            What was found; empty while balances may change.
+        """
+        query = select(books_latch.c.reason)
+        return (await self._connection.execute(query)).scalar_one_or_none() or ""
+
+    async def require_open(self) -> None:
+        """Insist that balances may change.
+
+        Raises:
+            BooksLatchedError: If the books were found broken.
+        """
+        reason = await self.latched()
+        if reason:
+            message = f"no balance changes until `audit` is sound: {reason}"
+            raise BooksLatchedError(message)
+
+    async def latch(self, reason: str) -> None:
+        """Let no balance change from now on; the first reason stays.
+
+        Args:
+            reason: What was found, for people.
+        """
+        if await self.latched():
+            return
+        await self._connection.execute(
+            insert(books_latch).values(
+                id=1, reason=reason, found_at_ms=self._context.now_ms
+            )
+        )
+
+    async def release(self) -> None:
+        """Let balances change again, as people decided.
+
+        Raises:
+            LedgerImbalanceError: If the books are still broken.
+        """
+        report = await self.verify()
+        if not report.sound:
+            raise LedgerImbalanceError("the books are still broken: see `audit`")
+        await self._connection.execute(delete(books_latch))
 
     async def _change_balances(self, what: Posting) -> None:
         # One guarded statement per row, rows in one fixed order: no read before
         # write, and two postings can not wait for each other in a circle.
         changes: defaultdict[tuple[str, int], dict[str, int]] = defaultdict(dict)
-        tables = {account.name: account, address.name: address}
+        tables = {table.name: table for table, _ in COLUMNS.values()}
         for leg in what.legs:
-            table, column = _COLUMNS[leg.key.book]
+            table, column = COLUMNS[leg.key.book]
             changes[table.name, leg.key.ref_id][column] = leg.amount_i
         for (name, ref_id), amounts_i in sorted(changes.items()):
             await self._change_row(tables[name], ref_id, amounts_i)
@@ -145,8 +181,11 @@ class Books:
         statement = update(table).where(table.c.id == ref_id).values(after)
         for balance in after.values():
             statement = statement.where(balance >= 0)
+        # In the same statement: broken books cost no query while they are sound.
+        statement = statement.where(~exists().select_from(books_latch))
         result = await self._connection.execute(statement)
         if result.rowcount != 1:
+            await self.require_open()
             message = f"{table.name} {ref_id} can not bear {dict(amounts_i)}"
             raise InsufficientBalanceError(message)
 
@@ -158,7 +197,7 @@ class Books:
 
     async def _stored_balances(self) -> Counter[BalanceKey]:
         balances: Counter[BalanceKey] = Counter()
-        for book, (table, column) in _COLUMNS.items():
+        for book, (table, column) in COLUMNS.items():
             query = select(table.c.id, table.c[column]).where(table.c[column] != 0)
             rows = await self._connection.execute(query)
             balances.update({BalanceKey(book.value, r): int(v) for r, v in rows})

@@ -11,6 +11,7 @@ from hub import ledger
 from hub.errors import AddressUnknownError, TransitionError
 from hub.model import (
     AccountId,
+    AccountKind,
     Address,
     AddressId,
     AddressState,
@@ -77,9 +78,9 @@ class Deposits:
     async def record(self, seen: SeenDeposit, *, credit: CreditPolicy) -> RecordOutcome:
         """Book a deposit that the quorum shows confirmed, once.
 
-        On an open address it is credited by the policy. While its address is an
-        input of a planned sweep, or is quarantined, it waits for the sweep that
-        takes it. On a spent address it is quarantined.
+        On an open address it is credited by the policy, the owner's at once. While
+        its address is an input of a planned sweep, or is quarantined, it waits for
+        the sweep that takes it. On a spent address it is quarantined.
 
         Args:
             seen: What the Tangle shows.
@@ -102,6 +103,8 @@ class Deposits:
         known = await self._find(seen, own.address_id)
         if known is not None:
             return AlreadyRecorded(known)
+        if own.kind is AccountKind.OWNER:  # the hub's own, and no user to trick us
+            credit = CreditPolicy.CONFIRMATION
         return Recorded(
             await self._book(seen, own, state_on_arrival(own.state, credit))
         )

@@ -3,17 +3,33 @@
 
 SQLite: one file in write-ahead mode with a full sync at each commit, foreign
 keys on, and ``BEGIN IMMEDIATE`` for writers, so that a reader never has to be
-upgraded halfway. PostgreSQL: serialisable transactions.
+upgraded halfway. PostgreSQL: serialisable transactions for writers; readers see
+one snapshot, read only, which can neither fail with nor cause a serialisation
+failure.
 """
 
+import ssl
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import Connection, event
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    cast,
+    event,
+    extract,
+    func,
+    select,
+)
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, InvalidRequestError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.exc import ArgumentError, InvalidRequestError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from hub.errors import ConfigError
+from hub.errors import ConfigError, InvariantError
 
 BUSY_TIMEOUT_MS: Final = 5_000
 """How long a SQLite connection waits for another process's write."""
@@ -21,16 +37,48 @@ BUSY_TIMEOUT_MS: Final = 5_000
 WRITES: Final = "saltkeep_writes"
 """Execution option: this connection's transactions will write."""
 
-_RETRYABLE_SQLSTATES: Final = frozenset({"40001", "40P01"})
-"""Source: PostgreSQL manual, appendix A: serialization failure, deadlock."""
+_UNIX_EPOCH_JULIAN: Final = 2_440_587.5
+"""1970-01-01 as a Julian day. Source: SQLite manual, date and time functions."""
+
+_MIGRATION_LOCK: Final = 0x5A17_6EE9
+"""Any number that others of the same database do not use."""
+_CONNECT_TIMEOUT_S: Final = 10.0
+_SESSION: Final = {
+    "application_name": "saltkeep-hub",
+    # A hub that freezes inside a transaction is put out, and its locks with it.
+    "idle_in_transaction_session_timeout": "15000",
+    "lock_timeout": "10000",
+    "synchronous_commit": "on",
+}
+"""Settings of each session; times in milliseconds."""
 
 
-def open_engine(database_url: str) -> AsyncEngine:
+@dataclass(frozen=True, slots=True)
+class DatabaseOptions:
+    """What the URL of a database leaves out; of use on PostgreSQL alone.
+
+    Attributes:
+        password: Of the role in the URL; empty: none, or the one in the URL.
+        ca: PEM of the authority of the server's certificate; none: no TLS.
+        pool_size: Connections held at most.
+        statement_timeout_s: How long one statement may take, in seconds.
+    """
+
+    password: str = field(default="", repr=False)
+    ca: Path | None = None
+    pool_size: int = 20
+    statement_timeout_s: float = 30.0
+
+
+def open_engine(
+    database_url: str, options: DatabaseOptions | None = None
+) -> AsyncEngine:
     """Make an engine for a database; nothing is opened yet.
 
     Args:
         database_url: SQLAlchemy's form with an async driver, e.g.
             ``sqlite+aiosqlite:////var/lib/saltkeep/hub.db``.
+        options: What the URL leaves out.
 
     Returns:
         The engine, its connections set up for safe writing.
@@ -40,7 +88,7 @@ def open_engine(database_url: str) -> AsyncEngine:
             repeated: it may hold a password.
     """
     try:
-        return _open(make_url(database_url))
+        return _open(make_url(database_url), options or DatabaseOptions())
     except (ArgumentError, InvalidRequestError, ImportError, ValueError) as error:
         message = (
             "hub.database_url must name an async driver that is installed, such as"
@@ -49,10 +97,35 @@ def open_engine(database_url: str) -> AsyncEngine:
         raise ConfigError(message) from error
 
 
-def _open(url: URL) -> AsyncEngine:
+def _open(url: URL, options: DatabaseOptions) -> AsyncEngine:
     if is_sqlite(url):
         return _open_sqlite(url)
-    return create_async_engine(url, isolation_level="SERIALIZABLE", pool_pre_ping=True)
+    if options.password:
+        url = url.set(password=options.password)
+    return create_async_engine(
+        url,
+        isolation_level="SERIALIZABLE",
+        pool_pre_ping=True,
+        pool_size=options.pool_size,
+        max_overflow=0,
+        connect_args={
+            "ssl": _tls(options.ca),
+            "timeout": _CONNECT_TIMEOUT_S,
+            "command_timeout": options.statement_timeout_s,
+            "server_settings": _SESSION,
+        },
+    )
+
+
+def _tls(ca: Path | None) -> ssl.SSLContext | bool:
+    if ca is None:
+        return False
+    try:
+        context = ssl.create_default_context(cafile=str(ca))
+    except OSError as error:  # what is no certificate is an OSError as well
+        raise ConfigError(f"hub.database_ca: {error.strerror or error}") from error
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
 
 
 def is_sqlite(url: URL) -> bool:
@@ -60,17 +133,96 @@ def is_sqlite(url: URL) -> bool:
     return url.get_backend_name() == "sqlite"
 
 
-def is_retryable(error: DBAPIError) -> bool:
-    """Say whether a transaction lost a race and may be run again.
+async def set_up_reader(connection: AsyncConnection) -> AsyncConnection:
+    """Make the next transaction of a connection one that only reads one snapshot.
 
     Args:
-        error: What the database said.
+        connection: With no transaction open.
 
     Returns:
-        True for a serialisation failure, a deadlock or a busy SQLite file.
+        The same connection.
     """
-    sqlstate = getattr(error.orig, "sqlstate", None)
-    return sqlstate in _RETRYABLE_SQLSTATES or "database is locked" in str(error.orig)
+    if is_sqlite(connection.engine.url):
+        return connection
+    return await connection.execution_options(
+        isolation_level="REPEATABLE READ", postgresql_readonly=True
+    )
+
+
+@asynccontextmanager
+async def foreign_keys_unchecked(connection: AsyncConnection) -> AsyncGenerator[None]:
+    """Let a migration copy tables that others refer to, as SQLite needs it.
+
+    Source: SQLite manual, "Making Other Kinds Of Table Schema Changes": foreign keys
+    are switched off around the transaction, and checked before it ends.
+
+    Args:
+        connection: Without a transaction.
+
+    Yields:
+        Nothing; open the transaction in the block.
+    """
+    if connection.dialect.name != "sqlite":
+        yield
+        return
+    raw = (await connection.get_raw_connection()).driver_connection
+    assert raw is not None
+    await raw.execute("PRAGMA foreign_keys = OFF")
+    try:
+        yield
+    finally:
+        await connection.rollback()  # the pragma does nothing in a transaction
+        await raw.execute("PRAGMA foreign_keys = ON")
+
+
+def require_references(connection: Connection) -> None:
+    """Insist that no row refers to one that is not there, where that was unchecked.
+
+    Args:
+        connection: With the migration's transaction open.
+
+    Raises:
+        InvariantError: If one does; roll back.
+    """
+    if connection.dialect.name == "sqlite":
+        broken = connection.exec_driver_sql("PRAGMA foreign_key_check").first()
+        if broken is not None:
+            message = f"the migration would break a reference of table {broken[0]}"
+            raise InvariantError(message)
+
+
+async def set_up_migration(connection: AsyncConnection) -> AsyncConnection:
+    """Let one process migrate at a time.
+
+    Args:
+        connection: With no transaction open.
+
+    Returns:
+        The connection, in a transaction that waited for its turn and sees what the
+        one before it has committed.
+    """
+    if is_sqlite(connection.engine.url):
+        return await connection.execution_options(**{WRITES: True})
+    # Serialisable would keep the view of before the wait.
+    ready = await connection.execution_options(isolation_level="READ COMMITTED")
+    await ready.execute(select(func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
+    return ready
+
+
+def database_now_ms(connection: AsyncConnection) -> ColumnElement[int]:
+    """Return the database's own clock, read while the statement runs.
+
+    Args:
+        connection: Of the database whose clock it is.
+
+    Returns:
+        Milliseconds since 1970.
+    """
+    if is_sqlite(connection.engine.url):
+        days = func.julianday("now") - _UNIX_EPOCH_JULIAN
+        return cast(days * 86_400_000, BigInteger)
+    seconds = extract("epoch", func.clock_timestamp())
+    return cast(seconds * 1000, BigInteger)
 
 
 def _open_sqlite(url: URL) -> AsyncEngine:

@@ -77,6 +77,39 @@ class Events:
         ]
         if account_id is not None:
             conditions.append(event.c.account_id == account_id)
+        return await self._read(*conditions)
+
+    async def after(self, event_id: int, reasons: Iterable[EventReason]) -> list[Event]:
+        """Read what was written behind an event, in the order of time.
+
+        Args:
+            event_id: Rows up to this one are left out.
+            reasons: Only these.
+
+        Returns:
+            The events, the oldest first.
+        """
+        known = [reason.value for reason in reasons]
+        return await self._read(event.c.id > event_id, event.c.reason.in_(known))
+
+    async def settled(self, *, age_ms: int) -> int:
+        """Find the end of what no transaction under way can come before.
+
+        Args:
+            age_ms: Longer than any transaction lives, in milliseconds.
+
+        Returns:
+            The row of the youngest event older than that; 0 if there is none.
+        """
+        query = (
+            select(event.c.id)
+            .where(event.c.created_at_ms < self._context.now_ms - age_ms)
+            .order_by(event.c.created_at_ms.desc())
+            .limit(1)
+        )
+        return (await self._connection.execute(query)).scalar() or 0
+
+    async def _read(self, *conditions: ColumnElement[bool]) -> list[Event]:
         query = (
             select(event, account.c.identifier, address.c.address)
             .join_from(event, account)

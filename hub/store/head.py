@@ -26,7 +26,7 @@ class Head:
             The highest one stored; None before the first reply, also of an epoch
             that people have accepted.
         """
-        stored = await self._stored()
+        stored = await self._stored(lock=False)
         return stored if stored is not None and stored.sequence else None
 
     async def accept_epoch(self, epoch: int) -> HeadToken:
@@ -52,8 +52,10 @@ class Head:
         await self._replace(opened)
         return opened
 
-    async def _stored(self) -> HeadToken | None:
-        query = select(appliance_head).with_for_update()
+    async def _stored(self, *, lock: bool = True) -> HeadToken | None:
+        query = select(appliance_head)
+        if lock:
+            query = query.with_for_update()
         row = (await self._connection.execute(query)).one_or_none()
         if row is None:
             return None

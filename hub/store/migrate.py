@@ -11,6 +11,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 
 from hub.errors import InvariantError, RefusedError
+from hub.store.engine import require_references
 
 FOLDER: Final = Path(__file__).with_name("migrations")
 
@@ -26,6 +27,12 @@ def _config(connection: Connection | None = None) -> Config:
 def newest_revision() -> str:
     """Return the newest revision this program knows."""
     return str(ScriptDirectory.from_config(_config()).get_current_head())
+
+
+def revisions() -> list[str]:
+    """List every revision this program knows, the oldest first."""
+    script = ScriptDirectory.from_config(_config())
+    return [known.revision for known in script.walk_revisions()][::-1]
 
 
 def current_revision(connection: Connection) -> str | None:
@@ -59,6 +66,7 @@ def to_revision(connection: Connection, revision: str) -> None:
         command.upgrade(config, revision)
     else:
         command.downgrade(config, revision)
+    require_references(connection)
 
 
 def _rank(newest_first: list[str], revision: str | None) -> int:

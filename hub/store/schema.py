@@ -22,6 +22,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 
 from hub.ledger import Book, PostingKind
@@ -96,6 +97,12 @@ address: Final = Table(
     *_not_negative("balance_i"),
     Index(None, "account_id"),
     Index(None, "state", "balance_i"),
+    Index(
+        "ix_address_held",
+        "balance_i",
+        postgresql_where=text("balance_i > 0"),
+        sqlite_where=text("balance_i > 0"),
+    ),
 )
 
 sweep: Final = Table(
@@ -199,6 +206,27 @@ tail: Final = Table(
     Index(None, "sweep_id"),
 )
 
+cold_address: Final = Table(
+    "cold_address",
+    metadata,
+    Column("id", ROW, primary_key=True),
+    Column("label", identifier(64), nullable=False, unique=True),
+    Column("address", identifier(81), nullable=False, unique=True),
+    Column("balance_i", BigInteger, nullable=False),
+    Column("closed", Boolean(create_constraint=False), nullable=False),
+    Column("created_at_ms", BigInteger, nullable=False),
+    CheckConstraint("length(address) = 81", name="address_length"),
+    *_not_negative("balance_i"),
+)
+
+cold_move: Final = Table(
+    "cold_move",
+    metadata,
+    Column("withdrawal_uuid", identifier(36), primary_key=True),
+    Column("cold_address_id", ROW, ForeignKey("cold_address.id"), nullable=False),
+    Index(None, "cold_address_id"),
+)
+
 posting: Final = Table(
     "posting",
     metadata,
@@ -252,5 +280,25 @@ appliance_head: Final = Table(
     Column("sequence", BigInteger, nullable=False),
     Column("hash", identifier(64), nullable=False),
     Column("mac", identifier(128), nullable=False),
+    CheckConstraint("id = 1", name="one_row"),
+)
+
+lease: Final = Table(
+    "lease",
+    metadata,
+    Column("flow", identifier(32), primary_key=True),
+    Column("holder", identifier(64), nullable=False),
+    # Rises with every change of hands; a row is never deleted, or it would begin anew.
+    Column("fencing_token", BigInteger, nullable=False),
+    Column("expires_at_ms", BigInteger, nullable=False),
+    CheckConstraint("fencing_token > 0", name="fencing_token_positive"),
+)
+
+books_latch: Final = Table(
+    "books_latch",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("reason", Text, nullable=False),
+    Column("found_at_ms", BigInteger, nullable=False),
     CheckConstraint("id = 1", name="one_row"),
 )

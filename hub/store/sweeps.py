@@ -67,6 +67,7 @@ class Sweeps(SweepRecords):
         Returns:
             The sweep's row, in ``planned``.
         """
+        await self._books.require_open()
         await self._require_current(plan)
         result = await self._connection.execute(
             insert(sweep)

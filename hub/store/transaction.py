@@ -8,11 +8,14 @@ from hub.store.addresses import Addresses
 from hub.store.api_keys import ApiKeys
 from hub.store.audit import Audit
 from hub.store.books import Books
+from hub.store.books_checks import BooksChecks
+from hub.store.cold import Cold
 from hub.store.context import Context
 from hub.store.deposits import Deposits
 from hub.store.events import Events
 from hub.store.head import Head
 from hub.store.idempotency import Idempotency
+from hub.store.leases import Leases
 from hub.store.pages import Pages
 from hub.store.published import Published
 from hub.store.sweeps import Sweeps
@@ -35,10 +38,13 @@ class Transaction:
         api_keys: Who may use ``/v1``.
         audit: Who did what by ``/v1``.
         books: Postings, entries and their verification.
+        checks: Looks at a part of the books.
+        cold: Addresses whose keys are elsewhere.
         deposits: What arrived.
         events: The history that pollers read.
         head: The appliance's journal head.
         idempotency: Replies that a retry is given again.
+        leases: Which hub runs which flow.
         pages: Lists, the newest first.
         published: The history in an order that readers may resume from.
         sweeps: What moves value.
@@ -55,10 +61,13 @@ class Transaction:
         self.api_keys = ApiKeys(context)
         self.audit = Audit(context)
         self.books = Books(context)
+        self.checks = BooksChecks(context)
+        self.cold = Cold(context)
         self.deposits = Deposits(context)
         self.events = Events(context)
         self.head = Head(context)
         self.idempotency = Idempotency(context)
+        self.leases = Leases(context)
         self.pages = Pages(context)
         self.published = Published(context)
         self.sweeps = Sweeps(context)

@@ -4,7 +4,7 @@
 from collections.abc import Collection
 from typing import Any, Final
 
-from sqlalchemy import Row, Select, insert, select, update
+from sqlalchemy import Row, Select, func, insert, select, update
 
 from hub import ledger
 from hub.errors import (
@@ -16,6 +16,7 @@ from hub.errors import (
 from hub.model import (
     AccountId,
     Address,
+    ColdAddress,
     EventReason,
     NoticeReason,
     SweepId,
@@ -27,6 +28,7 @@ from hub.model import (
     sources_of,
 )
 from hub.store.books import Books
+from hub.store.cold import Cold
 from hub.store.context import Context
 from hub.store.events import Events, NewEvent
 from hub.store.schema import sweep, withdrawal
@@ -45,6 +47,7 @@ class Withdrawals:
         self._context = context
         self._connection = context.connection
         self._books = Books(context)
+        self._cold = Cold(context)
         self._events = Events(context)
 
     async def request(  # noqa: PLR0913 - a row's columns
@@ -80,6 +83,59 @@ class Withdrawals:
         await self._books.post(
             ledger.withdrawal_requested(account_id, amount_i=amount_i), reference=uuid
         )
+        await self._insert(
+            uuid,
+            account_id,
+            amount_i=amount_i,
+            payout_address=payout_address,
+            tag=tag,
+            state=state,
+            authorisation=authorisation,
+        )
+        event = NewEvent(
+            reason=EventReason.WITHDRAWAL,
+            account_id=account_id,
+            amount_i=-amount_i,
+            withdrawal_uuid=uuid,
+        )
+        await self._events.add([event])
+
+    async def request_cold_move(
+        self,
+        uuid: WithdrawalUuid,
+        owner_id: AccountId,
+        cold: ColdAddress,
+        *,
+        amount_i: int,
+    ) -> None:
+        """Ask for a move to cold storage; sweeps carry it like any withdrawal.
+
+        Args:
+            uuid: Its new public name.
+            owner_id: The hub owner's account.
+            cold: Where it goes.
+            amount_i: Iota, positive.
+        """
+        await self._cold.book_move(uuid, cold.cold_id, owner_id, amount_i=amount_i)
+        await self._insert(
+            uuid,
+            owner_id,
+            amount_i=amount_i,
+            payout_address=cold.address,
+            tag=Tag("9" * 27),
+        )
+
+    async def _insert(  # noqa: PLR0913 - a row has that many columns
+        self,
+        uuid: WithdrawalUuid,
+        account_id: AccountId,
+        *,
+        amount_i: int,
+        payout_address: Address,
+        tag: Tag,
+        state: WithdrawalState = WithdrawalState.REQUESTED,
+        authorisation: str = "",
+    ) -> None:
         await self._connection.execute(
             insert(withdrawal).values(
                 uuid=uuid,
@@ -92,13 +148,6 @@ class Withdrawals:
                 authorisation=authorisation,
             )
         )
-        event = NewEvent(
-            reason=EventReason.WITHDRAWAL,
-            account_id=account_id,
-            amount_i=-amount_i,
-            withdrawal_uuid=uuid,
-        )
-        await self._events.add([event])
 
     async def cancel(self, uuid: WithdrawalUuid) -> None:
         """Give a withdrawal back that no sweep has taken.
@@ -121,6 +170,13 @@ class Withdrawals:
                 cancelled_at_ms=self._context.now_ms,
             )
         )
+        cold_id = await self._cold.moved_by(uuid)
+        if cold_id is not None:
+            posting = ledger.cold_move_cancelled(
+                cold_id, found.account_id, amount_i=found.amount_i
+            )
+            await self._books.post(posting, reference=uuid)
+            return
         await self._books.post(
             ledger.withdrawal_cancelled(found.account_id, amount_i=found.amount_i),
             reference=uuid,
@@ -178,6 +234,15 @@ class Withdrawals:
             message = f"no withdrawal {uuid}"
             raise WithdrawalUnknownError(message)
         return withdrawal_of(row)
+
+    async def waiting_i(self) -> int:
+        """Return what all withdrawals together still have to be paid, in iota."""
+        query = select(func.coalesce(func.sum(withdrawal.c.amount_i), 0)).where(
+            withdrawal.c.state.in_(
+                [WithdrawalState.REQUESTED.value, WithdrawalState.PLANNED.value]
+            )
+        )
+        return int((await self._connection.execute(query)).scalar_one())
 
     async def requested(self, *, limit: int) -> list[Withdrawal]:
         """List withdrawals that wait for a sweep, the oldest first.

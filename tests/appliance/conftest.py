@@ -9,7 +9,7 @@ import pytest
 
 from appliance.pytest_plugin import ApplianceProcess, make_appliance
 from tests.appliance.box import Box
-from tests.appliance.postgres import Server
+from tests.postgres import Server
 
 
 @pytest.fixture(scope="session")

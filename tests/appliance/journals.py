@@ -27,7 +27,7 @@ from appliance.second_signature import DoorAsked, OpenedDoor
 from appliance.wire import Act, ExportSeed, PendingAct, SignTransfer, act_digest
 from tests.appliance.bundles import Coin, bundle, new_address, new_uuid
 from tests.appliance.door import second
-from tests.appliance.postgres import Server
+from tests.postgres import Server
 
 NOW_MS = 1_800_000_000_000
 CANARY = new_uuid()

@@ -42,8 +42,8 @@ from appliance.wire import (
 from tests.appliance.box import Box
 from tests.appliance.bundles import Coin, bundle, new_uuid
 from tests.appliance.conftest import copy_box
-from tests.appliance.postgres import Server
 from tests.appliance.test_approvals import policy_text, set_policy
+from tests.postgres import Server
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ from appliance.wire import (
 )
 from tests.appliance.box import Box, command
 from tests.appliance.bundles import bundle, new_uuid
-from tests.appliance.postgres import Server
+from tests.postgres import Server
 
 
 @pytest.fixture

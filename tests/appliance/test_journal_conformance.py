@@ -46,7 +46,7 @@ from tests.appliance.journals import (
     second_door,
     sign,
 )
-from tests.appliance.postgres import Server
+from tests.postgres import Server
 
 DATABASES = ("sqlite", "postgresql")
 

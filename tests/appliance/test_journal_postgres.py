@@ -28,7 +28,7 @@ from tests.appliance.journals import (
     open_journal,
     sign,
 )
-from tests.appliance.postgres import ROLE, Server, programs
+from tests.postgres import ROLE, Server, programs
 
 
 @pytest.fixture

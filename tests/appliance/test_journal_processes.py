@@ -25,7 +25,7 @@ from tests.appliance.journals import (
     make,
     open_journal,
 )
-from tests.appliance.postgres import Server
+from tests.postgres import Server
 
 ROUNDS = 1_000
 

@@ -35,7 +35,7 @@ from tests.appliance.journals import (
     record_of,
     sign,
 )
-from tests.appliance.postgres import Server
+from tests.postgres import Server
 
 
 class Pair:

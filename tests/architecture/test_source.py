@@ -106,3 +106,24 @@ def test_importing_the_pytest_plugin_is_cheap() -> None:
         text=True,
     )
     assert done.stdout == "[]\n"
+
+
+PREDICTABLE = {"random", "numpy", "numpy.random"}
+
+
+def test_w30_nothing_of_ours_draws_from_anything_but_the_operating_system() -> None:
+    """The old Hub's C++ fell back to a generator that begins alike each time."""
+    found = []
+    for package in ("appliance", "hub", "trinary", "channel", "signing_rpc"):
+        for path in (ROOT / package).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                names = []
+                if isinstance(node, ast.Import):
+                    names = [alias.name for alias in node.names]
+                elif isinstance(node, ast.ImportFrom):
+                    names = [node.module or ""]
+                found += [f"{name_of(path)}: {n}" for n in names if n in PREDICTABLE]
+        for path in (ROOT / package).rglob("*.c"):
+            if re.search(r"\b(s?rand|random|rand_r)\s*\(", path.read_text()):
+                found.append(name_of(path))
+    assert not found

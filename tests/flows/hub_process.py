@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ class HubProcess:
         self._frozen = folder / "frozen"
         self._process: subprocess.Popen[str] | None = None
 
-    def start(self, failpoint: str = "") -> None:
+    def start(self, failpoint: str = "", *, arguments: Sequence[str] = ()) -> None:
         environment = dict(os.environ)
         self._frozen.unlink(missing_ok=True)
         if failpoint:
@@ -48,7 +48,7 @@ class HubProcess:
         command = [sys.executable, "-m", "hub", "--config", str(self.configuration)]
         with (self.folder / "hub.log").open("a") as log:
             self._process = subprocess.Popen(
-                [*command, "serve"],
+                [*command, "serve", *arguments],
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
@@ -67,6 +67,19 @@ class HubProcess:
             assert self._process is not None
             assert self._process.poll() is None, self.log()
             await asyncio.sleep(_POLL_S)
+
+    def pause(self) -> None:
+        """Stop it from outside, wherever it is, as a frozen machine would."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on, also from a failpoint."""
+        self._frozen.unlink(missing_ok=True)
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, how: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(how)
 
     def kill(self) -> None:
         self._end(signal.SIGKILL)
@@ -102,7 +115,7 @@ class HubProcess:
         return reply
 
     def log(self) -> str:
-        return (self.folder / "hub.log").read_text()[-5000:]
+        return (self.folder / "hub.log").read_text()[-20_000:]
 
 
 def _toml(table: dict[str, Any]) -> str:

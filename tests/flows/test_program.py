@@ -10,12 +10,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 
 from hub.devnet.config import DevnetConfig
 from hub.devnet.embedded import running_devnet
 from tests.flows.hub_process import HubProcess
 from tests.flows.world import Appliance, hub_table
+from tests.hub.api.old_client import OldClient
 
 NOWHERE = "http://127.0.0.1:9"
 
@@ -132,3 +134,30 @@ def test_a_revision_that_is_none_is_one_line(template: Path, tmp_path: Path) -> 
     assert done.returncode == 1
     assert done.stderr.startswith("refused: there is no revision 'bogus'; there are ")
     assert done.stderr.count("\n") == 1
+
+
+async def test_the_flags_of_an_old_hub_serve_its_grpc_clients(
+    shared_appliance: Appliance, tmp_path: Path
+) -> None:
+    async with running_devnet(DevnetConfig(min_weight_magnitude=1)) as devnet:
+        table = hub_table(shared_appliance, [(devnet.url, "iri")], tmp_path)
+        table["api"]["legacy"] = {}
+        table["attachments"] = {}
+        hub = HubProcess(table, tmp_path)
+        flags = tmp_path / "hub.flags"
+        flags.write_text(
+            "--listenAddress=127.0.0.1:0\n--minWeightMagnitude=1\n--numThreadsHttp=8\n"
+        )
+        hub.start(arguments=["--flagfile", str(flags)])
+        try:
+            target = hub.url.removeprefix("grpc://")
+            async with grpc.aio.insecure_channel(target) as channel:
+                client = OldClient(channel)
+                await client.call("CreateUser", userId="alice")
+                reply = await client.ask("GetDepositAddress", userId="alice")
+                owner = await client.ask("GetAddressInfo", address=reply.address)
+        finally:
+            assert hub.stop() == 0
+    assert owner.userId == "alice"
+    assert "--numThreadsHttp is ignored: one event loop serves all" in hub.log()
+    assert "Traceback" not in hub.log()

@@ -5,10 +5,12 @@ Real appliance, hub and node; two operators approve with keys of their own.
 """
 
 import base64
+import contextlib
 import json
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
+import grpc
 import msgspec
 import pytest
 
@@ -23,15 +25,20 @@ from appliance.wire import (
     SetPolicy,
     act_digest,
 )
-from hub.api.legacy import commands
+from hub.api import hub_pb2 as pb
+from hub.api.grpc_server import GrpcApi
+from hub.api.legacy_commands import commands
 from hub.api.legacy_errors import CommandRefusedError
 from hub.api.legacy_fields import Fields
+from hub.api.legacy_history import HistoryCommands
 from hub.api.legacy_tokens import make_token
 from hub.api.ptree import Branch
+from hub.config import GrpcApiSection
 from hub.model import Address, BundleHash
 from hub.tangle import DraftInput, DraftOutput, draft_bundle, finish, with_counter
 from tests.appliance.box import sign_with
 from tests.flows.world import Appliance, World, outside_address, running_world
+from tests.hub.api.old_client import OldClient, Refused
 from trinary.winternitz import verify
 
 KEY = "k" * 43
@@ -332,3 +339,57 @@ async def test_where_the_appliance_shuts_the_door_the_hub_answers_as_disabled(
             "payoutAddress": outside_address(),
         }
         assert await said(world, "RecoverFunds", **fields) == "Cancelled"
+
+
+async def test_over_grpc_both_commands_wait_for_the_same_operators(late: World) -> None:
+    address = await spent_with_late_value(late)
+    trytes = await unsigned(late, address, 77)
+    bundle_hash = bundle_of(trytes)
+    now_s = late.clock() // 1000
+
+    def request(shown: list[str]) -> pb.SignBundleRequest:
+        key = KEY.encode()
+        return pb.SignBundleRequest(
+            address=address,
+            bundleHash=bundle_hash,
+            authentication=make_token(key, address, bundle_hash, expires_s=now_s + 60),
+            trytes=shown,
+        )
+
+    async with grpc_of(late) as channel:
+        sign = channel.unary_unary(
+            "/hub.rpc.Hub/SignBundle",
+            request_serializer=pb.SignBundleRequest.SerializeToString,
+            response_deserializer=pb.SignBundleReply.FromString,
+        )
+        for shown, answer in (([], "Missing argument"), (trytes, "Awaiting approval")):
+            with pytest.raises(grpc.aio.AioRpcError) as refusal:
+                await sign(request(shown))
+            assert refusal.value.details() == answer
+        await approve_what_waits(late.appliance)
+        signature = (await sign(request(trytes))).signature
+        with pytest.raises(Refused) as recovery:
+            await OldClient(channel).call(
+                "RecoverFunds",
+                userId="alice",
+                address=address,
+                payoutAddress=outside_address(),
+            )
+    fragments = [signature[:2187], signature[2187:]]
+    assert verify(address=address, fragments=fragments, bundle_hash=bundle_hash)
+    assert recovery.value.message in {"Mining", "Signing has failed"}
+
+
+@contextlib.asynccontextmanager
+async def grpc_of(world: World) -> AsyncGenerator[grpc.aio.Channel]:
+    table = commands(
+        world.hub.store,
+        issuer=world.hub.signer,
+        oracle=world.hub.nodes,
+        doors=world.hub.doors,
+    )
+    section = GrpcApiSection(enabled=True, listen="127.0.0.1:0")
+    api = GrpcApi(section, table, HistoryCommands(world.hub.store))
+    async with grpc.aio.insecure_channel(await api.start()) as channel:
+        yield channel
+    await api.stop()

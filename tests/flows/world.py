@@ -193,6 +193,7 @@ def hub_table(
             "timeout_s": 2.0,
             "endpoints": [{"url": url, "dialect": dialect} for url, dialect in nodes],
         },
+        "addresses": {},
         "deposits": {},
         "sweeps": {},
         "attachments": {"min_weight_magnitude": MIN_WEIGHT_MAGNITUDE},

@@ -109,14 +109,15 @@ async def request_withdrawal(
     store: Store, account_id: AccountId, amount_i: int, *, uuid: str | None = None
 ) -> WithdrawalUuid:
     uuid = WithdrawalUuid(uuid or f"00000000-0000-4000-8000-{next(_serial):012x}")
-    async with store.transaction() as tx:
-        await tx.withdrawals.request(
+    await store.run(
+        lambda tx: tx.withdrawals.request(
             uuid,
             account_id,
             amount_i=amount_i,
             payout_address=Address(trytes()),
             tag=Tag("9" * 27),
         )
+    )
     return uuid
 
 

@@ -1,15 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A migrated store on a file, a clock that is set by hand, and tokens to book."""
+"""A migrated store on each database, and a clock that is set by hand."""
 
-import asyncio
-import shutil
-from collections.abc import AsyncGenerator
-from pathlib import Path
+from collections.abc import AsyncGenerator, Iterator
 
 import pytest
 
 from hub.store import Store
 from tests.hub.bookkeeping import ManualClock
+from tests.hub.databases import (
+    NAMES,
+    Databases,
+    Postgresql,
+    Sqlite,
+    running_postgresql,
+)
 
 
 @pytest.fixture
@@ -18,29 +22,32 @@ def clock() -> ManualClock:
 
 
 @pytest.fixture(scope="session")
-def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Migrate once; every test works on a copy."""
-    file = tmp_path_factory.mktemp("migrated") / "hub.db"
-
-    async def migrate() -> None:
-        opened = Store(f"sqlite+aiosqlite:///{file}", clock=ManualClock())
-        await opened.migrate()
-        await opened.close()
-
-    asyncio.run(migrate())
-    return file
+def postgresql() -> Iterator[Postgresql]:
+    yield from running_postgresql()
 
 
-@pytest.fixture
-def database_url(tmp_path: Path) -> str:
-    return f"sqlite+aiosqlite:///{tmp_path / 'hub.db'}"
+@pytest.fixture(scope="session")
+def sqlite(tmp_path_factory: pytest.TempPathFactory) -> Sqlite:
+    return Sqlite(tmp_path_factory.mktemp("sqlite"))
+
+
+@pytest.fixture(params=NAMES)
+def databases(request: pytest.FixtureRequest) -> Databases:
+    """Each kind of database in turn."""
+    found: Databases = request.getfixturevalue(request.param)
+    return found
 
 
 @pytest.fixture
-async def store(
-    database_url: str, tmp_path: Path, migrated_file: Path, clock: ManualClock
-) -> AsyncGenerator[Store]:
-    shutil.copy(migrated_file, tmp_path / "hub.db")
+def database_url(databases: Databases) -> Iterator[str]:
+    """A migrated database of this test alone."""
+    url = databases.migrated()
+    yield url
+    databases.drop(url)
+
+
+@pytest.fixture
+async def store(database_url: str, clock: ManualClock) -> AsyncGenerator[Store]:
     opened = Store(database_url, clock=clock)
     yield opened
     async with opened.reading() as tx:

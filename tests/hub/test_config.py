@@ -61,7 +61,7 @@ def test_a_minimal_file_is_filled_up_with_the_legacy_defaults(tmp_path: Path) ->
     assert config.appliance.ca == tmp_path / "pki/ca.pem"
     assert config.appliance.certificate == Path("/etc/hub.pem")
     assert config.api.legacy.listen == "127.0.0.1:50051"
-    assert (config.sweeps.max_withdrawals, config.sweeps.max_deposits) == (7, 5)
+    assert (config.sweeps.max_transactions, config.sweeps.max_deposits) == (40, None)
     assert config.deposits.credit is CreditPolicy.SWEEP
     assert config.nodes.endpoints[0].dialect == "iri"
 
@@ -71,12 +71,19 @@ def test_a_minimal_file_is_filled_up_with_the_legacy_defaults(tmp_path: Path) ->
     [
         ("hub.colour", "red", "unknown key hub.colour"),
         ("extra.key", 1, "unknown key extra"),
-        ("api.grpc", {}, "unknown key api.grpc"),
+        ("api.soap", {}, "unknown key api.soap"),
         ("hub.network", 3, "hub.network must be text"),
         ("hub.network", "", "hub.network must be text"),
         ("sweeps.max_deposits", True, "sweeps.max_deposits must be integer"),
         ("sweeps.max_deposits", 1.5, "sweeps.max_deposits must be integer"),
         ("sweeps.max_deposits", 0, "sweeps.max_deposits must be above 0"),
+        ("hub.database_pool_size", 0, "hub.database_pool_size must be above 0"),
+        (
+            "hub.database_url",
+            "postgresql+asyncpg://u:hush@127.0.0.1/d",
+            "must not hold a password",
+        ),
+        ("hub.database_url", "postgresql+asyncpg://u@h/d", "set database_ca"),
         ("sweeps.interval_s", "60", "sweeps.interval_s must be number"),
         ("deposits.credit", "never", "one of sweep, confirmation"),
         ("attachments.pow", "gpu", "one of local, remote"),

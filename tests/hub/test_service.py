@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The composition root: loops never end, and a bad start says why."""
 
-import asyncio
 import logging
 import subprocess
 import sys
@@ -10,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hub.errors import HubError, InvariantError, NodeUnavailableError
-from hub.service import repeat
+from hub.service import one_round
 
 FAILURES: list[Exception] = [
     NodeUnavailableError("away"),
@@ -26,19 +25,12 @@ async def test_w10_no_failure_of_a_tick_ends_its_loop(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO)
-    left = list(FAILURES)
-    done = asyncio.Event()
+    for failure in FAILURES:
 
-    async def tick() -> None:
-        if left:
-            raise left.pop()
-        done.set()
+        async def tick(failure: Exception = failure) -> None:
+            raise failure
 
-    loop = asyncio.create_task(repeat("flow", tick, interval_s=0.001))
-    await asyncio.wait_for(done.wait(), 5)
-    loop.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await loop
+        await one_round("flow", tick, interval_s=0.001)
     assert len(caplog.records) == len(FAILURES)
     levels = {record.levelno for record in caplog.records}
     assert levels == {logging.WARNING, logging.ERROR, logging.CRITICAL}

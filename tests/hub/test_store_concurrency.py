@@ -2,14 +2,17 @@
 """Tasks and processes that write at once lose no update and break no rule."""
 
 import asyncio
+import dataclasses
 import sys
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
 from hub.errors import InsufficientBalanceError, UserExistsError
-from hub.model import CreditPolicy, UserId
+from hub.model import Address, CreditPolicy, SeedUuid, UserId, WithdrawalUuid
 from hub.store import Store
+from hub.store.schema import account
 from tests.hub import bookkeeping as books
 
 WITHDRAW_AND_COUNT = """
@@ -106,6 +109,37 @@ async def test_identifiers_compare_by_bytes(store: Store) -> None:
         await books.open_user(store, name)
     with pytest.raises(UserExistsError):
         await books.open_user(store, "Ana")
+
+
+async def test_identifiers_are_ordered_by_bytes(store: Store) -> None:
+    for name in ("b", "B", "a", "_", "a-b", "aB", "ab", "Z", "~", "é"):
+        await books.open_user(store, name)
+    async with store.reading() as tx:
+        rows = await tx.accounts._connection.execute(
+            select(account.c.identifier)
+            .where(account.c.kind == "user")
+            .order_by(account.c.identifier)
+        )
+        names = list(rows.scalars())
+    assert names == sorted(names, key=str.encode)
+
+
+async def test_seed_uuids_and_withdrawals_that_differ_by_case_are_two(
+    store: Store,
+) -> None:
+    ana = await books.funded_user(store, "ana", 10)
+    one, two = (books.issued() for _ in range(2))
+    lower = dataclasses.replace(two, seed_uuid=SeedUuid(one.seed_uuid.swapcase()))
+    async with store.transaction() as tx:
+        await tx.addresses.add(ana, one)
+        await tx.addresses.add(ana, lower)
+        assert await tx.addresses.find(Address(one.address.lower())) is None
+    uuid = "abcdefab-0000-4000-8000-00000000000a"
+    for name in (uuid, uuid.upper()):
+        await books.request_withdrawal(store, ana, 1, uuid=name)
+    async with store.reading() as tx:
+        found = await tx.withdrawals.by_uuid(WithdrawalUuid(uuid))
+        assert found.uuid == uuid
 
 
 async def test_a_cancelled_task_leaves_nothing_half_done(store: Store) -> None:

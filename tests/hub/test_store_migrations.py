@@ -1,23 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Migrations lead from nothing to exactly the schema, and back."""
+"""Migrations lead from nothing to exactly the schema, and back, with their data."""
 
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Connection, inspect
+from sqlalchemy import Connection, MetaData, inspect, select
 from sqlalchemy.exc import IntegrityError
 
-from hub.errors import InvariantError
+from hub.errors import DatabaseUnavailableError, InvariantError
 from hub.model import FEE_IDENTIFIER, AccountKind
 from hub.publisher import Publisher
 from hub.store import Store
 from hub.store.engine import open_engine
-from hub.store.migrate import newest_revision
+from hub.store.migrate import newest_revision, revisions
 from hub.store.schema import account, metadata
+from tests.hub.bookkeeping import ManualClock
+from tests.hub.databases import Databases
+from tests.hub.every_table import fill, fill_cold
 
 Answer = TypeVar("Answer")
 
@@ -44,12 +47,23 @@ OLD_ROWS = (
 )
 
 
-def database_url(folder: Path) -> str:
-    return f"sqlite+aiosqlite:///{folder / 'hub.db'}"
+@pytest.fixture
+def empty_url(databases: Databases) -> Iterator[str]:
+    url = databases.empty()
+    yield url
+    databases.drop(url)
 
 
-async def ask(folder: Path, question: Callable[[Connection], Answer]) -> Answer:
-    engine = open_engine(database_url(folder))
+@pytest.fixture
+async def empty(empty_url: str) -> AsyncGenerator[Store]:
+    """A store without tables."""
+    store = Store(empty_url, clock=ManualClock())
+    yield store
+    await store.close()
+
+
+async def ask(url: str, question: Callable[[Connection], Answer]) -> Answer:
+    engine = open_engine(url)
     async with engine.connect() as connection:
         answer = await connection.run_sync(question)
     await engine.dispose()
@@ -69,12 +83,39 @@ def checks(connection: Connection) -> dict[str, set[str]]:
     }
 
 
-async def test_migrating_gives_exactly_the_tables_the_code_uses(tmp_path: Path) -> None:
-    store = Store(database_url(tmp_path), clock=lambda: 7)
-    await store.migrate()
-    await store.migrate()  # a second time changes nothing
-    await store.close()
-    assert await ask(tmp_path, differences) == []
+def structure(connection: Connection) -> dict[str, object]:
+    """Return everything a migration may change, as text."""
+    inspector = inspect(connection)
+    return {
+        table: (
+            [
+                (c["name"], str(c["type"]), c["nullable"], c["default"])
+                for c in inspector.get_columns(table)
+            ],
+            sorted(str(c["name"]) for c in inspector.get_check_constraints(table)),
+            sorted(str(i["name"]) for i in inspector.get_indexes(table)),
+            sorted(str(u["name"]) for u in inspector.get_unique_constraints(table)),
+            sorted(str(f["name"]) for f in inspector.get_foreign_keys(table)),
+        )
+        for table in inspector.get_table_names()
+    }
+
+
+def content(connection: Connection) -> dict[str, list[tuple[Any, ...]]]:
+    found = MetaData()
+    found.reflect(connection)
+    return {
+        table.name: sorted(map(tuple, connection.execute(select(table))), key=repr)
+        for table in found.sorted_tables
+    }
+
+
+async def test_migrating_gives_exactly_the_tables_the_code_uses(
+    empty: Store, empty_url: str
+) -> None:
+    await empty.migrate()
+    await empty.migrate()  # a second time changes nothing
+    assert await ask(empty_url, differences) == []
     wanted = {
         name: {
             str(c.name)
@@ -83,67 +124,110 @@ async def test_migrating_gives_exactly_the_tables_the_code_uses(tmp_path: Path) 
         }
         for name, table in metadata.tables.items()
     }
-    assert await ask(tmp_path, checks) == wanted
+    assert await ask(empty_url, checks) == wanted
 
 
-async def test_migrations_lead_down_to_nothing_and_up_again(tmp_path: Path) -> None:
-    store = Store(database_url(tmp_path), clock=lambda: 7)
-    await store.migrate()
-    await store.migrate("base")
-    tables = await ask(tmp_path, lambda c: inspect(c).get_table_names())
+async def test_migrations_lead_down_to_nothing_and_up_again(
+    empty: Store, empty_url: str
+) -> None:
+    await empty.migrate()
+    await empty.migrate("base")
+    tables = await ask(empty_url, lambda c: inspect(c).get_table_names())
     assert tables == ["alembic_version"]
-    await store.migrate(newest_revision())
-    async with store.reading() as tx:
+    await empty.migrate(newest_revision())
+    async with empty.reading() as tx:
         fee = await tx.accounts.by_identifier(FEE_IDENTIFIER)
         assert fee.kind is AccountKind.FEE
         assert (await tx.accounts.owner()).kind is AccountKind.OWNER
-    await store.close()
+
+
+async def test_the_data_of_these_tests_leaves_no_table_empty(
+    empty: Store, empty_url: str
+) -> None:
+    await empty.migrate()
+    await fill(empty)
+    await fill_cold(empty)
+    rows = await ask(empty_url, content)
+    assert rows.keys() - {"alembic_version"} == metadata.tables.keys()
+    assert [name for name, found in rows.items() if not found] == []
+
+
+async def test_what_older_tables_can_not_hold_is_refused_on_the_way_down(
+    empty: Store, empty_url: str
+) -> None:
+    await empty.migrate()
+    await fill(empty)
+    await fill_cold(empty)
+    before = await ask(empty_url, content)
+    with pytest.raises(DatabaseUnavailableError, match="can not be brought to 0001"):
+        await empty.migrate("0001")
+    assert await ask(empty_url, content) == before
+    async with empty.reading() as tx:
+        assert (await tx.books.verify()).sound
+
+
+@pytest.mark.parametrize("revision", revisions())
+async def test_from_every_revision_up_and_down_the_data_stays(
+    revision: str, empty: Store, empty_url: str
+) -> None:
+    await empty.migrate(revision)
+    fresh = await ask(empty_url, structure)
+    await empty.migrate()
+    await fill(empty)
+    newest = await ask(empty_url, content)
+    await empty.migrate(revision)
+    assert await ask(empty_url, structure) == fresh
+    older = await ask(empty_url, content)
+    await empty.migrate()
+    assert await ask(empty_url, differences) == []
+    async with empty.reading() as tx:
+        assert (await tx.books.verify()).sound
+    again = await ask(empty_url, content)
+    counts = {name: len(rows) for name, rows in again.items()}
+    for name, rows in older.items():
+        assert counts[name] == len(rows) == len(newest[name]), name
+    await empty.migrate(revision)
+    assert await ask(empty_url, content) == older
 
 
 async def test_what_was_written_before_v1_is_kept_and_published(
-    tmp_path: Path,
+    empty: Store, empty_url: str
 ) -> None:
-    store = Store(database_url(tmp_path), clock=lambda: 7)
-    await store.migrate("0001")
+    await empty.migrate("0001")
 
-    def fill(connection: Connection) -> None:
+    def write(connection: Connection) -> None:
         for statement in OLD_ROWS:
             connection.exec_driver_sql(statement)
         connection.commit()
 
-    await ask(tmp_path, fill)
-    await store.migrate()
-    async with store.reading() as tx:
+    await ask(empty_url, write)
+    await empty.migrate()
+    async with empty.reading() as tx:
         (kept,) = await tx.withdrawals.requested(limit=9)
         assert (kept.uuid, kept.amount_i, kept.authorisation) == ("u", 5, "")
-    await Publisher(store).publish()
-    async with store.reading() as tx:
+    await Publisher(empty).publish()
+    async with empty.reading() as tx:
         found = await tx.published.after(0, limit=9)
     assert [(one.position, one.amount_i) for one in found] == [(1, -5), (2, -6)]
-    await store.migrate("0001")
-    await store.migrate()
-    async with store.reading() as tx:
-        assert len(await tx.withdrawals.requested(limit=9)) == 1
-    await store.close()
 
 
-async def test_a_database_of_a_newer_program_is_left_alone(tmp_path: Path) -> None:
-    store = Store(database_url(tmp_path), clock=lambda: 7)
-    await store.migrate()
-    engine = open_engine(database_url(tmp_path))
+async def test_a_database_of_a_newer_program_is_left_alone(
+    empty: Store, empty_url: str
+) -> None:
+    await empty.migrate()
+    engine = open_engine(empty_url)
     async with engine.begin() as connection:
         await connection.exec_driver_sql("UPDATE alembic_version SET version_num = 'x'")
     await engine.dispose()
     with pytest.raises(InvariantError, match="newer program"):
-        await store.migrate()
-    await store.close()
+        await empty.migrate()
 
 
-async def test_the_database_itself_refuses_a_negative_balance(tmp_path: Path) -> None:
-    store = Store(database_url(tmp_path), clock=lambda: 7)
-    await store.migrate()
-    await store.close()
-    engine = open_engine(database_url(tmp_path))
+async def test_the_database_itself_refuses_a_negative_balance(
+    empty: Store, empty_url: str
+) -> None:
+    await empty.migrate()
+    engine = open_engine(empty_url)
     async with engine.connect() as connection:
         with pytest.raises(IntegrityError, match="available_i_not_negative"):
             await connection.execute(account.update().values(available_i=-1))
@@ -158,6 +242,24 @@ async def test_every_sqlite_connection_is_durable_and_strict(
     tmp_path: Path, pragma: str, value: object
 ) -> None:
     answer = await ask(
-        tmp_path, lambda c: c.exec_driver_sql(f"PRAGMA {pragma}").scalar_one()
+        f"sqlite+aiosqlite:///{tmp_path / 'hub.db'}",
+        lambda c: c.exec_driver_sql(f"PRAGMA {pragma}").scalar_one(),
     )
+    assert answer == value
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("transaction_isolation", "serializable"),
+        ("synchronous_commit", "on"),
+        ("idle_in_transaction_session_timeout", "15s"),
+    ],
+)
+async def test_every_postgresql_connection_is_durable_and_serialisable(
+    setting: str, value: str, postgresql: Databases
+) -> None:
+    url = postgresql.migrated()
+    answer = await ask(url, lambda c: c.exec_driver_sql(f"SHOW {setting}").scalar_one())
+    postgresql.drop(url)
     assert answer == value

@@ -3,10 +3,12 @@
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hub.config import MIN_SWEEP_TRANSACTIONS
 from hub.model import (
     AccountId,
     AccountKind,
@@ -33,12 +35,18 @@ from tests.hub.bookkeeping import ManualClock, issued, trytes
 _ids = itertools.count(1)
 
 
-def own(balance_i: int, kind: AccountKind = AccountKind.USER) -> OwnAddress:
+def own(
+    balance_i: int,
+    kind: AccountKind = AccountKind.USER,
+    *,
+    generation: int = 1,
+    level: int = 2,
+) -> OwnAddress:
     return OwnAddress(
         address_id=AddressId(next(_ids)),
         account_id=AccountId(1),
         kind=kind,
-        issued=issued(),
+        issued=replace(issued(), generation=generation, security_level=level),
         state=AddressState.OPEN,
         balance_i=balance_i,
         created_at_ms=0,
@@ -65,31 +73,70 @@ def wish(amount_i: int, to: str | None = None) -> Withdrawal:
     )
 
 
-LIMITS = SweepLimits(max_withdrawals=7, max_deposits=5, max_hub_inputs=10)
+LIMITS = SweepLimits(
+    max_transactions=60,
+    kept_hub_addresses=50,
+    max_withdrawals=7,
+    max_deposits=5,
+    max_hub_inputs=10,
+)
 amounts = st.integers(min_value=1, max_value=1_000)
+ceilings = st.none() | st.integers(min_value=2, max_value=6)
+limits_of_all_sizes = st.builds(
+    SweepLimits,
+    max_transactions=st.integers(min_value=MIN_SWEEP_TRANSACTIONS, max_value=30),
+    kept_hub_addresses=st.integers(min_value=1, max_value=6),
+    max_withdrawals=ceilings,
+    max_deposits=ceilings,
+    max_hub_inputs=ceilings,
+)
+
+
+@dataclass(frozen=True)
+class Situation:
+    deposits: list[OwnAddress]
+    hubs: list[OwnAddress]
+    wishes: list[Withdrawal]
+    limits: SweepLimits
+
+    def choose(self) -> Choice | None:
+        return plan_sweep(
+            deposits=self.deposits,
+            hub_addresses=self.hubs,
+            withdrawals=self.wishes,
+            limits=self.limits,
+            generation=2,
+        )
 
 
 @st.composite
-def situations(
-    draw: st.DrawFn,
-) -> tuple[list[OwnAddress], list[OwnAddress], list[Withdrawal], SweepLimits]:
-    deposits = [own(i) for i in draw(st.lists(amounts, max_size=8))]
-    hubs = hub_addresses(*draw(st.lists(amounts, max_size=14)))
-    wishes = [wish(i) for i in draw(st.lists(amounts, max_size=10))]
+def situations(draw: st.DrawFn) -> Situation:
+    level = st.integers(min_value=1, max_value=3)
+    generation = st.integers(min_value=1, max_value=2)
+    some = st.lists(st.tuples(amounts, generation, level), max_size=14)
+    deposits = [own(i, generation=g, level=n) for i, g, n in draw(some)]
+    hubs = [own(i, AccountKind.OWNER, generation=g, level=n) for i, g, n in draw(some)]
+    hubs.sort(key=lambda hub: hub.balance_i)
+    wishes = [wish(i) for i in draw(st.lists(amounts, max_size=20))]
     if deposits and wishes and draw(st.booleans()):
         wishes.append(wish(draw(amounts), to=draw(st.sampled_from(deposits)).address))
-    small = st.integers(min_value=1, max_value=6)
-    return deposits, hubs, wishes, SweepLimits(draw(small), draw(small), draw(small))
+    return Situation(deposits, hubs, wishes, draw(limits_of_all_sizes))
+
+
+def transactions_of(choice: Choice) -> int:
+    inputs = sum(own.issued.security_level for own in choice.inputs)
+    return inputs + len(choice.withdrawals) + (1 if choice.rest_i else 0)
+
+
+def is_within(number: int, most: int | None) -> bool:
+    return most is None or number <= most
 
 
 @given(situations())
 def test_a_choice_balances_keeps_its_limits_and_leaves_receivers_alone(
-    situation: tuple[list[OwnAddress], list[OwnAddress], list[Withdrawal], SweepLimits],
+    situation: Situation,
 ) -> None:
-    deposits, hubs, wishes, limits = situation
-    choice = plan_sweep(
-        deposits=deposits, hub_addresses=hubs, withdrawals=wishes, limits=limits
-    )
+    choice, limits = situation.choose(), situation.limits
     if choice is None:
         return
     taken_i = sum(own.balance_i for own in choice.inputs)
@@ -98,47 +145,128 @@ def test_a_choice_balances_keeps_its_limits_and_leaves_receivers_alone(
     assert choice.rest_i >= 0
     assert choice.inputs
     assert len(set(choice.inputs)) == len(choice.inputs)
-    assert len(choice.withdrawals) <= limits.max_withdrawals
+    assert transactions_of(choice) <= limits.max_transactions
+    assert is_within(len(choice.withdrawals), limits.max_withdrawals)
     by_kind = [own.kind for own in choice.inputs]
-    assert by_kind.count(AccountKind.USER) <= limits.max_deposits
-    assert by_kind.count(AccountKind.OWNER) <= limits.max_hub_inputs
-    receiving = {w.payout_address for w in wishes}
+    assert is_within(by_kind.count(AccountKind.USER), limits.max_deposits)
+    assert is_within(by_kind.count(AccountKind.OWNER), limits.max_hub_inputs)
+    receiving = {w.payout_address for w in situation.wishes}
     assert not receiving & {own.address for own in choice.inputs}
-    order = [wishes.index(w) for w in choice.withdrawals]
+    order = [situation.wishes.index(w) for w in choice.withdrawals]
     assert order == sorted(order)  # the oldest first
-    free = [d for d in deposits if d.address not in receiving]
+    free = [d for d in situation.deposits if d.address not in receiving]
     users = [own for own in choice.inputs if own.kind is AccountKind.USER]
-    assert users == free[: limits.max_deposits]
+    assert users == free[: len(users)]
 
 
 @given(situations())
 def test_planning_and_confirming_again_and_again_pays_whatever_can_be_paid(
-    situation: tuple[list[OwnAddress], list[OwnAddress], list[Withdrawal], SweepLimits],
+    situation: Situation,
 ) -> None:
     """W17, W18: limits delay, they never leave anything unpaid for ever."""
-    deposits, hubs, wishes, limits = situation
-    limits = SweepLimits(
-        limits.max_withdrawals, limits.max_deposits, max(2, limits.max_hub_inputs)
-    )
-    ours = {own.address for own in deposits}
-    wishes = [w for w in wishes if w.payout_address not in ours]
-    for _ in range(60):
-        choice = plan_sweep(
-            deposits=deposits, hub_addresses=hubs, withdrawals=wishes, limits=limits
-        )
+    ours = {own.address for own in situation.deposits}
+    wishes = [w for w in situation.wishes if w.payout_address not in ours]
+    situation = replace(situation, wishes=wishes)
+    for _ in range(100):
+        choice = situation.choose()
         if choice is None:
             break
-        deposits = [d for d in deposits if d not in choice.inputs]
-        hubs = [h for h in hubs if h not in choice.inputs]
-        wishes = [w for w in wishes if w not in choice.withdrawals]
+        hubs = [h for h in situation.hubs if h not in choice.inputs]
         if choice.rest_i:
-            hubs.append(own(choice.rest_i, AccountKind.OWNER))
+            hubs.append(own(choice.rest_i, AccountKind.OWNER, generation=2))
             hubs.sort(key=lambda h: h.balance_i)
+        situation = replace(
+            situation,
+            deposits=[d for d in situation.deposits if d not in choice.inputs],
+            hubs=hubs,
+            wishes=[w for w in situation.wishes if w not in choice.withdrawals],
+        )
     else:
         raise AssertionError("sweeps without end")
-    left_i = sum(h.balance_i for h in hubs)
-    assert not deposits
-    assert all(w.amount_i > left_i for w in wishes)
+    left_i = sum(h.balance_i for h in situation.hubs)
+    assert not situation.deposits
+    assert all(w.amount_i > left_i for w in situation.wishes)
+    assert all(hub.issued.generation == 2 for hub in situation.hubs)
+    kept = situation.limits.kept_hub_addresses
+    assert len(situation.hubs) <= 2 * kept + (1 if kept == 1 else 0)
+
+
+def test_a_bundle_is_filled_and_not_a_transaction_more() -> None:
+    limits = SweepLimits(max_transactions=40, kept_hub_addresses=8)
+    choice = plan_sweep(
+        deposits=[own(10) for _ in range(100)],
+        hub_addresses=[],
+        withdrawals=[wish(1) for _ in range(100)],
+        limits=limits,
+        generation=1,
+    )
+    assert choice is not None
+    assert (len(choice.inputs), len(choice.withdrawals)) == (9, 21)
+    assert transactions_of(choice) == 40
+
+
+def test_older_generations_are_drained_though_nobody_withdraws() -> None:
+    old = own(5, AccountKind.OWNER, generation=1)
+    new = own(5, AccountKind.OWNER, generation=2)
+    situation = Situation([], [old, new], [], LIMITS)
+    choice = situation.choose()
+    assert choice is not None
+    assert (choice.inputs, choice.rest_i) == ((old,), 5)
+
+
+def test_dust_is_joined_when_a_sweep_has_room_for_it() -> None:
+    limits = SweepLimits(max_transactions=40, kept_hub_addresses=3)
+    hubs = hub_addresses(1, 2, 3, 4, 5)
+    deposit = own(7)
+    choice = plan_sweep(
+        deposits=[deposit],
+        hub_addresses=hubs,
+        withdrawals=[],
+        limits=limits,
+        generation=1,
+    )
+    assert choice is not None
+    assert choice.inputs == (deposit, hubs[0], hubs[1])
+
+
+def test_dust_alone_makes_a_sweep_only_when_there_is_much_of_it() -> None:
+    limits = SweepLimits(max_transactions=40, kept_hub_addresses=3)
+
+    def joined(number: int) -> Choice | None:
+        return plan_sweep(
+            deposits=[],
+            hub_addresses=hub_addresses(*range(1, number + 1)),
+            withdrawals=[],
+            limits=limits,
+            generation=1,
+        )
+
+    assert joined(6) is None
+    choice = joined(7)
+    assert choice is not None
+    assert [own.balance_i for own in choice.inputs] == [1, 2, 3, 4]
+
+
+def test_a_large_withdrawal_gets_room_though_small_ones_never_end() -> None:
+    """W18 the other way round: the small ones must not starve the large one."""
+    limits = SweepLimits(max_transactions=12, kept_hub_addresses=8)
+    hubs = hub_addresses(*[10] * 9)
+    large = wish(85)
+    for _ in range(20):
+        choice = plan_sweep(
+            deposits=[own(10), own(10)],
+            hub_addresses=hubs,
+            withdrawals=[large, *(wish(1) for _ in range(30))],
+            limits=limits,
+            generation=1,
+        )
+        assert choice is not None
+        if large in choice.withdrawals:
+            return
+        hubs = [h for h in hubs if h not in choice.inputs]
+        hubs.append(own(choice.rest_i, AccountKind.OWNER))
+        hubs.sort(key=lambda h: h.balance_i)
+    raise AssertionError("the large one was never paid")
 
 
 def chosen(
@@ -149,6 +277,7 @@ def chosen(
         hub_addresses=hub_addresses(*hubs),
         withdrawals=[wish(i) for i in wishes],
         limits=LIMITS,
+        generation=1,
     )
 
 

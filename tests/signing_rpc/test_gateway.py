@@ -638,6 +638,6 @@ def test_the_generated_messages_are_those_of_the_proto(tmp_path: Path) -> None:
     subprocess.run(
         [ROOT / "scripts" / "generate-protos", str(tmp_path)], check=True, cwd=ROOT
     )
-    for name in ("signing_pb2.py", "signing_pb2.pyi"):
-        made = (tmp_path / "signing_rpc" / name).read_text()
-        assert made == (ROOT / "signing_rpc" / name).read_text()
+    for name in ("signing_rpc/signing_pb2", "hub/api/hub_pb2"):
+        for made in (Path(f"{name}.py"), Path(f"{name}.pyi")):
+            assert (tmp_path / made).read_text() == (ROOT / made).read_text()

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from hub import errors
 from hub.addresses import (
     AddressIssuer,
+    ReadyAddresses,
     SpentOracle,
     draw_address,
     parse_address,
@@ -38,11 +39,13 @@ class AccountOperations:
         store: The database.
         issuer: The appliance.
         oracle: The nodes.
+        ready: Addresses kept ready, if any are.
     """
 
     store: Store
     issuer: AddressIssuer
     oracle: SpentOracle
+    ready: ReadyAddresses | None = None
 
     def operations(self) -> list[Operation]:
         """List them."""
@@ -180,7 +183,11 @@ class AccountOperations:
         """Draw an address now; the effect records it."""
         account = await self._account(call)
         issued = await draw_address(
-            self.store, account, issuer=self.issuer, oracle=self.oracle
+            self.store,
+            account,
+            issuer=self.issuer,
+            oracle=self.oracle,
+            ready=self.ready,
         )
 
         async def record(tx: Transaction) -> DepositAddress:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from hub.addresses import AddressIssuer, SpentOracle
+from hub.addresses import AddressIssuer, ReadyAddresses, SpentOracle
 from hub.api.v1.accounts import AccountOperations
 from hub.api.v1.buckets import Allowance
 from hub.api.v1.condition import ConditionOperations
@@ -38,6 +38,7 @@ class Ports:
         store: The database.
         issuer: The appliance.
         oracle: The nodes.
+        ready: Addresses kept ready, if any are.
         publisher: Gives events their positions; its loop runs elsewhere.
         appliance: Says in a word how the appliance is.
         nodes: Raises when no quorum of nodes is synchronised.
@@ -53,6 +54,7 @@ class Ports:
     nodes: Callable[[], Awaitable[object]]
     authorise_above_i: int | None
     clock: Clock
+    ready: ReadyAddresses | None = None
 
 
 def operations(
@@ -78,7 +80,7 @@ def operations(
     )
     return [
         *ConditionOperations(store, ports.appliance, ports.nodes, refused).operations(),
-        *AccountOperations(store, ports.issuer, ports.oracle).operations(),
+        *AccountOperations(store, ports.issuer, ports.oracle, ports.ready).operations(),
         *PaymentOperations(store, ports.oracle, ports.authorise_above_i).operations(),
         *stream.operations(),
         *HistoryOperations(store).operations(),

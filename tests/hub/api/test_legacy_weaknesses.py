@@ -13,10 +13,12 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
-from hub.api.legacy import build_app, commands
+from hub.api.legacy import build_app
+from hub.api.legacy_commands import commands
 from hub.api.listener import tls_context
 from hub.config import LegacyApiSection
 from hub.errors import ConfigError
+from hub.model import Address
 from hub.store import Store
 from tests.hub import bookkeeping as books
 from tests.hub.api.certificates import Authority
@@ -255,3 +257,32 @@ async def test_a_database_that_fails_is_an_unknown_error_and_no_crash(
             "ALTER TABLE gone RENAME TO account"
         )
     assert (await call(STATS))[1].startswith('{\n    "totalBalance"')
+
+
+async def test_w24_the_level_of_an_input_is_known_without_asking(
+    store: Store, call: Call
+) -> None:
+    """The old Hub asked its signing server once per input, each time anew."""
+    await books.open_user(store, "ana")
+    _, text = await call('{"command": "GetDepositAddress", "userId": "ana"}')
+    async with store.reading() as tx:
+        own = await tx.addresses.find(Address(json.loads(text)["address"]))
+    assert own is not None
+    assert own.issued.security_level == 2
+
+
+async def test_w23_two_events_of_one_second_have_times_of_their_own(
+    store: Store, call: Call, clock: books.ManualClock
+) -> None:
+    """Pages are not there yet; a poller no longer gets a whole second twice."""
+    await books.funded_user(store, "ana", 5)
+    await books.open_user(store, "bob")
+    for _ in range(2):
+        clock.advance(by_ms=1)
+        batch = [{"userId": "ana", "amount": -1}, {"userId": "bob", "amount": 1}]
+        body = json.dumps({"command": "ProcessTransferBatch", "transfers": batch})
+        assert await call(body) == (200, "{\n}\n")
+    since = clock.now_ms
+    history = {"command": "GetUserHistory", "userId": "bob", "newerThan": since}
+    _, text = await call(json.dumps(history))
+    assert [one["timestamp"] for one in json.loads(text).values()] == [str(since)]

@@ -37,9 +37,13 @@ def programs() -> Path:
 
 
 class Server:
-    """A server on the loopback; ``connect`` is its administrator."""
+    """A server on the loopback; ``connect`` is its administrator.
 
-    def __init__(self, folder: Path | None = None) -> None:
+    ``fast`` does not wait for the disk: for tests that are about something else.
+    """
+
+    def __init__(self, folder: Path | None = None, *, fast: bool = False) -> None:
+        self._fast = fast
         self.folder = folder or Path(tempfile.mkdtemp(prefix="saltkeep-postgres-"))
         self.data = self.folder / "data"
         self.password = secrets.token_hex(12)
@@ -84,6 +88,9 @@ class Server:
     def _launch(self) -> None:
         options = ["-D", str(self.data), "-p", str(self.port), "-h", "127.0.0.1"]
         options += ["-k", "", "-c", "max_connections=40", "-c", "shared_buffers=64MB"]
+        if self._fast:
+            options += ["-c", "fsync=off", "-c", "full_page_writes=off"]
+            options += ["-c", "max_connections=200"]
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
                 [programs() / "postgres", *options],

@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Several hubs of one exchange: processes on one PostgreSQL with one appliance."""
+
+import asyncio
+import itertools
+import re
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from hub.devnet.config import DevnetConfig, Dialect
+from hub.devnet.embedded import RunningDevnet, running_devnet
+from tests.flows.hub_process import HubProcess
+from tests.flows.test_crash_hub import require_single_use
+from tests.flows.world import (
+    MIN_WEIGHT_MAGNITUDE,
+    Appliance,
+    hub_table,
+    outside_address,
+)
+from tests.hub.databases import Postgresql
+
+LEASE_S = 1.5
+FLOWS = {"deposits", "sweeps", "attachments", "books"}
+PAID_IN_I = 100
+PAID_OUT_I = 30
+PATIENCE_S = 40.0
+_POLL_S = 0.05
+
+
+class Cluster:
+    """Hubs that may be killed and frozen, and users who go to any that answers."""
+
+    def __init__(
+        self,
+        hubs: list[HubProcess],
+        devnet: RunningDevnet,
+        appliance: Appliance,
+        postgresql: Postgresql,
+        database: str,
+    ) -> None:
+        self.hubs = hubs
+        self.devnet = devnet
+        self.appliance = appliance
+        self._postgresql = postgresql
+        self._database = database
+        self._serial = itertools.count(1)
+        self.paid_in: dict[str, int] = {}
+
+    def query(self, sql: str) -> list[list[Any]]:
+        with self._postgresql.server.connect(self._database) as connection:
+            return list(connection.run(sql))
+
+    def holders(self) -> dict[str, HubProcess | None]:
+        """Return who runs which flow now."""
+        by_name = {
+            (hub.folder / "holder").read_text(): hub
+            for hub in self.hubs
+            if (hub.folder / "holder").exists()
+        }
+        now = "extract(epoch FROM clock_timestamp()) * 1000"
+        rows = self.query(f"SELECT flow, holder FROM lease WHERE expires_at_ms > {now}")  # noqa: S608
+        return {flow: by_name.get(who.rpartition(":")[2]) for flow, who in rows}
+
+    async def runs_all(self, hub: HubProcess) -> None:
+        """Wait until one hub holds every flow."""
+        await self.until(lambda: self.holders() == dict.fromkeys(FLOWS, hub))
+
+    async def until(self, done: Any) -> None:  # noqa: ANN401
+        async with asyncio.timeout(PATIENCE_S):
+            while not done():
+                await asyncio.sleep(_POLL_S)
+
+    async def story(self, hub: HubProcess) -> str:
+        """Play one user's story, through one hub, until the payout is confirmed."""
+        user, address = await self.paying_user(hub)
+        await self.devnet.deposit(address, PAID_IN_I)
+        self.paid_in[user] = PAID_IN_I
+        async with asyncio.timeout(PATIENCE_S):
+            while (await hub.ask("GetBalance", userId=user))["available"] == "0":
+                await asyncio.sleep(_POLL_S)
+        payout = await self.withdraw(hub, user)
+        balances = self.devnet.node.balances
+        await self.until(lambda: balances.get(payout, 0) == PAID_OUT_I)
+        return user
+
+    async def paying_user(self, hub: HubProcess) -> tuple[str, str]:
+        user = f"user-{next(self._serial)}"
+        await hub.ask("CreateUser", userId=user)
+        return user, (await hub.ask("GetDepositAddress", userId=user))["address"]
+
+    async def withdraw(self, hub: HubProcess, user: str) -> str:
+        payout = outside_address()
+        amount = str(PAID_OUT_I)
+        await hub.ask("UserWithdraw", userId=user, amount=amount, payoutAddress=payout)
+        return payout
+
+    def settled(self) -> bool:
+        """Say whether nothing is under way any more."""
+        done = "('confirmed', 'refused')"
+        open_sweeps = f"SELECT 1 FROM sweep WHERE state NOT IN {done}"  # noqa: S608
+        waiting = "SELECT 1 FROM withdrawal WHERE state IN ('requested', 'planned')"
+        booked = self.query("SELECT count(*) FROM deposit WHERE state = 'credited'")
+        all_booked = booked == [[len(self.paid_in)]]
+        return not self.query(open_sweeps) and not self.query(waiting) and all_booked
+
+    async def require_right(self) -> None:
+        """Compare books, network and journal: nothing twice, nothing lost."""
+        await self.until(self.settled)
+        audit = await asyncio.to_thread(self.hubs[0].audit)
+        assert audit.returncode == 0, audit.stdout + audit.stderr
+        paid = self.query(
+            "SELECT payout_address, sum(amount_i)::bigint FROM withdrawal"
+            " WHERE state = 'paid' GROUP BY 1"
+        )
+        balances = self.devnet.node.balances
+        for payout, amount_i in paid:
+            assert balances.get(payout, 0) == amount_i
+        users = "SELECT sum(available_i)::bigint FROM account WHERE kind = 'user'"
+        out_i = sum(amount_i for _, amount_i in paid)
+        assert self.query(users) == [[sum(self.paid_in.values()) - out_i]]
+        for address, balance_i in self.query(
+            "SELECT address, balance_i FROM address WHERE balance_i > 0"
+        ):
+            assert balances.get(address, 0) == balance_i
+        await asyncio.to_thread(self.appliance.verify_journal)
+        require_single_use(await self.appliance.journal())
+
+    def was_fenced(self, hub: HubProcess) -> bool:
+        """Say whether a write of a hub was refused, since another runs the flow."""
+        told = re.search(r"token \d+ was overtaken|lease is not held", hub.log())
+        return told is not None
+
+
+@asynccontextmanager
+async def running_cluster(
+    appliance: Appliance, folder: Path, postgresql: Postgresql, *, hubs: int = 2
+) -> AsyncGenerator[Cluster]:
+    """Run a devnet and lay out hubs that are not started yet."""
+    config = DevnetConfig(
+        min_weight_magnitude=MIN_WEIGHT_MAGNITUDE, dialect=Dialect.HORNET, tick_s=0.2
+    )
+    url = postgresql.empty()
+    password = folder / "password"
+    password.touch(0o600)
+    password.write_text(postgresql.server.password)
+    async with running_devnet(config) as devnet:
+        nodes = [(devnet.url, "hornet")]
+        made = []
+        for number in range(hubs):
+            own = folder / f"hub{number}"
+            own.mkdir()
+            table = hub_table(appliance, nodes, own, **_sections(url, password))
+            made.append(HubProcess(table, own))
+        try:
+            name = url.rpartition("/")[2]
+            yield Cluster(made, devnet, appliance, postgresql, name)
+        finally:
+            for hub in made:
+                hub.kill()
+            postgresql.drop(url)
+
+
+def _sections(url: str, password: Path) -> dict[str, dict[str, object]]:
+    user, _, server = url.partition("@")
+    pauses: dict[str, object] = {"interval_s": 0.1}
+    return {
+        "hub": {
+            "database_url": f"{user.rpartition(':')[0]}@{server}",
+            "database_password_file": str(password),
+            "database_pool_size": 5,
+            "lease_s": LEASE_S,
+        },
+        "deposits": pauses | {"credit": "confirmation"},
+        "sweeps": pauses,
+        "attachments": pauses,
+    }
+
+
+async def ask_any(
+    hubs: list[HubProcess], command: str, **fields: object
+) -> dict[str, Any] | None:
+    """Ask the first hub that answers; None if none does or one breaks off."""
+    for hub in hubs:
+        try:
+            async with asyncio.timeout(10):
+                return await hub.ask(command, **fields)
+        except (aiohttp.ClientConnectorError, TimeoutError):
+            continue
+        except aiohttp.ClientError:
+            return None
+    return None
