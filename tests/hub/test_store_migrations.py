@@ -19,7 +19,7 @@ from hub.store.migrate import newest_revision, revisions
 from hub.store.schema import account, metadata
 from tests.hub.bookkeeping import ManualClock
 from tests.hub.databases import Databases
-from tests.hub.every_table import fill, fill_cold
+from tests.hub.every_table import fill
 
 Answer = TypeVar("Answer")
 
@@ -122,8 +122,7 @@ async def test_the_data_of_these_tests_leaves_no_table_empty(
     empty: Store, empty_url: str
 ) -> None:
     await empty.migrate()
-    await fill(empty)
-    await fill_cold(empty)
+    await fill(empty, cold=True)
     rows = await ask(empty_url, content)
     assert rows.keys() - {"alembic_version"} == metadata.tables.keys()
     assert [name for name, found in rows.items() if not found] == []
@@ -133,8 +132,7 @@ async def test_what_older_tables_can_not_hold_is_refused_on_the_way_down(
     empty: Store, empty_url: str
 ) -> None:
     await empty.migrate()
-    await fill(empty)
-    await fill_cold(empty)
+    await fill(empty, cold=True)
     before = await ask(empty_url, content)
     with pytest.raises(DatabaseUnavailableError, match="can not be brought to 0001"):
         await empty.migrate("0001")
