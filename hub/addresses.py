@@ -6,7 +6,6 @@ the appliance for one, makes sure that nobody has spent from it, and records it
 before anybody is told.
 """
 
-import hashlib
 import logging
 from collections.abc import Sequence
 from typing import Final, Protocol
@@ -18,7 +17,8 @@ from hub.errors import (
     ApplianceUnavailableError,
     ChecksumInvalidError,
 )
-from hub.model import Account, Address, AddressState, IssuedAddress, UserId
+from hub.model import Account, Address, AddressState, IssuedAddress
+from hub.receipts import user_commitment
 from hub.store import Store, Transaction
 from trinary.errors import TrinaryError
 from trinary.kerl import split_checksum
@@ -26,7 +26,6 @@ from trinary.trytes import is_trytes
 
 MAX_DRAWS: Final = 3
 """How many addresses are tried before the appliance or the nodes must be odd."""
-_LABEL: Final = b"saltkeep user commitment v1\0"
 _log = logging.getLogger(__name__)
 
 
@@ -57,19 +56,6 @@ class SpentOracle(Protocol):
         Args:
             addresses: 81 trytes each.
         """
-
-
-def user_commitment(user_id: UserId) -> str:
-    """Commit to a user without naming them.
-
-    Args:
-        user_id: The account's identifier.
-
-    Returns:
-        SHA-256 over a label and the identifier, in hex: a front end that knows
-        the identifier can check the receipt against it.
-    """
-    return hashlib.sha256(_LABEL + user_id.encode()).hexdigest()
 
 
 def parse_address(text: str, *, checksum: bool) -> Address:

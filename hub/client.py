@@ -3,7 +3,8 @@
 
 Only what may be repeated is repeated: reads, and effects under one idempotency key
 that is drawn once per call. A refusal is never repeated. Streams go on where they
-broke off. It imports aiohttp and msgspec and nothing of the hub that needs more.
+broke off. It imports aiohttp, msgspec and PyJWT, and nothing of the hub that needs
+more.
 
     async with HubClient("http://127.0.0.1:50053", key) as hub:
         address = await hub.create_address("alice")
@@ -24,6 +25,7 @@ import msgspec
 
 from hub.api.v1 import bodies
 from hub.api.v1 import resources as res
+from hub.receipts import PinnedIdentity, require_receipt
 
 _Reply = TypeVar("_Reply")
 _RETRIED: Final = frozenset({429, 502, 503, 504})
@@ -70,6 +72,7 @@ class HubClient:
         url: ``http(s)://HOST:PORT``.
         api_key: As ``saltkeep-hub api-key create`` printed it.
         tls: For a private authority or a client certificate.
+        identity: What receipts of addresses are checked against; None: unchecked.
         timeout_s: Of one attempt, in seconds.
         attempts: How often a request is sent at most.
     """
@@ -80,12 +83,14 @@ class HubClient:
         api_key: str,
         *,
         tls: ssl.SSLContext | None = None,
+        identity: PinnedIdentity | None = None,
         timeout_s: float = 60.0,
         attempts: int = 5,
     ) -> None:
         self._url = url.rstrip("/")
         self._headers = {"Authorization": f"Bearer {api_key}"}
         self._tls = tls
+        self._identity = identity
         self._timeout_s = timeout_s
         self._attempts = attempts
         self._session: aiohttp.ClientSession | None = None
@@ -138,9 +143,22 @@ class HubClient:
     async def create_address(
         self, user_id: str, *, idempotency_key: str | None = None
     ) -> res.DepositAddress:
-        """Get a fresh deposit address; check its receipt before you show it."""
+        """Get a fresh deposit address, its receipt checked if there is a key to do so.
+
+        Args:
+            user_id: Whose deposits it will receive.
+            idempotency_key: To go on with an earlier call.
+
+        Returns:
+            The address; ``ReceiptMismatchError`` if the appliance did not issue it.
+        """
         path = f"/v1/users/{_part(user_id)}/addresses"
-        return await self._do(path, None, res.DepositAddress, idempotency_key)
+        made = await self._do(path, None, res.DepositAddress, idempotency_key)
+        if self._identity is not None:
+            require_receipt(
+                made.receipt, self._identity, address=made.address, user_id=user_id
+            )
+        return made
 
     async def address(self, address: str) -> res.DepositAddress:
         """Say whose an address of the hub is."""
@@ -274,6 +292,19 @@ class HubClient:
                 pass
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+
+    # --- webhooks ----------------------------------------------------------------
+
+    async def create_webhook(
+        self,
+        url: str,
+        *,
+        types: Sequence[str] = (),
+        idempotency_key: str | None = None,
+    ) -> res.WebhookMade:
+        """Register an endpoint; keep the secret, it is shown this once."""
+        body = bodies.NewWebhook(url=url, types=list(types))
+        return await self._do("/v1/webhooks", body, res.WebhookMade, idempotency_key)
 
     # --- underneath --------------------------------------------------------------
 

@@ -39,6 +39,8 @@ _MAY_BE_ZERO: Final = frozenset({"ready"})
 MIN_SWEEP_TRANSACTIONS: Final = 12
 """One deposit and two hub addresses of level 3, a payout and the remainder."""
 _DAY_S: Final = 86_400
+_KEY_CHARACTERS: Final = 43
+"""256 random bits in base64."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -522,6 +524,25 @@ def _require_v1_sane(v1: V1ApiSection) -> None:
     if not ip_address(host).is_loopback and v1.tls_certificate is None:
         message = f"api.v1.listen {v1.listen} needs tls_certificate and tls_key"
         raise ConfigError(message)
+
+
+def read_webhook_key(path: Path) -> bytes:
+    """Read the key that webhooks' secrets are derived from.
+
+    Args:
+        path: A file as ``read_secret`` takes it.
+
+    Returns:
+        The key.
+
+    Raises:
+        ConfigError: If it is too short to be a random one.
+    """
+    secret = read_secret(path)
+    if len(secret) < _KEY_CHARACTERS:
+        message = f"{path.name}: {_KEY_CHARACTERS} characters or more are needed"
+        raise ConfigError(message)
+    return secret.encode()
 
 
 def read_secret(path: Path) -> str:

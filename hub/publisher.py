@@ -15,6 +15,7 @@ BATCH: Final = 500
 """Events that one transaction publishes at most."""
 INTERVAL_S: Final = 0.2
 """How long events of other processes may wait to be noticed."""
+_AFTER_FAILURE_S: Final = 5.0
 
 
 class Publisher:
@@ -38,11 +39,19 @@ class Publisher:
         self._bell.set()
 
     async def tick(self) -> None:
-        """Wait for the bell or the interval; then publish all there is."""
+        """Wait for the bell or the interval; then publish all there is.
+
+        Raises:
+            Exception: What the database raised, after a pause.
+        """
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._bell.wait(), self._interval_s)
         self._bell.clear()
-        await self.publish()
+        try:
+            await self.publish()
+        except Exception:
+            await asyncio.sleep(_AFTER_FAILURE_S)  # or the log would fill
+            raise
 
     async def publish(self) -> int:
         """Publish everything that is committed.

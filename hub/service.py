@@ -26,7 +26,7 @@ from hub.api.v1 import app as v1
 from hub.attachments import Attacher, AttachmentSettings
 from hub.books_watch import BooksWatch
 from hub.clock import Clock, system_clock_ms
-from hub.config import Config, read_secret
+from hub.config import Config, read_secret, read_webhook_key
 from hub.deposits import DepositMonitor
 from hub.errors import FaultError, HubError, InvariantError
 from hub.holder import held_name
@@ -394,7 +394,7 @@ def _ports(hub: Hub) -> v1.Ports:
 def _webhook_settings(config: Config) -> WebhookSettings:
     section, key_file = config.webhooks, config.api.v1.webhook_key_file
     return WebhookSettings(
-        key=None if key_file is None else read_secret(key_file).encode(),
+        key=None if key_file is None else read_webhook_key(key_file),
         timeout_s=section.timeout_s,
         first_retry_s=section.first_retry_s,
         longest_retry_s=section.longest_retry_s,

@@ -8,7 +8,6 @@ an anchored one can be told. A time-out decides nothing; the same request follow
 
 import asyncio
 import base64
-import contextlib
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,10 +23,9 @@ from appliance import wire
 from channel import ChannelError, ChannelFiles, client_context
 from hub.errors import ApplianceUnavailableError, ConfigError, InvariantError
 from hub.model import Address, BundleHash, HeadToken, IssuedAddress, SeedUuid
+from hub.receipts import RECEIPT_TYPE, decode_receipt
 from hub.tangle import Draft
 
-RECEIPT_TYPE: Final = "saltkeep-address+jws"
-_PEM_END: Final = "-----END PUBLIC KEY-----"
 _SEED_UUID_BYTES: Final = 48
 _ATTEMPTS: Final = 3
 _RETRY_S: Final = 0.5
@@ -466,7 +464,7 @@ class Signer:
             "user_commitment": user_commitment,
         }
         try:
-            token = _decode_receipt(reply.receipt, self._identity_key)
+            token = decode_receipt(reply.receipt, self._identity_key)
         except jwt.InvalidTokenError as error:
             raise ReceiptInvalidError(
                 f"the receipt of {reply.address} is not of the pinned key: {error}"
@@ -521,15 +519,6 @@ class Signer:
         if reply.head is not None:
             await self._heads.remember(_from_wire(reply.head))
         return reply
-
-
-def _decode_receipt(receipt: str, identity_pem: str) -> dict[str, Any]:
-    """Decode a receipt with the first pinned key that signed it."""
-    *keys, last = identity_pem.strip().removesuffix(_PEM_END).split(_PEM_END)
-    for key in keys:
-        with contextlib.suppress(jwt.InvalidSignatureError):
-            return jwt.decode_complete(receipt, key + _PEM_END, algorithms=["ES256"])
-    return jwt.decode_complete(receipt, last + _PEM_END, algorithms=["ES256"])
 
 
 def _shown(draft: Draft) -> list[wire.ShownTransaction]:

@@ -106,15 +106,19 @@ class Webhooks:
         """Post what is due, to every endpoint that may be tried."""
         if self._settings.key is None:
             return
-        lease_ms = int(self._settings.timeout_s * (_BATCH + 1) * 2 * _MILLISECONDS)
         if not await self._anything_due():
             return
+        lease_ms = self._lease_ms()
         due = await self._store.run(
             lambda tx: tx.webhooks.lease_due(lease_ms=lease_ms, limit=_ENDPOINTS)
         )
         async with asyncio.TaskGroup() as posts:
             for webhook in due:
                 posts.create_task(self._serve(webhook))
+
+    def _lease_ms(self) -> int:
+        """Return how long one delivery may hold an endpoint; each renews it."""
+        return int((2 * self._settings.timeout_s + 1) * _MILLISECONDS)
 
     async def _anything_due(self) -> bool:
         """Look without writing: most rounds find nothing."""
@@ -230,6 +234,7 @@ class Webhooks:
         self, tx: Transaction, webhook: Webhook, attempt: Attempt, *, taken: bool
     ) -> None:
         await tx.webhooks.log(webhook.row, attempt)
+        await tx.webhooks.renew(webhook.row, lease_ms=self._lease_ms())
         if taken:
             return
         now_ms = tx.now_ms

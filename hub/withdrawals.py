@@ -9,8 +9,8 @@ that reserves it, which alone decides.
 
 import contextlib
 import uuid as uuids
-from collections.abc import Iterator
 from dataclasses import dataclass, field
+from types import TracebackType
 from typing import Final
 
 from failpoints import failpoint
@@ -234,8 +234,9 @@ async def find_faults(
     with _noting(faults):
         address = parse_address(wish.payout_address, checksum=wish.validate_checksum)
         _require_last_trit(address)
+    tag = None
     with _noting(faults):
-        parse_tag(wish.tag)
+        tag = parse_tag(wish.tag)
     with _noting(faults):
         async with store.reading() as tx:
             account = await tx.accounts.by_identifier(wish.user_id)
@@ -246,6 +247,15 @@ async def find_faults(
     if wish.uuid:
         with _noting(faults):
             await _require_new(store, parse_uuid(wish.uuid))
+    if wish.authorisation and address is not None and tag is not None:
+        with _noting(faults):
+            require_fitting(
+                wish.authorisation,
+                uuid=WithdrawalUuid(wish.uuid),
+                address=address,
+                amount_i=wish.amount_i,
+                tag=tag,
+            )
     return faults
 
 
@@ -355,12 +365,25 @@ async def _require_new(store: Store, uuid: WithdrawalUuid) -> None:
             raise WithdrawalExistsError(message)
 
 
-@contextlib.contextmanager
-def _noting(faults: list[HubError]) -> Iterator[None]:
-    try:
-        yield
-    except (RefusedError, FaultError) as error:
-        faults.append(error)
+class _noting:  # noqa: N801 - reads as the statement it is
+    # Takes what is wrong into a list and goes on.
+
+    def __init__(self, faults: list[HubError]) -> None:
+        self._faults = faults
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        if isinstance(error, RefusedError | FaultError):
+            self._faults.append(error)
+            return True
+        return False
 
 
 def _require_covered(account: Account, amount_i: int) -> None:

@@ -249,6 +249,19 @@ class Webhooks:
         )
         return [_webhook(row) for row in await self._connection.execute(taken)]
 
+    async def renew(self, row: int, *, lease_ms: int) -> None:
+        """Go on holding an endpoint.
+
+        Args:
+            row: Its row.
+            lease_ms: For how long from now.
+        """
+        await self._connection.execute(
+            update(webhook)
+            .where(webhook.c.id == row)
+            .values(leased_until_ms=self._context.now_ms + lease_ms)
+        )
+
     async def release(self, row: int) -> None:
         """Give an endpoint back.
 

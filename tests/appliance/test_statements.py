@@ -32,7 +32,7 @@ from appliance.wire import (
     RunCeremony,
     Signed,
 )
-from hub.signer import _decode_receipt
+from hub.receipts import decode_receipt
 from tests.appliance.box import Box
 from tests.appliance.bundles import bundle, new_uuid
 
@@ -162,7 +162,7 @@ async def test_receipts_of_before_and_after_a_rotation_verify(box: Box) -> None:
     both = pinned + "".join(followed).encode()
     for issued in (old, new):
         read_statement(issued.receipt, kind=RECEIPT_TYPE, identity_pem=both)
-        assert _decode_receipt(issued.receipt, both.decode())["payload"]
+        assert decode_receipt(issued.receipt, both.decode())["payload"]
 
 
 async def test_only_the_pinned_key_can_name_a_successor(box: Box) -> None:

@@ -199,7 +199,7 @@ def hub_table(
         "attachments": {"min_weight_magnitude": MIN_WEIGHT_MAGNITUDE},
     }
     for name, values in sections.items():
-        table[name] |= values
+        table[name] = table.get(name, {}) | values
     return table
 
 

@@ -8,7 +8,14 @@ from typing import Any
 
 import pytest
 
-from hub.config import Config, listen_address, load, parse, read_secret
+from hub.config import (
+    Config,
+    listen_address,
+    load,
+    parse,
+    read_secret,
+    read_webhook_key,
+)
 from hub.errors import ConfigError
 from hub.model import CreditPolicy
 from hub.strict_toml import describe
@@ -89,6 +96,14 @@ def test_a_minimal_file_is_filled_up_with_the_legacy_defaults(tmp_path: Path) ->
         ("api.legacy.listen", "localhost:1", "not IP:PORT"),
         ("api.legacy.client_ca", "ca.pem", "needs tls_certificate"),
         ("api.legacy.tls_key", "a.key", "go together"),
+        ("api.v1.listen", "localhost:1", "not IP:PORT"),
+        ("api.v1.listen", "", "api.v1.listen must be text"),
+        ("api.v1.tls_key", "a.key", "go together"),
+        ("api.v1.client_ca", "ca.pem", "needs tls_certificate"),
+        ("api.v1.keep_replies_s", 86_399, "a day or more"),
+        ("api.v1.rate_per_s", 0.0, "api.v1.rate_per_s must be above 0"),
+        ("webhooks.first_retry_s", 0, "webhooks.first_retry_s must be above 0"),
+        ("withdrawals.require_authorisation_above_i", "9", "must be integer"),
     ],
 )
 def test_what_does_not_fit_is_refused_by_name(
@@ -108,6 +123,31 @@ def test_w7_an_open_legacy_listener_is_refused_without_a_guard(
     guarded = changed("api.legacy.listen", listen)
     guarded["api"]["legacy"]["api_key_file"] = "api.key"
     assert parse(guarded, folder=tmp_path).api.legacy.listen == listen
+
+
+@pytest.mark.parametrize("listen", ["0.0.0.0:50053", "[::]:50053", "192.0.2.1:80"])
+def test_v1_leaves_loopback_only_with_tls(listen: str, tmp_path: Path) -> None:
+    whole = changed("api.v1.listen", listen)
+    with pytest.raises(ConfigError, match="needs tls_certificate and tls_key"):
+        parse(whole, folder=tmp_path)
+    whole["api"]["v1"] |= {"tls_certificate": "a.pem", "tls_key": "a.key"}
+    assert parse(whole, folder=tmp_path).api.v1.listen == listen
+
+
+def test_v1_is_not_served_unless_it_is_told_where(tmp_path: Path) -> None:
+    config = parse(table(), folder=tmp_path)
+    assert config.api.v1.listen is None
+    assert config.withdrawals.require_authorisation_above_i is None
+
+
+def test_a_webhook_key_that_is_too_short_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "webhook.key"
+    file.write_text("k" * 42)
+    file.chmod(0o600)
+    with pytest.raises(ConfigError, match="43 characters"):
+        read_webhook_key(file)
+    file.write_text("k" * 43 + "\n")
+    assert read_webhook_key(file) == b"k" * 43
 
 
 @pytest.mark.parametrize("key", ["network", "database_url", "state_dir"])

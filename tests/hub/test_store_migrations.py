@@ -13,6 +13,7 @@ from sqlalchemy.exc import IntegrityError
 
 from hub.errors import DatabaseUnavailableError, InvariantError
 from hub.model import FEE_IDENTIFIER, AccountKind
+from hub.publisher import Publisher
 from hub.store import Store
 from hub.store.engine import open_engine
 from hub.store.migrate import newest_revision, revisions
@@ -22,6 +23,28 @@ from tests.hub.databases import Databases
 from tests.hub.every_table import fill
 
 Answer = TypeVar("Answer")
+
+
+OLD_ROWS = (
+    (
+        "INSERT INTO account (identifier, kind, available_i, unswept_i, pending_i,"
+        " quarantined_i, created_at_ms) VALUES ('ana', 'user', 0, 0, 5, 0, 1)"
+    ),
+    (
+        "INSERT INTO withdrawal (uuid, account_id, amount_i, payout_address, tag,"
+        " state, requested_at_ms) VALUES ('u', 3, 5, 'A', 'T', 'requested', 1)"
+    ),
+    (
+        "INSERT INTO event (reason, account_id, amount_i, bundle_hash, tail_hash,"
+        " withdrawal_uuid, message, created_at_ms)"
+        " VALUES ('WITHDRAWAL', 3, -5, '', '', 'u', '', 1)"
+    ),
+    (
+        "INSERT INTO event (reason, account_id, amount_i, bundle_hash, tail_hash,"
+        " withdrawal_uuid, message, created_at_ms)"
+        " VALUES ('SELL', 3, -6, '', '', '', '', 1)"
+    ),
+)
 
 
 @pytest.fixture
@@ -116,6 +139,31 @@ async def test_migrations_lead_down_to_nothing_and_up_again(
         fee = await tx.accounts.by_identifier(FEE_IDENTIFIER)
         assert fee.kind is AccountKind.FEE
         assert (await tx.accounts.owner()).kind is AccountKind.OWNER
+
+
+async def test_what_was_written_before_v1_is_kept_and_published(
+    empty: Store, empty_url: str
+) -> None:
+    await empty.migrate("0001")
+
+    def insert_old(connection: Connection) -> None:
+        for statement in OLD_ROWS:
+            connection.exec_driver_sql(statement)
+        connection.commit()
+
+    await ask(empty_url, insert_old)
+    await empty.migrate()
+    async with empty.reading() as tx:
+        (kept,) = await tx.withdrawals.requested(limit=9)
+        assert (kept.uuid, kept.amount_i, kept.authorisation) == ("u", 5, "")
+    await Publisher(empty).publish()
+    async with empty.reading() as tx:
+        found = await tx.published.after(0, limit=9)
+    assert [(one.position, one.amount_i) for one in found] == [(1, -5), (2, -6)]
+    await empty.migrate("0001")
+    await empty.migrate()
+    async with empty.reading() as tx:
+        assert len(await tx.withdrawals.requested(limit=9)) == 1
 
 
 async def test_the_data_of_these_tests_leaves_no_table_empty(

@@ -20,7 +20,7 @@ from hub.api.v1.resources import (
     WebhookMade,
 )
 from hub.api_keys import Scope
-from hub.config import read_secret
+from hub.config import read_webhook_key
 from hub.store import Store, Transaction
 from hub.store.webhooks import Attempt
 from hub.store.webhooks import Webhook as StoredWebhook
@@ -137,7 +137,7 @@ class EndpointOperations:
         require_allowed_url(asked.url)
         reasons_of(asked.types)
         nonce = secrets.token_hex(_NONCE_BYTES)
-        secret = derive_secret(read_secret(self.key_file).encode(), nonce)
+        secret = derive_secret(read_webhook_key(self.key_file), nonce)
 
         async def register(tx: Transaction) -> WebhookMade:
             stored = await tx.webhooks.add(

@@ -220,6 +220,7 @@ async def tell(request: web.Request, handler: Handler) -> web.StreamResponse:
         reply = problem(HubError("failed"), request_id=request_id)
     if not reply.prepared:
         reply.headers["X-Request-Id"] = request_id
+        reply.headers["Server"] = "saltkeep"
     actor = request.get(_ACTOR)
     if actor is not None:  # strangers are counted, never logged
         name = request.get(_OPERATION, request.method)

@@ -8,7 +8,7 @@ Source: WHATWG HTML, section 9.2 (server-sent events).
 """
 
 import asyncio
-import contextlib
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from typing import Final
@@ -27,6 +27,7 @@ from hub.model import Happening, UserId
 from hub.publisher import Publisher
 from hub.store import Store
 
+_log = logging.getLogger(__name__)
 MEDIA_TYPE: Final = "text/event-stream"
 _BATCH: Final = 200
 _BUSY_RETRY_S: Final = 5.0
@@ -117,15 +118,17 @@ class StreamOperations:
             }
         )
         await reply.prepare(request)
-        with contextlib.suppress(ConnectionError, TimeoutError):
+        try:
             await self._send(reply, b"retry: 1000\n\n")
             while not self._publisher.closed:
                 position = await self._catch_up(call, reply, position, reasons)
                 await self._publisher.wait_beyond(position, timeout_s=self._heartbeat_s)
             await reply.write_eof()
-            return reply
-        if request.transport is not None:
-            request.transport.abort()  # a stalled reader: nothing more fits in
+        except (ConnectionError, TimeoutError):
+            _cut(request)  # a stalled reader: nothing more fits in
+        except Exception:  # noqa: BLE001 - the reply has begun: no problem fits in
+            _log.exception("v1 stream failed: request %s", call.request_id)
+            _cut(request)
         return reply
 
     async def _catch_up(
@@ -158,6 +161,11 @@ class StreamOperations:
         if data:
             async with asyncio.timeout(self._stall_s):
                 await reply.write(data)
+
+
+def _cut(request: web.Request) -> None:
+    if request.transport is not None:
+        request.transport.abort()
 
 
 def _begin(query: StreamQuery, request: web.Request) -> int:
