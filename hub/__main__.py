@@ -16,6 +16,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from hub import import_command
 from hub.addresses import parse_address
 from hub.api.legacy_tokens import make_token, require_key
 from hub.clock import system_clock_ms
@@ -28,6 +29,7 @@ from hub.errors import (
     HubError,
 )
 from hub.flag_translation import as_toml, configuration, translate
+from hub.import_command import Invocation
 from hub.model import Address, BundleHash, HeadToken
 from hub.service import open_hub, run_hub
 from hub.store import Store, Transaction
@@ -284,6 +286,14 @@ def translate_flagfile(options: tuple[Path | None, bool], *, flagfile: Path) -> 
 def config_reference() -> None:
     """Print every configuration field with unit and default (Markdown)."""
     click.echo(reference())
+
+
+def _invocation(context: click.Context) -> Invocation:
+    options: tuple[Path | None, bool] = context.find_root().obj
+    return Invocation(lambda: _config(options), _run, options[1])
+
+
+cli.add_command(import_command.group(_invocation))
 
 
 def _config(options: tuple[Path | None, bool]) -> Config:

@@ -179,7 +179,8 @@ class Addresses:
             account_id: The hub owner's account.
 
         Returns:
-            The oldest open, empty address that was never a remainder, if any.
+            The oldest open, empty address that was never a remainder, if any; none
+            that was brought over from an old Hub, since others held its salt.
         """
         used = exists().where(sweep.c.remainder_address_id == address.c.id)
         query = (
@@ -188,6 +189,7 @@ class Addresses:
                 address.c.account_id == account_id,
                 address.c.state == AddressState.OPEN.value,
                 address.c.balance_i == 0,
+                address.c.receipt != "",
                 ~used,
             )
             .order_by(address.c.id)

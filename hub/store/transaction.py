@@ -10,6 +10,7 @@ from hub.store.context import Context
 from hub.store.deposits import Deposits
 from hub.store.events import Events
 from hub.store.head import Head
+from hub.store.imports import Imports
 from hub.store.sweeps import Sweeps
 from hub.store.tails import Tails
 from hub.store.withdrawals import Withdrawals
@@ -30,6 +31,7 @@ class Transaction:
         deposits: What arrived.
         events: The history that pollers read.
         head: The appliance's journal head.
+        imports: What an old Hub brings over.
         sweeps: What moves value.
         tails: Attachments of sweeps.
         withdrawals: What users take out.
@@ -44,6 +46,7 @@ class Transaction:
         self.deposits = Deposits(context)
         self.events = Events(context)
         self.head = Head(context)
+        self.imports = Imports(context)
         self.sweeps = Sweeps(context)
         self.tails = Tails(context)
         self.withdrawals = Withdrawals(context)
