@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The path to an address: derive twice, compare, receipt, journal, release."""
 
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -23,7 +24,7 @@ from appliance.roster import require_not_revoked
 from appliance.steps import Steps
 from appliance.threads import OwnerThread
 from appliance.vault import Generation, Vault
-from appliance.wire import IssueAddress
+from appliance.wire import AdoptAddress, IssueAddress
 from failpoints import failpoint
 
 _COMMITMENT_CHARACTERS = 64
@@ -75,18 +76,7 @@ class Issuing:
             DeferredError: ``address-rate`` if the client has had its share.
             BrokenInvariantError: If two derivations disagree.
         """
-
-        def within_rate(view: JournalView) -> None:
-            require_not_revoked(self.journal.clients, client)
-            rules = self.policy.rules_for(client.name, client.role)
-            postponed = decide_issue(rules.limits, *view.issued_last_hour())
-            if postponed is not None:
-                raise DeferredError(
-                    postponed.rule,
-                    postponed.message,
-                    retry_after_s=postponed.retry_after_s,
-                )
-
+        within_rate = self._within_rate_of(client)
         _require_commitment(request.user_commitment)
         commitment = commit(request.seed_uuid)
         with steps("look"):
@@ -111,6 +101,85 @@ class Issuing:
                 client=client.name,
                 decide=within_rate,
             )
+
+    async def adopt(
+        self, request: AdoptAddress, *, client: Client, steps: Steps
+    ) -> IssuedRecord:
+        """Let an address of an imported salt be spent from, as whole bundles.
+
+        It gets no receipt and is never ours to pay to: whoever held that salt before
+        can still derive its key.
+
+        Args:
+            request: The UUID, the generation, and the address it must give.
+            client: Who asks.
+            steps: Receives the time of each step.
+
+        Returns:
+            What is now recorded; the same again if it was asked before.
+
+        Raises:
+            RefusedError: ``seed-uuid-known`` if the UUID is spent, or was issued with
+                other content; ``other-address`` if it derives to another one;
+                ``not-imported`` if no imported salt has this number.
+        """
+        within_rate = self._within_rate_of(client)
+        generation = self._imported(request.generation)
+        commitment = commit(request.seed_uuid)
+        with steps("look"):
+            if await self.journal_thread(self.journal.is_spent, commitment):
+                raise RefusedError("seed-uuid-known", "this seed UUID is spent")
+            earlier = await self.journal_thread(self.journal.find_issued, commitment)
+            if earlier is not None:
+                return _require_adopted_before(earlier, request)
+            await self.journal_thread(self.journal.consult, client.name, within_rate)
+        with steps("derive"):
+            address = await self._derive_twice(request.seed_uuid, generation)
+        if address != request.address:
+            raise RefusedError(
+                "other-address", f"this seed UUID derives to {address} there"
+            )
+        level = generation.security_level
+        record = IssuedRecord(commitment, address, generation.id, level, "", "")
+        with steps("journal"):
+            return await self.journal_thread(
+                self.journal.commit_issue,
+                record,
+                client=client.name,
+                decide=within_rate,
+            )
+
+    def _imported(self, number: int) -> Generation:
+        """Return a generation that signs and never issues.
+
+        Args:
+            number: Its id.
+
+        Returns:
+            The generation.
+
+        Raises:
+            RefusedError: If it issues, or there is none.
+        """
+        if number not in self.vault.content.retired:
+            raise RefusedError(
+                "not-imported", f"generation {number} is no imported or retired salt"
+            )
+        return self.vault.generations[number]
+
+    def _within_rate_of(self, client: Client) -> Callable[[JournalView], None]:
+        def within_rate(view: JournalView) -> None:
+            require_not_revoked(self.journal.clients, client)
+            rules = self.policy.rules_for(client.name, client.role)
+            postponed = decide_issue(rules.limits, *view.issued_last_hour())
+            if postponed is not None:
+                raise DeferredError(
+                    postponed.rule,
+                    postponed.message,
+                    retry_after_s=postponed.retry_after_s,
+                )
+
+        return within_rate
 
     async def _derive_twice(self, seed_uuid: str, generation: Generation) -> str:
         salt = await self.hsm_thread(self.vault.open_salt, generation.id)
@@ -160,6 +229,25 @@ class Issuing:
             request.user_commitment,
             receipt,
         )
+
+
+def _require_adopted_before(
+    earlier: IssuedRecord, request: AdoptAddress
+) -> IssuedRecord:
+    """Return an earlier record if it is what is asked for now.
+
+    Returns:
+        The record.
+
+    Raises:
+        RefusedError: If the UUID stands for something else.
+    """
+    wanted = (request.generation, request.address, True)
+    if (earlier.generation, earlier.address, earlier.adopted) != wanted:
+        raise RefusedError(
+            "seed-uuid-known", "this seed UUID was issued before, with other content"
+        )
+    return earlier
 
 
 def _require_commitment(text: str) -> None:

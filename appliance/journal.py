@@ -405,7 +405,8 @@ class Journal:
             earlier = _find_issued(connection, ISSUED.c.commitment == record.commitment)
             if earlier is not None:
                 return require_same_issue(earlier, record.user_commitment)
-            if self.shared and record.generation in self.verified.retired:
+            retired = record.generation in self.verified.retired
+            if self.shared and retired and not record.adopted:
                 raise FaultError(
                     f"generation {record.generation} was retired by another appliance:"
                     " bring this one's vault up to date",
@@ -481,11 +482,10 @@ class Journal:
                 return
             if door is None:
                 require_unspent(transfer, spent)
-            own = _issued_at(connection, [o.address for o in transfer.outputs]) | dict(
-                own
-            )
-            spent_outputs = self._spent_hashes(connection, list(own.values()))
-            require_unspent_outputs(transfer, own, spent_outputs)
+            outputs = [output.address for output in transfer.outputs]
+            known = _issued_at(connection, outputs) | dict(own)
+            spent_outputs = self._spent_hashes(connection, list(known.values()))
+            require_unspent_outputs(transfer, known, spent_outputs)
             _require_not_refused(connection, transfer.bundle_hash)
             second = door.pass_with(transfer, own, spent) if door else {}
             leaving = decide(JournalView(client, self.now_ms(), connection))

@@ -42,7 +42,7 @@ class IssuedRecord:
         generation: Its salt generation.
         security_level: 1, 2 or 3.
         user_commitment: Whom the receipt names; empty for the hub's owner.
-        receipt: The JWS.
+        receipt: The JWS; empty if it was adopted and not issued here.
     """
 
     commitment: Commitment
@@ -51,6 +51,11 @@ class IssuedRecord:
     security_level: int
     user_commitment: str
     receipt: str
+
+    @property
+    def adopted(self) -> bool:
+        """Whether it is of a salt that others have held: never ours to pay to."""
+        return not self.receipt
 
     def payload(self) -> dict[str, object]:
         """Return what its row says."""

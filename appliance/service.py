@@ -31,6 +31,7 @@ from appliance.errors import (
 )
 from appliance.hardening import MemoryLocked
 from appliance.intent import require_size
+from appliance.journal_records import IssuedRecord
 from appliance.lifecycle import Lifecycle, Running
 from appliance.mining import Mining
 from appliance.operators import Operators
@@ -40,6 +41,7 @@ from appliance.steps import Steps
 from appliance.vault import VaultContent
 from appliance.wire import (
     AcceptHead,
+    AdoptAddress,
     ApproveAct,
     BlindSigned,
     CancelMining,
@@ -79,6 +81,7 @@ _log = logging.getLogger(__name__)
 ROLES: Final[dict[type, frozenset[str]]] = {
     GetStatus: frozenset({"hub", "operator", "auditor", "legacy-hub"}),
     IssueAddress: frozenset({"hub"}),
+    AdoptAddress: frozenset({"hub"}),
     SignTransfer: frozenset({"hub"}),
     FetchBundle: frozenset({"hub", "operator"}),
     LegacyAddress: frozenset({"legacy-hub"}),
@@ -265,6 +268,7 @@ class Appliance:
         handlers: dict[type, Callable[[Any, Client, Steps], Awaitable[Reply]]] = {
             GetStatus: self._status,
             IssueAddress: self._issue,
+            AdoptAddress: self._adopt,
             SignTransfer: self._sign,
             FetchBundle: self._fetch,
             LegacyAddress: self._legacy_address,
@@ -280,13 +284,15 @@ class Appliance:
         issuing = self.life.require_ready().issuing
         record = await issuing.issue(request, client=client, steps=steps)
         self.life.require_ready()
-        return Issued(
-            request_id=request.request_id,
-            address=record.address,
-            generation=record.generation,
-            security_level=record.security_level,
-            receipt=record.receipt,
-        )
+        return _issued(request, record)
+
+    async def _adopt(
+        self, request: AdoptAddress, client: Client, steps: Steps
+    ) -> Reply:
+        issuing = self.life.require_ready().issuing
+        record = await issuing.adopt(request, client=client, steps=steps)
+        self.life.require_ready()
+        return _issued(request, record)
 
     async def _sign(self, request: SignTransfer, client: Client, steps: Steps) -> Reply:
         self._require_within_limits(request)
@@ -384,6 +390,16 @@ class Appliance:
             report, rotation=rotation.kind if rotation else ""
         )
         return _with_running(named, running)
+
+
+def _issued(request: Request, record: IssuedRecord) -> Issued:
+    return Issued(
+        request_id=request.request_id,
+        address=record.address,
+        generation=record.generation,
+        security_level=record.security_level,
+        receipt=record.receipt,
+    )
 
 
 def _with_running(report: StatusReport, running: Running) -> StatusReport:

@@ -283,21 +283,25 @@ class Signing:
         """Match the outputs with what was issued.
 
         Returns:
-            The commitments of those that are ours and unspent, by address.
+            The commitments of those that are ours and unspent, by address. One that
+            was adopted is not among them: others have held its salt.
 
         Raises:
             RefusedError: ``own-output``, or ``output-spent``.
         """
         addresses = [output.address for output in transfer.outputs]
         records = await self.journal_thread(self.journal.issued_records, addresses)
+        known = {address: record.commitment for address, record in records.items()}
+        own = {a: key for a, key in known.items() if not records[a].adopted}
         for output in transfer.outputs:
-            if output.claimed_own and output.address not in records:
+            if output.claimed_own and output.address not in own:
                 raise RefusedError(
                     "own-output", f"output {output.index} is none of our addresses"
                 )
-        own = {address: record.commitment for address, record in records.items()}
-        spent = await self.journal_thread(self.journal.spent_hashes, list(own.values()))
-        require_unspent_outputs(transfer, own, spent)
+        spent = await self.journal_thread(
+            self.journal.spent_hashes, list(known.values())
+        )
+        require_unspent_outputs(transfer, known, spent)
         return own
 
     async def seal_seed(

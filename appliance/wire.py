@@ -150,6 +150,23 @@ class IssueAddress(_Request, frozen=True, kw_only=True, tag="issue-address"):
     user_commitment: str = ""
 
 
+class AdoptAddress(_Request, frozen=True, kw_only=True, tag="adopt-address"):
+    """Ask that an address of an imported salt may be spent from (role hub).
+
+    The reply is ``Issued`` without a receipt: others have held that salt, so nobody
+    is told to pay there, and what goes there counts as gone.
+
+    Attributes:
+        seed_uuid: As the old Hub stored it, 64 characters of the base64 alphabet.
+        generation: Of the imported salt.
+        address: What it must derive to, 81 trytes.
+    """
+
+    seed_uuid: str
+    generation: int
+    address: str
+
+
 class SignTransfer(_Request, frozen=True, kw_only=True, tag="sign-transfer"):
     """Ask for the signatures of a whole bundle (role hub).
 
@@ -471,6 +488,7 @@ class CancelMining(_Request, frozen=True, kw_only=True, tag="cancel-mining"):
 Request: TypeAlias = (
     GetStatus
     | IssueAddress
+    | AdoptAddress
     | SignTransfer
     | FetchBundle
     | LegacyAddress
@@ -525,7 +543,8 @@ class Issued(_Reply, frozen=True, kw_only=True, tag="issued"):
         address: 81 trytes.
         generation: Its salt generation.
         security_level: 1, 2 or 3.
-        receipt: Compact JWS (ES256) by the appliance's identity key.
+        receipt: Compact JWS (ES256) by the appliance's identity key; empty for an
+            address that was adopted.
     """
 
     address: str

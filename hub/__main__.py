@@ -16,6 +16,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from hub import import_command
 from hub.addresses import parse_address
 from hub.api.legacy_tokens import make_token, require_key
 from hub.api.v1.app import document_text, whole_document
@@ -31,6 +32,7 @@ from hub.errors import (
     HubError,
 )
 from hub.flag_translation import as_toml, configuration, translate
+from hub.import_command import Invocation
 from hub.model import Address, BundleHash, HeadToken
 from hub.service import open_hub, open_store, run_hub
 from hub.store import Transaction
@@ -428,6 +430,14 @@ def config_reference() -> None:
 def openapi() -> None:
     """Print the OpenAPI document of /v1, as a running hub serves it."""
     click.echo(document_text(whole_document()), nl=False)
+
+
+def _invocation(context: click.Context) -> Invocation:
+    options: tuple[Path | None, bool] = context.find_root().obj
+    return Invocation(lambda: _config(options), _run, options[1])
+
+
+cli.add_command(import_command.group(_invocation))
 
 
 def _config(options: tuple[Path | None, bool]) -> Config:

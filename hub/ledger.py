@@ -396,6 +396,47 @@ def transfer_batch(net_i: Mapping[AccountId, int]) -> Posting:
     return _posting(PostingKind.TRANSFER, legs)
 
 
+def legacy_address(
+    address_id: AddressId, owed: BalanceKey, *, amount_i: int
+) -> Posting:
+    """Book what an address brought over from an old Hub holds.
+
+    Args:
+        address_id: Where it lies.
+        owed: Whose it is: an account's unswept or quarantined balance, or what the
+            hub's owner has.
+        amount_i: Iota, positive.
+
+    Returns:
+        Address up; what is owed up.
+    """
+    _require_amount(amount_i)
+    legs = [(address(address_id), amount_i), (owed, amount_i)]
+    return _posting(PostingKind.DEPOSIT, legs)
+
+
+def legacy_account(
+    owner_id: AccountId, account_id: AccountId, *, available_i: int, pending_i: int
+) -> Posting:
+    """Book what an account brought over from an old Hub may spend.
+
+    Args:
+        owner_id: The hub's owner, who has what lies on hub addresses.
+        account_id: The account.
+        available_i: Iota it may spend.
+        pending_i: Iota that its waiting withdrawals reserve.
+
+    Returns:
+        The owner's available down; the account's available and pending up.
+    """
+    legs = [
+        (available(owner_id), -available_i - pending_i),
+        (available(account_id), available_i),
+        (pending(account_id), pending_i),
+    ]
+    return _posting(PostingKind.TRANSFER, legs)
+
+
 def apply(
     posting: Posting, balances_i: Mapping[BalanceKey, int]
 ) -> Counter[BalanceKey]:

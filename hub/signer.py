@@ -31,6 +31,18 @@ _ATTEMPTS: Final = 3
 _RETRY_S: Final = 0.5
 
 
+def commitment_of(seed_uuid: str) -> str:
+    """Return what stands for a seed UUID wherever it must not be read.
+
+    Args:
+        seed_uuid: 64 characters of the base64 alphabet.
+
+    Returns:
+        64 hex characters.
+    """
+    return wire.commitment_of(seed_uuid)
+
+
 class ReceiptInvalidError(InvariantError):
     """An address came without a receipt of the pinned identity key."""
 
@@ -88,6 +100,31 @@ class SigningRefused:
 
 
 @dataclass(frozen=True, slots=True)
+class AdoptionRefused:
+    """Final: this address of an old Hub is not spent from here.
+
+    Attributes:
+        code: ``seed-uuid-known`` if its key is known to have signed;
+            ``other-address`` if the salt, its cost or its level are others.
+        message: For people.
+    """
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class AdoptionDeferred:
+    """Nothing was decided; ask the same again then.
+
+    Attributes:
+        retry_after_s: When, in seconds.
+    """
+
+    retry_after_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class AwaitingApproval:
     """Operators must approve it first; ask for the very same again.
 
@@ -126,6 +163,7 @@ SecondOutcome: TypeAlias = (
 )
 """What may become of a second signature that was asked for."""
 Purpose: TypeAlias = Literal["sign-bundle", "recover-funds"]
+AdoptionOutcome: TypeAlias = IssuedAddress | AdoptionRefused | AdoptionDeferred
 SigningOutcome: TypeAlias = SignaturesGiven | SigningDeferred | SigningRefused
 
 
@@ -266,6 +304,48 @@ class Signer:
             security_level=reply.security_level,
             receipt=reply.receipt,
         )
+
+    async def adopt(
+        self, seed_uuid: SeedUuid, address: Address, *, generation: int
+    ) -> AdoptionOutcome:
+        """Ask that an address of an old Hub may be spent from; safe to repeat.
+
+        Args:
+            seed_uuid: As the old Hub stored it.
+            address: What it must derive to, 81 trytes.
+            generation: Of the salt that the appliance took over.
+
+        Returns:
+            The address, without a receipt, or why not.
+
+        Raises:
+            ApplianceUnavailableError: If it decided nothing.
+            InvariantError: If it answered about another address.
+        """
+        request = wire.AdoptAddress(
+            request_id=_request_id(),
+            seed_uuid=seed_uuid,
+            generation=generation,
+            address=address,
+        )
+        reply = await self._ask(request)
+        match reply:
+            case wire.Issued():
+                if (reply.address, reply.generation) != (address, generation):
+                    raise InvariantError("the appliance adopted another address")
+                return IssuedAddress(
+                    address=address,
+                    seed_uuid=seed_uuid,
+                    generation=generation,
+                    security_level=reply.security_level,
+                    receipt=reply.receipt,
+                )
+            case wire.Refused():
+                return AdoptionRefused(reply.code, reply.message)
+            case wire.Deferred():
+                return AdoptionDeferred(reply.retry_after_s)
+            case _:
+                raise ApplianceUnavailableError(_said(reply))
 
     async def sign(
         self,

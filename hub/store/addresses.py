@@ -207,7 +207,8 @@ class Addresses:
             generation: Only of this salt generation: older ones are drained.
 
         Returns:
-            The oldest open, empty address that was never a remainder, if any.
+            The oldest open, empty address that was never a remainder, if any; none
+            that was brought over from an old Hub, since others held its salt.
         """
         used = exists().where(sweep.c.remainder_address_id == address.c.id)
         query = (
@@ -217,6 +218,7 @@ class Addresses:
                 address.c.generation == generation,
                 address.c.state == AddressState.OPEN.value,
                 address.c.balance_i == 0,
+                address.c.receipt != "",
                 ~used,
             )
             .order_by(address.c.id)

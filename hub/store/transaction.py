@@ -15,6 +15,7 @@ from hub.store.deposits import Deposits
 from hub.store.events import Events
 from hub.store.head import Head
 from hub.store.idempotency import Idempotency
+from hub.store.imports import Imports
 from hub.store.leases import Leases
 from hub.store.pages import Pages
 from hub.store.published import Published
@@ -44,6 +45,7 @@ class Transaction:
         events: The history that pollers read.
         head: The appliance's journal head.
         idempotency: Replies that a retry is given again.
+        imports: What an old Hub brings over.
         leases: Which hub runs which flow.
         pages: Lists, the newest first.
         published: The history in an order that readers may resume from.
@@ -67,6 +69,7 @@ class Transaction:
         self.events = Events(context)
         self.head = Head(context)
         self.idempotency = Idempotency(context)
+        self.imports = Imports(context)
         self.leases = Leases(context)
         self.pages = Pages(context)
         self.published = Published(context)

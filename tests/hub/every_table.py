@@ -2,7 +2,7 @@
 """A hub's life in short, after which no table is empty.
 
 A migration that adds a table adds a line to ``fill``: ``test_store_migrations``
-fails until it does. What no older revision could hold stands in ``fill_cold``.
+fails until it does. What no older revision can hold is written on demand.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from hub.transfers import Transfer, process_batch
 from tests.hub import bookkeeping as books
 
 
-async def fill(store: Store) -> None:
+async def fill(store: Store, *, cold: bool = False) -> None:
     ana = await books.funded_user(store, "ana", 100)
     await books.open_user(store, "Ana")
     await process_batch(
@@ -37,9 +37,11 @@ async def fill(store: Store) -> None:
     await books.plan_sweep(store, [late], remainder_id=await books.hub_address(store))
     token = HeadToken(journal_id="aa" * 16, epoch=1, sequence=7, hash="h7", mac="m7")
     await store.run(lambda tx: tx.head.remember(token))
-    await store.run(lambda tx: tx.books.latch("a drill"))
-    await store.run(lambda tx: tx.leases.acquire("sweeps", "one", duration_ms=6000))
     await store.run(use_v1)
+    if cold:
+        await move_something_to_cold(store)
+    await store.run(lambda tx: tx.leases.acquire("sweeps", "one", duration_ms=6000))
+    await store.run(lambda tx: tx.books.latch("a drill"))  # nothing is posted after it
 
 
 async def use_v1(tx: Transaction) -> None:
@@ -58,8 +60,8 @@ async def use_v1(tx: Transaction) -> None:
     await tx.webhooks.add_range(webhook.row, first=1, last=2)
 
 
-async def fill_cold(store: Store) -> None:
-    """Move something to cold storage: older revisions have no book for it."""
+async def move_something_to_cold(store: Store) -> None:
+    """Book what older revisions have no book for."""
     await store.run(lambda tx: tx.cold.add("vault", Address(books.trytes())))
     await move_to_cold(store, NobodySpent(), label="vault", amount_i=1)
 

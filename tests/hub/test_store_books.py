@@ -32,4 +32,4 @@ async def test_totals_leave_the_owner_and_the_fees_out(store: Store) -> None:
     await books.arrive(store, rest, 99)  # a stranger's gift to a hub address
     async with store.reading() as tx:
         assert await tx.accounts.total_available_i() == 10
-        assert (await tx.accounts.owner()).unswept_i == 99
+        assert (await tx.accounts.owner()).available_i == 99

@@ -20,7 +20,7 @@ from hub.store.migrate import newest_revision, revisions
 from hub.store.schema import account, metadata
 from tests.hub.bookkeeping import ManualClock
 from tests.hub.databases import Databases
-from tests.hub.every_table import fill, fill_cold
+from tests.hub.every_table import fill
 
 Answer = TypeVar("Answer")
 
@@ -141,12 +141,36 @@ async def test_migrations_lead_down_to_nothing_and_up_again(
         assert (await tx.accounts.owner()).kind is AccountKind.OWNER
 
 
+async def test_what_was_written_before_v1_is_kept_and_published(
+    empty: Store, empty_url: str
+) -> None:
+    await empty.migrate("0001")
+
+    def insert_old(connection: Connection) -> None:
+        for statement in OLD_ROWS:
+            connection.exec_driver_sql(statement)
+        connection.commit()
+
+    await ask(empty_url, insert_old)
+    await empty.migrate()
+    async with empty.reading() as tx:
+        (kept,) = await tx.withdrawals.requested(limit=9)
+        assert (kept.uuid, kept.amount_i, kept.authorisation) == ("u", 5, "")
+    await Publisher(empty).publish()
+    async with empty.reading() as tx:
+        found = await tx.published.after(0, limit=9)
+    assert [(one.position, one.amount_i) for one in found] == [(1, -5), (2, -6)]
+    await empty.migrate("0001")
+    await empty.migrate()
+    async with empty.reading() as tx:
+        assert len(await tx.withdrawals.requested(limit=9)) == 1
+
+
 async def test_the_data_of_these_tests_leaves_no_table_empty(
     empty: Store, empty_url: str
 ) -> None:
     await empty.migrate()
-    await fill(empty)
-    await fill_cold(empty)
+    await fill(empty, cold=True)
     rows = await ask(empty_url, content)
     assert rows.keys() - {"alembic_version"} == metadata.tables.keys()
     assert [name for name, found in rows.items() if not found] == []
@@ -156,8 +180,7 @@ async def test_what_older_tables_can_not_hold_is_refused_on_the_way_down(
     empty: Store, empty_url: str
 ) -> None:
     await empty.migrate()
-    await fill(empty)
-    await fill_cold(empty)
+    await fill(empty, cold=True)
     before = await ask(empty_url, content)
     with pytest.raises(DatabaseUnavailableError, match="can not be brought to 0001"):
         await empty.migrate("0001")
@@ -188,27 +211,6 @@ async def test_from_every_revision_up_and_down_the_data_stays(
         assert counts[name] == len(rows) == len(newest[name]), name
     await empty.migrate(revision)
     assert await ask(empty_url, content) == older
-
-
-async def test_what_was_written_before_v1_is_kept_and_published(
-    empty: Store, empty_url: str
-) -> None:
-    await empty.migrate("0001")
-
-    def write(connection: Connection) -> None:
-        for statement in OLD_ROWS:
-            connection.exec_driver_sql(statement)
-        connection.commit()
-
-    await ask(empty_url, write)
-    await empty.migrate()
-    async with empty.reading() as tx:
-        (kept,) = await tx.withdrawals.requested(limit=9)
-        assert (kept.uuid, kept.amount_i, kept.authorisation) == ("u", 5, "")
-    await Publisher(empty).publish()
-    async with empty.reading() as tx:
-        found = await tx.published.after(0, limit=9)
-    assert [(one.position, one.amount_i) for one in found] == [(1, -5), (2, -6)]
 
 
 async def test_a_database_of_a_newer_program_is_left_alone(
