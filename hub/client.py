@@ -21,48 +21,23 @@ from typing import Any, Final, Self, TypeVar
 from urllib.parse import quote
 
 import aiohttp
-import msgspec
 
 from hub.api.v1 import bodies
 from hub.api.v1 import resources as res
+from hub.client_connection import (
+    FIRST_PAUSE_S,
+    LONGEST_PAUSE_S,
+    Connection,
+    HubAwayError,
+    HubRefusedError,
+    given,
+)
 from hub.receipts import PinnedIdentity, require_receipt
 
+__all__ = ["HubAwayError", "HubClient", "HubRefusedError"]
+
 _Reply = TypeVar("_Reply")
-_RETRIED: Final = frozenset({429, 502, 503, 504})
-_FIRST_PAUSE_S: Final = 0.2
-_LONGEST_PAUSE_S: Final = 10.0
-_STREAM_SILENCE_S: Final = 60.0
 _KEY_BYTES: Final = 18
-
-
-class HubRefusedError(Exception):
-    """The hub said no; the same request meets the same answer.
-
-    Attributes:
-        problem: What it said; ``problem.code`` is stable.
-    """
-
-    def __init__(self, problem: res.Problem) -> None:
-        super().__init__(f"{problem.code}: {problem.detail}")
-        self.problem = problem
-
-    @property
-    def code(self) -> str:
-        """The stable word for what was wrong."""
-        return self.problem.code
-
-
-class HubAwayError(Exception):
-    """No answer in the time allowed: the effect may have happened or not.
-
-    Attributes:
-        idempotency_key: Repeat the same call with this key to find out; empty for a
-            read.
-    """
-
-    def __init__(self, message: str, *, idempotency_key: str) -> None:
-        super().__init__(message)
-        self.idempotency_key = idempotency_key
 
 
 class HubClient:
@@ -87,13 +62,10 @@ class HubClient:
         timeout_s: float = 60.0,
         attempts: int = 5,
     ) -> None:
-        self._url = url.rstrip("/")
-        self._headers = {"Authorization": f"Bearer {api_key}"}
-        self._tls = tls
+        self._connection = Connection(
+            url, api_key, tls=tls, timeout_s=timeout_s, attempts=attempts
+        )
         self._identity = identity
-        self._timeout_s = timeout_s
-        self._attempts = attempts
-        self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
         """Open the connections.
@@ -101,10 +73,7 @@ class HubClient:
         Returns:
             The client itself.
         """
-        tls = True if self._tls is None else self._tls
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=tls), headers=self._headers
-        )
+        await self._connection.__aenter__()
         return self
 
     async def __aexit__(
@@ -114,8 +83,7 @@ class HubClient:
         traceback: TracebackType | None,
     ) -> None:
         """Close the connections."""
-        if self._session is not None:
-            await self._session.close()
+        await self._connection.__aexit__(kind, error, traceback)
 
     # --- users and addresses -----------------------------------------------------
 
@@ -279,19 +247,19 @@ class HubClient:
         Raises:
             HubRefusedError: If the hub will not stream this.
         """
-        query = _given({"types": ",".join(types) or None, "user_id": user_id})
-        pause_s = _FIRST_PAUSE_S
+        query = given({"types": ",".join(types) or None, "user_id": user_id})
+        pause_s = FIRST_PAUSE_S
         while True:
             try:
-                async for position, event in self._stream(query, after):
-                    pause_s = _FIRST_PAUSE_S
+                async for position, event in self._connection.stream(query, after):
+                    pause_s = FIRST_PAUSE_S
                     after = max(after, position)
                     if event is not None:
                         yield event
             except (TimeoutError, aiohttp.ClientError):
                 pass
             await asyncio.sleep(pause_s)
-            pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+            pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
 
     # --- webhooks ----------------------------------------------------------------
 
@@ -308,35 +276,10 @@ class HubClient:
 
     # --- underneath --------------------------------------------------------------
 
-    async def _stream(
-        self, query: dict[str, str], after: int
-    ) -> AsyncGenerator[tuple[int, res.Event | None]]:
-        timeout = aiohttp.ClientTimeout(total=None, sock_read=_STREAM_SILENCE_S)
-        async with self._open().get(
-            f"{self._url}/v1/events/stream",
-            params=query,
-            headers={"Last-Event-ID": str(after)},
-            timeout=timeout,
-        ) as reply:
-            if reply.status in _RETRIED:
-                return
-            if reply.status != 200:  # noqa: PLR2004 - OK
-                raise HubRefusedError(_problem(await reply.read(), reply.status))
-            position, event = after, None
-            async for raw in reply.content:
-                name, _, value = raw.decode().rstrip("\n").partition(": ")
-                if name == "id":
-                    position = int(value)
-                elif name == "data":
-                    event = msgspec.json.decode(value, type=res.Event)
-                elif not name:
-                    yield position, event
-                    event = None
-
     async def _get(
         self, path: str, kind: type[_Reply], query: dict[str, Any] | None = None
     ) -> _Reply:
-        return await self._ask("GET", path, kind, query=query or {})
+        return await self._connection.ask("GET", path, kind, query=query or {})
 
     async def _do(
         self,
@@ -347,7 +290,7 @@ class HubClient:
     ) -> _Reply:
         # Drawn once: every attempt of this call carries the same one.
         key = idempotency_key or secrets.token_urlsafe(_KEY_BYTES)
-        return await self._ask("POST", path, kind, body=body, key=key)
+        return await self._connection.ask("POST", path, kind, body=body, key=key)
 
     async def _all(
         self, path: str, kind: type[res.Page[_Reply]], query: dict[str, Any]
@@ -361,69 +304,6 @@ class HubClient:
             if cursor is None:
                 return
 
-    async def _ask(
-        self,
-        method: str,
-        path: str,
-        kind: type[_Reply],
-        *,
-        query: dict[str, Any] | None = None,
-        body: bodies.Asked | None = None,
-        key: str = "",
-    ) -> _Reply:
-        headers = {"Idempotency-Key": key} if key else {}
-        if body is not None:
-            headers["Content-Type"] = "application/json"
-        pause_s, said = _FIRST_PAUSE_S, "no attempt"
-        for attempt in range(self._attempts):
-            if attempt:
-                await asyncio.sleep(pause_s)
-                pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
-            try:
-                async with self._open().request(
-                    method,
-                    self._url + path,
-                    params=_given(query or {}),
-                    data=None if body is None else msgspec.json.encode(body),
-                    headers=headers,
-                    timeout=aiohttp.ClientTimeout(total=self._timeout_s),
-                ) as reply:
-                    raw = await reply.read()
-            except (TimeoutError, aiohttp.ClientError) as error:
-                said = str(error) or type(error).__name__
-                continue
-            if reply.ok:
-                return msgspec.json.decode(raw, type=kind)
-            problem = _problem(raw, reply.status)
-            if reply.status not in _RETRIED:
-                raise HubRefusedError(problem)
-            said = f"{problem.code}: {problem.detail}"
-            pause_s = max(pause_s, float(reply.headers.get("Retry-After", "0")))
-        raise HubAwayError(said, idempotency_key=key)
-
-    def _open(self) -> aiohttp.ClientSession:
-        assert self._session is not None, "use `async with`"
-        return self._session
-
 
 def _part(text: str) -> str:
     return quote(text, safe="")
-
-
-def _given(query: dict[str, Any]) -> dict[str, str]:
-    return {name: str(value) for name, value in query.items() if value is not None}
-
-
-def _problem(raw: bytes, status: int) -> res.Problem:
-    try:
-        return msgspec.json.decode(raw, type=res.Problem)
-    except msgspec.DecodeError:
-        return res.Problem(
-            type="about:blank",
-            title="no problem document",
-            status=status,
-            code="unknown",
-            detail=f"status {status}",
-            request_id="",
-            retry=status in _RETRIED,
-        )

@@ -25,8 +25,9 @@ from hub.clock import Clock
 from hub.errors import WebhookUrlRefusedError
 from hub.model import Happening, NoticeReason
 from hub.store import Store, Transaction
+from hub.store.deliveries import Attempt, Range
 from hub.store.events import NewEvent
-from hub.store.webhooks import Attempt, Range, Webhook
+from hub.store.webhooks import Webhook
 from hub.webhook_signatures import derive_secret, sign
 from hub.webhook_urls import require_allowed_url
 
@@ -159,7 +160,7 @@ class Webhooks:
     async def _post_again(self, webhook: Webhook) -> None:
         """Post what an administrator ordered once more, a batch of it."""
         async with self._store.reading() as tx:
-            order = await tx.webhooks.next_range(webhook.row)
+            order = await tx.deliveries.next_range(webhook.row)
             if order is None:
                 return
             found = await tx.published.after(
@@ -176,7 +177,7 @@ class Webhooks:
             await self._advance(order, order.last_position)
 
     async def _advance(self, order: Range, position: int) -> None:
-        await self._store.run(lambda tx: tx.webhooks.advance(order, to=position))
+        await self._store.run(lambda tx: tx.deliveries.advance(order, to=position))
 
     async def _post(self, webhook: Webhook, happening: Happening) -> bool:
         """Post one event and write the attempt down.
@@ -233,7 +234,7 @@ class Webhooks:
     async def _record(
         self, tx: Transaction, webhook: Webhook, attempt: Attempt, *, taken: bool
     ) -> None:
-        await tx.webhooks.log(webhook.row, attempt)
+        await tx.deliveries.log(webhook.row, attempt)
         await tx.webhooks.renew(webhook.row, lease_ms=self._lease_ms())
         if taken:
             return
@@ -272,7 +273,7 @@ class Cleaner:
         await self._store.run(lambda tx: tx.idempotency.forget_expired())
         before_ms = self._clock() - self._keep_log_ms
         await self._store.run(
-            lambda tx: tx.webhooks.forget_attempts(older_than_ms=before_ms)
+            lambda tx: tx.deliveries.forget_attempts(older_than_ms=before_ms)
         )
 
 

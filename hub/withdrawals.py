@@ -7,10 +7,8 @@ twice: once for the order, before the nodes are asked; and once in the statement
 that reserves it, which alone decides.
 """
 
-import contextlib
 import uuid as uuids
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import Final
 
 from failpoints import failpoint
@@ -19,12 +17,8 @@ from hub.authorisations import require_fitting
 from hub.errors import (
     AddressIneligibleError,
     AmountInvalidError,
-    FaultError,
-    HubError,
     InsufficientBalanceError,
-    RefusedError,
     TagInvalidError,
-    WithdrawalExistsError,
     WithdrawalUnknownError,
 )
 from hub.model import (
@@ -171,7 +165,7 @@ async def check_withdrawal(
     tag = parse_tag(wish.tag)
     async with store.reading() as tx:
         account = await tx.accounts.by_identifier(wish.user_id)
-    _require_covered(account, wish.amount_i)
+    require_covered(account, wish.amount_i)
     await require_unspent(store, oracle, payout_address)
     failpoint("hub.withdrawal.checked")
     checked = CheckedWithdrawal(
@@ -211,52 +205,6 @@ async def reserve_withdrawal(tx: Transaction, checked: CheckedWithdrawal) -> Non
         authorisation=checked.authorisation,
     )
     failpoint("hub.withdrawal.before-commit")
-
-
-async def find_faults(
-    store: Store, oracle: SpentOracle, wish: WithdrawalWish
-) -> list[HubError]:
-    """List everything that is wrong with a withdrawal, not the first thing only.
-
-    Args:
-        store: The database.
-        oracle: The nodes.
-        wish: What a client might ask for.
-
-    Returns:
-        What ``check_withdrawal`` could raise, in its order; a node that does not
-        answer is in the list too.
-    """
-    faults: list[HubError] = []
-    with _noting(faults):
-        require_amount(wish.amount_i)
-    address = None
-    with _noting(faults):
-        address = parse_address(wish.payout_address, checksum=wish.validate_checksum)
-        _require_last_trit(address)
-    tag = None
-    with _noting(faults):
-        tag = parse_tag(wish.tag)
-    with _noting(faults):
-        async with store.reading() as tx:
-            account = await tx.accounts.by_identifier(wish.user_id)
-        _require_covered(account, wish.amount_i)
-    if address is not None:
-        with _noting(faults):
-            await require_unspent(store, oracle, address)
-    if wish.uuid:
-        with _noting(faults):
-            await _require_new(store, parse_uuid(wish.uuid))
-    if wish.authorisation and address is not None and tag is not None:
-        with _noting(faults):
-            require_fitting(
-                wish.authorisation,
-                uuid=WithdrawalUuid(wish.uuid),
-                address=address,
-                amount_i=wish.amount_i,
-                tag=tag,
-            )
-    return faults
 
 
 def state_on_request(
@@ -347,46 +295,34 @@ def require_amount(amount_i: int) -> None:
 
 def _require_receivable(wish: WithdrawalWish) -> Address:
     address = parse_address(wish.payout_address, checksum=wish.validate_checksum)
-    _require_last_trit(address)
+    require_last_trit(address)
     return address
 
 
-def _require_last_trit(address: Address) -> None:
+def require_last_trit(address: Address) -> None:
+    """Insist on an address whose key can exist.
+
+    Args:
+        address: 81 trytes.
+
+    Raises:
+        AddressIneligibleError: If its last trit is not zero.
+    """
     if not last_trit_is_zero(address):
         message = "the address's last trit is not zero: its key can not exist"
         raise AddressIneligibleError(message)
 
 
-async def _require_new(store: Store, uuid: WithdrawalUuid) -> None:
-    async with store.reading() as tx:
-        with contextlib.suppress(WithdrawalUnknownError):
-            await tx.withdrawals.by_uuid(uuid)
-            message = f"there is a withdrawal {uuid} already"
-            raise WithdrawalExistsError(message)
+def require_covered(account: Account, amount_i: int) -> None:
+    """Insist that an account has enough, as far as a look can tell.
 
+    Args:
+        account: As it was read.
+        amount_i: Iota.
 
-class _noting:  # noqa: N801 - reads as the statement it is
-    # Takes what is wrong into a list and goes on.
-
-    def __init__(self, faults: list[HubError]) -> None:
-        self._faults = faults
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> bool:
-        if isinstance(error, RefusedError | FaultError):
-            self._faults.append(error)
-            return True
-        return False
-
-
-def _require_covered(account: Account, amount_i: int) -> None:
+    Raises:
+        InsufficientBalanceError: If it has less.
+    """
     if account.available_i < amount_i:
         message = f"{account.available_i} i are available, {amount_i} i were asked"
         raise InsufficientBalanceError(message)

@@ -11,6 +11,7 @@ from hub.store.books import Books
 from hub.store.books_checks import BooksChecks
 from hub.store.cold import Cold
 from hub.store.context import Context
+from hub.store.deliveries import Deliveries
 from hub.store.deposits import Deposits
 from hub.store.events import Events
 from hub.store.head import Head
@@ -41,6 +42,7 @@ class Transaction:
         books: Postings, entries and their verification.
         checks: Looks at a part of the books.
         cold: Addresses whose keys are elsewhere.
+        deliveries: What became of webhooks' events.
         deposits: What arrived.
         events: The history that pollers read.
         head: The appliance's journal head.
@@ -65,6 +67,7 @@ class Transaction:
         self.books = Books(context)
         self.checks = BooksChecks(context)
         self.cold = Cold(context)
+        self.deliveries = Deliveries(context)
         self.deposits = Deposits(context)
         self.events = Events(context)
         self.head = Head(context)

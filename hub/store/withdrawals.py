@@ -5,6 +5,7 @@ from collections.abc import Collection
 from typing import Any, Final
 
 from sqlalchemy import Row, Select, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
 
 from hub import ledger
 from hub.errors import (
@@ -136,18 +137,21 @@ class Withdrawals:
         state: WithdrawalState = WithdrawalState.REQUESTED,
         authorisation: str = "",
     ) -> None:
-        await self._connection.execute(
-            insert(withdrawal).values(
-                uuid=uuid,
-                account_id=account_id,
-                amount_i=amount_i,
-                payout_address=payout_address,
-                tag=tag,
-                state=state.value,
-                requested_at_ms=self._context.now_ms,
-                authorisation=authorisation,
-            )
+        statement = insert(withdrawal).values(
+            uuid=uuid,
+            account_id=account_id,
+            amount_i=amount_i,
+            payout_address=payout_address,
+            tag=tag,
+            state=state.value,
+            requested_at_ms=self._context.now_ms,
+            authorisation=authorisation,
         )
+        try:
+            await self._connection.execute(statement)
+        except IntegrityError as error:  # another hub was faster
+            message = f"there is a withdrawal {uuid} already"
+            raise WithdrawalExistsError(message) from error
 
     async def cancel(self, uuid: WithdrawalUuid) -> None:
         """Give a withdrawal back that no sweep has taken.

@@ -11,8 +11,8 @@ from hub.api_keys import KeyId, Scope
 from hub.cold import move_to_cold
 from hub.model import Address, HeadToken, TransactionHash, UserId
 from hub.store import Store, Transaction
+from hub.store.deliveries import Attempt
 from hub.store.idempotency import KeptReply
-from hub.store.webhooks import Attempt
 from hub.transfers import Transfer, process_batch
 from tests.hub import bookkeeping as books
 
@@ -56,8 +56,8 @@ async def use_v1(tx: Transaction) -> None:
         "wh", url="https://example.org/", types=[], nonce="n", position=0
     )
     attempt = Attempt(position=1, attempt=1, status=200, error="", duration_ms=3)
-    await tx.webhooks.log(webhook.row, attempt)
-    await tx.webhooks.add_range(webhook.row, first=1, last=2)
+    await tx.deliveries.log(webhook.row, attempt)
+    await tx.deliveries.add_range(webhook.row, first=1, last=2)
 
 
 async def move_something_to_cold(store: Store) -> None:

@@ -22,7 +22,7 @@ from hub.api.v1.resources import (
 from hub.api_keys import Scope
 from hub.config import read_webhook_key
 from hub.store import Store, Transaction
-from hub.store.webhooks import Attempt
+from hub.store.deliveries import Attempt
 from hub.store.webhooks import Webhook as StoredWebhook
 from hub.webhook_signatures import derive_secret
 from hub.webhook_urls import require_allowed_url
@@ -198,7 +198,7 @@ class EndpointOperations:
 
         async def fetch(before: int | None, limit: int) -> list[Attempt]:
             async with self.store.reading() as tx:
-                return await tx.webhooks.attempts(
+                return await tx.deliveries.attempts(
                     found.row, before_id=before, limit=limit
                 )
 
@@ -219,7 +219,7 @@ class EndpointOperations:
         found = await self._find(call)
 
         async def order(tx: Transaction) -> RedeliveryOrder:
-            await tx.webhooks.add_range(
+            await tx.deliveries.add_range(
                 found.row, first=asked.first_position, last=last
             )
             return RedeliveryOrder(

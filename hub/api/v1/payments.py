@@ -29,13 +29,13 @@ from hub.api.v1.resources import (
 from hub.api_keys import Scope
 from hub.model import UserId, WithdrawalState, WithdrawalUuid
 from hub.model import Withdrawal as StoredWithdrawal
+from hub.preflight import find_faults
 from hub.store import Store, Transaction
 from hub.transfers import Transfer, book_batch
 from hub.withdrawals import (
     WithdrawalWish,
     authorise_withdrawal,
     check_withdrawal,
-    find_faults,
     parse_uuid,
     reserve_withdrawal,
     state_on_request,

@@ -2,6 +2,7 @@
 """Money moves once, whatever a client repeats."""
 
 import asyncio
+from collections.abc import AsyncGenerator
 
 import pytest
 
@@ -11,7 +12,7 @@ from hub.client import HubRefusedError
 from hub.model import UserId
 from hub.store import Store
 from tests.hub import bookkeeping as books
-from tests.hub.api.v1.serving import V1, add_key
+from tests.hub.api.v1.serving import V1, add_key, running_v1
 from tests.hub.bookkeeping import ManualClock, trytes
 from trinary.kerl import with_checksum
 
@@ -211,3 +212,73 @@ async def test_what_was_done_and_by_whom_is_in_the_audit(v1: V1) -> None:
     assert [line["operation"] for line in audit] == ["create-withdrawal"]
     assert audit[0]["request_id"] == "trace-1"
     assert audit[0]["actor"] in v1.key
+
+
+@pytest.fixture
+async def two_hubs(
+    v1: V1, database_url: str, clock: ManualClock
+) -> AsyncGenerator[tuple[V1, V1]]:
+    """Two hubs that share nothing but the database; one key opens both."""
+    store = Store(database_url, clock=clock)
+    async with running_v1(store, clock) as other:
+        other.key = v1.key
+        yield v1, other
+    await store.close()
+
+
+async def test_twins_at_two_hubs_pay_once(two_hubs: tuple[V1, V1]) -> None:
+    await books.funded_user(two_hubs[0].store, "ana", 50)
+    for number in range(5):
+        body = wish(10)
+        replies = await asyncio.gather(
+            *(
+                hub.ask(
+                    "POST", "/v1/withdrawals", json=body, idempotency_key=f"k{number}"
+                )
+                for hub in (*two_hubs, *two_hubs)
+            )
+        )
+        assert {r.status for r in replies} == {201}, [r.text for r in replies]
+        assert len({r.json["uuid"] for r in replies}) == 1
+    assert await balance(two_hubs[0].store) == (0, 50)
+
+
+async def test_of_two_withdrawals_with_one_uuid_at_two_hubs_one_is_made(
+    two_hubs: tuple[V1, V1],
+) -> None:
+    await books.funded_user(two_hubs[0].store, "ana", 100)
+    for number in range(5):
+        uuid = f"11111111-2222-4333-8444-{number:012d}"
+        replies = await asyncio.gather(
+            *(
+                hub.ask(
+                    "POST",
+                    "/v1/withdrawals",
+                    json=wish(10, uuid=uuid),
+                    idempotency_key=f"{number}-{place}",
+                )
+                for place, hub in enumerate(two_hubs)
+            )
+        )
+        assert sorted(r.status for r in replies) == [201, 409]
+        refused = next(r for r in replies if r.status == 409)
+        assert refused.json["code"] == "withdrawal-exists"
+    assert await balance(two_hubs[0].store) == (50, 50)
+
+
+async def test_a_key_reused_at_the_other_hub_for_something_else_is_refused(
+    two_hubs: tuple[V1, V1],
+) -> None:
+    await books.funded_user(two_hubs[0].store, "ana", 100)
+    replies = await asyncio.gather(
+        *(
+            hub.ask(
+                "POST", "/v1/withdrawals", json=wish(10 + place), idempotency_key="k"
+            )
+            for place, hub in enumerate(two_hubs)
+        )
+    )
+    assert sorted(r.status for r in replies) == [201, 422]
+    available_i, pending_i = await balance(two_hubs[0].store)
+    assert pending_i in {10, 11}
+    assert available_i + pending_i == 100

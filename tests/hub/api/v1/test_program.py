@@ -17,7 +17,14 @@ from hub.errors import ConfigError
 from hub.store import Store
 from tests.hub.api.certificates import Authority
 from tests.hub.api.v1.serving import V1, ports_of, running_v1
+from tests.hub.databases import Sqlite
 from tests.hub.test_config import MINIMAL
+
+
+@pytest.fixture
+def databases(sqlite: Sqlite) -> Sqlite:
+    """One kind of database: none of this depends on it."""
+    return sqlite
 
 
 @pytest.fixture

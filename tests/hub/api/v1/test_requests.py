@@ -10,6 +10,14 @@ from hub.store import Store
 from tests.hub import bookkeeping as books
 from tests.hub.api.v1.serving import V1, running_v1
 from tests.hub.bookkeeping import ManualClock
+from tests.hub.databases import Sqlite
+
+
+@pytest.fixture
+def databases(sqlite: Sqlite) -> Sqlite:
+    """One kind of database: none of this depends on it."""
+    return sqlite
+
 
 JSON = {"Content-Type": "application/json"}
 
