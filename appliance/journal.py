@@ -397,7 +397,7 @@ class Journal:
             RefusedError: ``seed-uuid-known`` if the UUID is spent or was issued
                 with other content.
             FaultError: ``vault-behind`` if its generation was retired meanwhile, by
-                another appliance.
+                another appliance. An adopted one raises as ``require_adoptable`` does.
         """
         with self._transaction(appending=True) as connection:
             if self._spent_hashes(connection, [record.commitment]):
@@ -405,8 +405,9 @@ class Journal:
             earlier = _find_issued(connection, ISSUED.c.commitment == record.commitment)
             if earlier is not None:
                 return require_same_issue(earlier, record.user_commitment)
-            retired = record.generation in self.verified.retired
-            if self.shared and retired and not record.adopted:
+            if record.adopted:
+                self.require_adoptable(record.generation)
+            elif self.shared and record.generation in self.verified.retired:
                 raise FaultError(
                     f"generation {record.generation} was retired by another appliance:"
                     " bring this one's vault up to date",
@@ -420,6 +421,31 @@ class Journal:
         self._take([row])
         failpoint("journal.issue.after-commit")
         return record
+
+    def require_adoptable(self, generation: int) -> None:
+        """Insist that what this journal does not know of a salt's keys is unspent.
+
+        Args:
+            generation: Of an imported salt.
+
+        Raises:
+            RefusedError: ``not-told``, if no spent keys were imported since the salt
+                was; ``not-adoptable``, if the journal was restored since: keys that
+                are not in it may have signed after the backup.
+        """
+        verified = self.verified
+        if generation > verified.told_up_to:
+            raise RefusedError(
+                "not-told",
+                f"no spent keys were imported since generation {generation} was:"
+                " `import-interchange` first, also if the old Hub spent none",
+            )
+        if generation < verified.restored_below:
+            raise RefusedError(
+                "not-adoptable",
+                f"this journal was restored since generation {generation} was made: a"
+                " key of it that is not in the journal may have signed",
+            )
 
     # --- signing --------------------------------------------------------------
 

@@ -27,6 +27,8 @@ class Verified:
         recovering: Whether it was restored and not recovered since.
         restored_head: Sequence and hash the last restore went back to, if any.
         doubtful: Whether a restore was ever recovered without all that was spent.
+        told_up_to: The newest generation when spent keys were last imported; 0: never.
+        restored_below: Generations below this were there when it was last restored.
     """
 
     epoch: int
@@ -39,6 +41,8 @@ class Verified:
     recovering: bool
     restored_head: tuple[int, str] | None
     doubtful: bool
+    told_up_to: int = 0
+    restored_below: int = 0
 
 
 @dataclass(slots=True)
@@ -54,6 +58,8 @@ class JournalMemory:
         recovering: Whether it was restored and not recovered since.
         restored_head: Sequence and hash the last restore went back to, if any.
         doubtful: Whether a restore was ever recovered without all that was spent.
+        told_up_to: The newest generation when spent keys were last imported; 0: never.
+        restored_below: Generations below this were there when it was last restored.
     """
 
     journal_id: str
@@ -64,6 +70,8 @@ class JournalMemory:
     recovering: bool = False
     restored_head: tuple[int, str] | None = None
     doubtful: bool = False
+    told_up_to: int = 0
+    restored_below: int = 0
     _issued: set[int] = field(default_factory=set)
     _newest: int = 1
     _retired: set[int] = field(default_factory=set)
@@ -102,10 +110,13 @@ class JournalMemory:
                 self.restored_head = (sequence, digest)
                 # Older salts only sign: a UUID issued after the backup is not here
                 # and, issued again, would sign twice. So at every appliance.
-                self._retired |= set(range(1, made_generation(row)))
+                self.restored_below = made_generation(row)
+                self._retired |= set(range(1, self.restored_below))
             case {"step": "recover-journal"}:
                 self.recovering = False
                 self.doubtful |= payload.get("imported") != "complete"
+            case {"step": "import-interchange"}:
+                self.told_up_to = self._newest
             case {"step": "retire", "generation": int(generation)}:
                 self._retired.add(generation)
 
@@ -133,4 +144,6 @@ class JournalMemory:
             self.recovering,
             self.restored_head,
             self.doubtful,
+            self.told_up_to,
+            self.restored_below,
         )

@@ -50,7 +50,34 @@ def adopt(seed_uuid: str, *, address: str = "", generation: int = 2) -> AdoptAdd
 
 @pytest.fixture
 async def taken_over(box: Box) -> Box:
-    """An appliance that took over an old Hub's salt, by two operators."""
+    """An appliance that took over an old Hub's salt and what that Hub has spent."""
+    await take_salt(box)
+    await tell(box, [])
+    return box
+
+
+async def by_two(box: Box, act: RunCeremony) -> None:
+    proposed = await box.propose(act)
+    await box.approve(proposed, 1)
+    await box.approve(proposed, 2)
+
+
+async def tell(box: Box, spent: list[str]) -> None:
+    keys = [{"commitment": commit(uuid), "hashes": "unknown"} for uuid in spent]
+    file = {
+        "format": "saltkeep-interchange/1",
+        "network": (await box.status()).network,
+        "keys": keys,
+    }
+    await by_two(
+        box,
+        RunCeremony(
+            request_id="", ceremony="import-interchange", subject=json.dumps(file)
+        ),
+    )
+
+
+async def take_salt(box: Box) -> None:
     source = box.folder / "old.salt"
     source.write_text(SALT)
     source.chmod(0o600)
@@ -61,10 +88,14 @@ async def taken_over(box: Box) -> Box:
         security_level=2,
         argon2="argon2id 1 256",
     )
-    proposed = await box.propose(act)
-    await box.approve(proposed, 1)
-    await box.approve(proposed, 2)
-    return box
+    await by_two(box, act)
+
+
+async def test_nothing_is_adopted_before_somebody_said_what_is_spent(box: Box) -> None:
+    await take_salt(box)
+    assert (await box.refused(adopt(new_uuid()))).code == "not-told"
+    await tell(box, [])
+    await box.expect(adopt(new_uuid()), Issued)
 
 
 async def test_an_adopted_address_is_swept_in_a_whole_bundle(taken_over: Box) -> None:
@@ -145,16 +176,7 @@ async def test_only_a_salt_that_does_not_issue_adopts(
 
 async def test_what_the_old_hub_signed_is_not_adopted(taken_over: Box) -> None:
     uuid = new_uuid()
-    keys = [{"commitment": commit(uuid), "hashes": "unknown"}]
-    file = {"format": "saltkeep-interchange/1", "network": "devnet", "keys": keys}
-    file["network"] = (await taken_over.status()).network
-    proposed = await taken_over.propose(
-        RunCeremony(
-            request_id="", ceremony="import-interchange", subject=json.dumps(file)
-        )
-    )
-    await taken_over.approve(proposed, 1)
-    await taken_over.approve(proposed, 2)
+    await tell(taken_over, [uuid])
     assert (await taken_over.refused(adopt(uuid))).code == "seed-uuid-known"
 
 

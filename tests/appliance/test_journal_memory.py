@@ -91,6 +91,21 @@ def test_a_recovery_without_all_that_was_spent_leaves_a_doubt_for_ever(
     assert (found.recovering, found.doubtful) == (False, doubtful)
 
 
+def test_what_an_old_hub_spent_is_told_of_the_salts_there_are() -> None:
+    told_of = {"step": "import-interchange"}
+    salt = {"step": "import-salt", "generation": 2}
+    assert told(ROOT, salt).told_up_to == 0
+    assert told(ROOT, told_of, salt).told_up_to == 1
+    assert told(ROOT, salt, told_of).told_up_to == 2
+    assert told(ROOT, salt, told_of, restore(3)).told_up_to == 2
+
+
+def test_a_restore_leaves_no_salt_of_before_it_in_good_faith() -> None:
+    assert told(ROOT).restored_below == 0
+    assert told(ROOT, restore(3)).restored_below == 3
+    assert told(ROOT, restore(3), restore(5)).restored_below == 5
+
+
 def test_a_row_that_says_it_went_through_a_door_is_not_believed_unproved() -> None:
     memory = JournalMemory("ab" * 16)
     signed = {"text": POLICY, "signatures": []}
