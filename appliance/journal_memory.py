@@ -27,7 +27,8 @@ class Verified:
         recovering: Whether it was restored and not recovered since.
         restored_head: Sequence and hash the last restore went back to, if any.
         doubtful: Whether a restore was ever recovered without all that was spent.
-        told_up_to: The newest generation when spent keys were last imported; 0: never.
+        last_adopted: Row of the last address that was adopted; 0: none was.
+        told_at: Row of the last import of spent keys; 0: there was none.
         restored_below: Generations below this were there when it was last restored.
     """
 
@@ -41,7 +42,8 @@ class Verified:
     recovering: bool
     restored_head: tuple[int, str] | None
     doubtful: bool
-    told_up_to: int = 0
+    last_adopted: int = 0
+    told_at: int = 0
     restored_below: int = 0
 
 
@@ -58,7 +60,8 @@ class JournalMemory:
         recovering: Whether it was restored and not recovered since.
         restored_head: Sequence and hash the last restore went back to, if any.
         doubtful: Whether a restore was ever recovered without all that was spent.
-        told_up_to: The newest generation when spent keys were last imported; 0: never.
+        last_adopted: Row of the last address that was adopted; 0: none was.
+        told_at: Row of the last import of spent keys; 0: there was none.
         restored_below: Generations below this were there when it was last restored.
     """
 
@@ -70,7 +73,8 @@ class JournalMemory:
     recovering: bool = False
     restored_head: tuple[int, str] | None = None
     doubtful: bool = False
-    told_up_to: int = 0
+    last_adopted: int = 0
+    told_at: int = 0
     restored_below: int = 0
     _issued: set[int] = field(default_factory=set)
     _newest: int = 1
@@ -94,7 +98,10 @@ class JournalMemory:
             row: Follows the head.
         """
         if row.kind == "issued":
-            self._issued.add(json.loads(row.payload)["generation"])
+            payload = json.loads(row.payload)
+            self._issued.add(payload["generation"])
+            if payload.get("receipt") == "":
+                self.last_adopted = row.sequence
         if row.kind == "ceremony":
             self._take_ceremony(row, json.loads(row.payload))
         self.head = Head(row.sequence, row.hash, row.time_ms)
@@ -116,7 +123,7 @@ class JournalMemory:
                 self.recovering = False
                 self.doubtful |= payload.get("imported") != "complete"
             case {"step": "import-interchange"}:
-                self.told_up_to = self._newest
+                self.told_at = row.sequence
             case {"step": "retire", "generation": int(generation)}:
                 self._retired.add(generation)
 
@@ -144,6 +151,7 @@ class JournalMemory:
             self.recovering,
             self.restored_head,
             self.doubtful,
-            self.told_up_to,
+            self.last_adopted,
+            self.told_at,
             self.restored_below,
         )

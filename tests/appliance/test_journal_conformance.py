@@ -857,10 +857,37 @@ def adopted(generation: int) -> IssuedRecord:
 
 
 def take_over(journal: Journal, generation: int) -> None:
-    """Take an old Hub's salt in, and what it has spent."""
+    """Take an old Hub's salt in."""
     salt = {"step": "import-salt", "generation": generation}
     journal.commit_ceremony(client="o", payload=salt)
-    journal.commit_spent([], client="o", payload={"step": "import-interchange"})
+
+
+def test_an_adopted_key_signs_only_after_the_old_hub_s_last_word(place: Place) -> None:
+    make(place)
+    journal = open_journal(place)
+    take_over(journal, 2)
+    told = {"step": "import-interchange"}
+    journal.commit_spent([], client="o", payload=told)
+    coins = [new_coin() for _ in range(3)]
+    for coin in coins:
+        record = replace(record_of(coin, generation=2), receipt="")
+        journal.commit_issue(record, client="hub")
+    fresh = new_coin()
+    issue(journal, fresh)
+    sign(journal, fresh)  # one of our own does not wait
+    with pytest.raises(DeferredError) as deferred:
+        sign(journal, coins[0])
+    assert deferred.value.code == "not-told"
+    spent = [commit(coins[0].seed_uuid)]  # meanwhile, by the old Hub
+    journal.commit_spent(spent, client="o", payload=told)
+    with pytest.raises(RefusedError) as refused:
+        sign(journal, coins[0])
+    assert refused.value.code == "key-spent"
+    sign(journal, coins[1])
+    journal.close()
+    journal = open_journal(place)
+    sign(journal, coins[2])
+    journal.close()
 
 
 def test_after_a_restore_no_key_of_an_older_salt_is_adopted_again(
@@ -879,7 +906,6 @@ def test_after_a_restore_no_key_of_an_older_salt_is_adopted_again(
     restored(elsewhere, rows, generation=3)
     again = open_journal(elsewhere)
     again.commit_spent([], client="o", payload={"step": "recover-journal"})
-    again.commit_spent([], client="o", payload={"step": "import-interchange"})
     with pytest.raises(RefusedError, match="restored since") as refusal:
         again.commit_issue(adopted(2), client="hub")
     assert refusal.value.code == "not-adoptable"

@@ -91,13 +91,19 @@ def test_a_recovery_without_all_that_was_spent_leaves_a_doubt_for_ever(
     assert (found.recovering, found.doubtful) == (False, doubtful)
 
 
-def test_what_an_old_hub_spent_is_told_of_the_salts_there_are() -> None:
-    told_of = {"step": "import-interchange"}
-    salt = {"step": "import-salt", "generation": 2}
-    assert told(ROOT, salt).told_up_to == 0
-    assert told(ROOT, told_of, salt).told_up_to == 1
-    assert told(ROOT, salt, told_of).told_up_to == 2
-    assert told(ROOT, salt, told_of, restore(3)).told_up_to == 2
+def test_the_last_import_of_spent_keys_and_the_last_adoption_are_known() -> None:
+    memory = JournalMemory("ab" * 16)
+    take(memory, ROOT)
+    assert (memory.told().told_at, memory.told().last_adopted) == (0, 0)
+    take(memory, {"step": "import-interchange"})
+    for receipt in ("", "header.payload.signature"):
+        issued = {"generation": 2, "receipt": receipt}
+        memory.take(
+            next_row(memory.head, now_ms=1, client="h", kind="issued", payload=issued)
+        )
+    assert (memory.told().told_at, memory.told().last_adopted) == (2, 3)
+    take(memory, {"step": "import-interchange"})
+    assert memory.told().told_at == 5
 
 
 def test_a_restore_leaves_no_salt_of_before_it_in_good_faith() -> None:
