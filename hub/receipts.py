@@ -27,10 +27,13 @@ class PinnedIdentity:
         pem: The appliance's identity key as ``init`` printed it; several while it
             is being rotated.
         network: The network's name.
+        pooled: The hub keeps addresses ready: their receipts name no user, and one
+            that names nobody is taken as well.
     """
 
     pem: str
     network: str
+    pooled: bool = False
 
 
 class ReceiptMismatchError(Exception):
@@ -88,8 +91,9 @@ def require_receipt(
     except (jwt.InvalidTokenError, ValueError, TypeError) as error:
         raise ReceiptMismatchError(f"not signed by the pinned key: {error}") from error
     claims = decoded["payload"]
-    said = (claims.get("address"), claims.get("user_commitment"), claims.get("network"))
+    users = {user_commitment(user_id), *([""] if identity.pooled else [])}
     if decoded["header"].get("typ") != RECEIPT_TYPE:
         raise ReceiptMismatchError("this is no receipt of an address")
-    if said != (address, user_commitment(user_id), identity.network):
+    fits = (claims.get("address"), claims.get("network")) == (address, identity.network)
+    if not fits or claims.get("user_commitment") not in users:
         raise ReceiptMismatchError("the receipt is of another address, user or network")

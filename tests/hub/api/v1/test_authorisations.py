@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
-from hub.api.legacy import build_app, commands
+from hub.api.legacy import build_app
+from hub.api.legacy_commands import commands
 from hub.config import LegacyApiSection
 from hub.store import Store
 from tests.hub import bookkeeping as books

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The Python client: what it repeats, with what, and what it refuses to believe."""
 
+import dataclasses
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -128,6 +129,18 @@ def receipt(key: ec.EllipticCurvePrivateKey = KEY, **changes: object) -> str:
 
 def test_the_receipt_of_this_address_for_this_user_is_believed() -> None:
     require_receipt(receipt(), IDENTITY, address=ADDRESS, user_id="ana")
+
+
+def test_a_receipt_that_names_nobody_is_believed_only_where_a_pool_is_kept() -> None:
+    text = receipt(user_commitment="")
+    with pytest.raises(ReceiptMismatchError):
+        require_receipt(text, IDENTITY, address=ADDRESS, user_id="ana")
+    pooled = dataclasses.replace(IDENTITY, pooled=True)
+    require_receipt(text, pooled, address=ADDRESS, user_id="ana")
+    require_receipt(receipt(), pooled, address=ADDRESS, user_id="ana")
+    eves = receipt(user_commitment=user_commitment("eve"))
+    with pytest.raises(ReceiptMismatchError):
+        require_receipt(eves, pooled, address=ADDRESS, user_id="ana")
 
 
 @pytest.mark.parametrize(
