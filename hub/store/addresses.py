@@ -2,9 +2,19 @@
 """Our addresses: deposit addresses of users and remainder addresses of the hub."""
 
 from collections.abc import Collection
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Row, Select, exists, insert, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Row,
+    Select,
+    bindparam,
+    exists,
+    insert,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.exc import IntegrityError
 
 from hub.errors import AddressUnknownError, TransitionError
@@ -85,8 +95,7 @@ class Addresses:
         Returns:
             The address, or None when it is none of ours.
         """
-        query = _query().where(address.c.address == text)
-        row = (await self._connection.execute(query)).one_or_none()
+        row = (await self._connection.execute(_BY_TEXT, {"text": text})).one_or_none()
         return None if row is None else _own_address(row)
 
     async def by_id(self, address_id: AddressId, *, lock: bool = False) -> OwnAddress:
@@ -255,6 +264,9 @@ def awaits_remainder() -> ColumnElement[bool]:
 
 def _query() -> Select[Any]:
     return select(address, account.c.kind).join_from(address, account)
+
+
+_BY_TEXT: Final = _query().where(address.c.address == bindparam("text"))
 
 
 def _own_address(row: Row[Any]) -> OwnAddress:

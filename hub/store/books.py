@@ -4,8 +4,20 @@
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
 
-from sqlalchemy import Table, delete, exists, func, insert, select, update
+from sqlalchemy import (
+    Table,
+    Update,
+    bindparam,
+    delete,
+    exists,
+    func,
+    insert,
+    select,
+    update,
+)
 
 from hub.errors import (
     BooksLatchedError,
@@ -43,6 +55,22 @@ class BooksReport:
         return self.assets_i == self.liabilities_i and not differs
 
 
+# Built once: to build a statement costs as much as to run it.
+_NEW_POSTING: Final = insert(posting).returning(posting.c.id)
+_NEW_ENTRY: Final = insert(entry)
+
+
+@lru_cache(maxsize=64)
+def _guarded(table: Table, columns: tuple[str, ...]) -> Update:
+    """Return the statement that changes some balances of one row, if it may."""
+    after = {name: table.c[name] + bindparam(f"by_{name}") for name in columns}
+    statement = update(table).where(table.c.id == bindparam("row")).values(after)
+    for balance in after.values():
+        statement = statement.where(balance >= 0)
+    # In the same statement: broken books cost no query while they are sound.
+    return statement.where(~exists().select_from(books_latch))
+
+
 class Books:
     """The ledger inside one transaction.
 
@@ -77,15 +105,12 @@ class Books:
         if not what.legs:
             return
         await self._change_balances(what)
-        result = await self._connection.execute(
-            insert(posting)
-            .values(
-                kind=what.kind.value,
-                reference=reference,
-                created_at_ms=self._context.now_ms,
-            )
-            .returning(posting.c.id)
-        )
+        header = {
+            "kind": what.kind.value,
+            "reference": reference,
+            "created_at_ms": self._context.now_ms,
+        }
+        result = await self._connection.execute(_NEW_POSTING, header)
         posting_id = result.scalar_one()
         rows = [
             {
@@ -96,7 +121,7 @@ class Books:
             }
             for leg in what.legs
         ]
-        await self._connection.execute(insert(entry), rows)
+        await self._connection.execute(_NEW_ENTRY, rows)
 
     async def verify(self) -> BooksReport:
         """Recompute every balance from its entries.
@@ -177,13 +202,9 @@ class Books:
     async def _change_row(
         self, table: Table, ref_id: int, amounts_i: Mapping[str, int]
     ) -> None:
-        after = {name: table.c[name] + amount for name, amount in amounts_i.items()}
-        statement = update(table).where(table.c.id == ref_id).values(after)
-        for balance in after.values():
-            statement = statement.where(balance >= 0)
-        # In the same statement: broken books cost no query while they are sound.
-        statement = statement.where(~exists().select_from(books_latch))
-        result = await self._connection.execute(statement)
+        statement = _guarded(table, tuple(amounts_i))
+        values = {f"by_{name}": amount_i for name, amount_i in amounts_i.items()}
+        result = await self._connection.execute(statement, {"row": ref_id, **values})
         if result.rowcount != 1:
             await self.require_open()
             message = f"{table.name} {ref_id} can not bear {dict(amounts_i)}"

@@ -2,7 +2,7 @@
 """Withdrawals: reserved, cancelled, put into a sweep, released from one."""
 
 from collections.abc import Collection
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Row, Select, insert, select, update
 
@@ -27,6 +27,8 @@ from hub.store.books import Books
 from hub.store.context import Context
 from hub.store.events import Events, NewEvent
 from hub.store.schema import withdrawal
+
+_NEW: Final = insert(withdrawal)
 
 
 class Withdrawals:
@@ -64,17 +66,16 @@ class Withdrawals:
         await self._books.post(
             ledger.withdrawal_requested(account_id, amount_i=amount_i), reference=uuid
         )
-        await self._connection.execute(
-            insert(withdrawal).values(
-                uuid=uuid,
-                account_id=account_id,
-                amount_i=amount_i,
-                payout_address=payout_address,
-                tag=tag,
-                state=WithdrawalState.REQUESTED.value,
-                requested_at_ms=self._context.now_ms,
-            )
-        )
+        row = {
+            "uuid": uuid,
+            "account_id": account_id,
+            "amount_i": amount_i,
+            "payout_address": payout_address,
+            "tag": tag,
+            "state": WithdrawalState.REQUESTED.value,
+            "requested_at_ms": self._context.now_ms,
+        }
+        await self._connection.execute(_NEW, row)
         event = NewEvent(
             reason=EventReason.WITHDRAWAL,
             account_id=account_id,
