@@ -5,9 +5,13 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Insert,
+    String,
     Table,
     Update,
     bindparam,
@@ -16,6 +20,7 @@ from sqlalchemy import (
     func,
     insert,
     select,
+    true,
     update,
 )
 
@@ -27,6 +32,7 @@ from hub.errors import (
 from hub.ledger import BalanceKey, Posting, totals_i
 from hub.store.books_checks import COLUMNS, BooksChecks, Mismatch
 from hub.store.context import Context
+from hub.store.engine import chains_inserts
 from hub.store.schema import account, address, books_latch, entry, posting
 
 
@@ -58,6 +64,37 @@ class BooksReport:
 # Built once: to build a statement costs as much as to run it.
 _NEW_POSTING: Final = insert(posting).returning(posting.c.id)
 _NEW_ENTRY: Final = insert(entry)
+
+
+def _new_whole() -> Insert:
+    """Return the statement that inserts a posting and its entries in one round trip."""
+    names = ("kind", "reference", "created_at_ms")
+    header: dict[str, Any] = {name: bindparam(name) for name in names}
+    made = insert(posting).values(header).returning(posting.c.id).cte("made")
+    legs = (
+        func.unnest(
+            bindparam("books", type_=ARRAY(String)),
+            bindparam("ref_ids", type_=ARRAY(BigInteger)),
+            bindparam("amounts_i", type_=ARRAY(BigInteger)),
+        )
+        .table_valued("book", "ref_id", "amount_i", name="legs")
+        .render_derived()
+    )
+    rows = select(made.c.id, legs.c.book, legs.c.ref_id, legs.c.amount_i)
+    columns = ["posting_id", "book", "ref_id", "amount_i"]
+    joined = rows.select_from(made.join(legs, true()))
+    return insert(entry).from_select(columns, joined, include_defaults=False)
+
+
+_NEW_WHOLE: Final = _new_whole()
+
+
+def _columns_of(what: Posting) -> dict[str, list[str] | list[int]]:
+    return {
+        "books": [leg.key.book_name for leg in what.legs],
+        "ref_ids": [leg.key.ref_id for leg in what.legs],
+        "amounts_i": [leg.amount_i for leg in what.legs],
+    }
 
 
 @lru_cache(maxsize=64)
@@ -110,6 +147,9 @@ class Books:
             "reference": reference,
             "created_at_ms": self._context.now_ms,
         }
+        if chains_inserts(self._connection):
+            await self._connection.execute(_NEW_WHOLE, header | _columns_of(what))
+            return
         result = await self._connection.execute(_NEW_POSTING, header)
         posting_id = result.scalar_one()
         rows = [

@@ -169,6 +169,11 @@ async def set_up_look(connection: AsyncConnection) -> AsyncConnection:
     return await connection.execution_options(isolation_level="AUTOCOMMIT")
 
 
+def chains_inserts(connection: AsyncConnection) -> bool:
+    """Return whether one statement may insert into two tables."""
+    return not is_sqlite(connection.engine.url)
+
+
 async def set_up_migration(connection: AsyncConnection) -> AsyncConnection:
     """Let one process migrate at a time.
 
