@@ -35,6 +35,8 @@ from hub.store.schema import sweep, withdrawal
 
 _FINAL: Final = frozenset({WithdrawalState.PAID, WithdrawalState.CANCELLED})
 
+_NEW: Final = insert(withdrawal)
+
 
 class Withdrawals:
     """Queries about withdrawals inside one transaction.
@@ -136,18 +138,17 @@ class Withdrawals:
         state: WithdrawalState = WithdrawalState.REQUESTED,
         authorisation: str = "",
     ) -> None:
-        await self._connection.execute(
-            insert(withdrawal).values(
-                uuid=uuid,
-                account_id=account_id,
-                amount_i=amount_i,
-                payout_address=payout_address,
-                tag=tag,
-                state=state.value,
-                requested_at_ms=self._context.now_ms,
-                authorisation=authorisation,
-            )
-        )
+        row = {
+            "uuid": uuid,
+            "account_id": account_id,
+            "amount_i": amount_i,
+            "payout_address": payout_address,
+            "tag": tag,
+            "state": state.value,
+            "requested_at_ms": self._context.now_ms,
+            "authorisation": authorisation,
+        }
+        await self._connection.execute(_NEW, row)
 
     async def cancel(self, uuid: WithdrawalUuid) -> None:
         """Give a withdrawal back that no sweep has taken.
