@@ -121,7 +121,8 @@ class Issuing:
         Raises:
             RefusedError: ``seed-uuid-known`` if the UUID is spent, or was issued with
                 other content; ``other-address`` if it derives to another one;
-                ``not-imported`` if no imported salt has this number.
+                ``not-imported`` if no imported salt has this number, and what
+                ``Journal.require_adoptable`` says.
         """
         within_rate = self._within_rate_of(client)
         generation = self._imported(request.generation)
@@ -132,6 +133,7 @@ class Issuing:
             earlier = await self.journal_thread(self.journal.find_issued, commitment)
             if earlier is not None:
                 return _require_adopted_before(earlier, request)
+            self.journal.require_adoptable(generation.id)
             await self.journal_thread(self.journal.consult, client.name, within_rate)
         with steps("derive"):
             address = await self._derive_twice(request.seed_uuid, generation)

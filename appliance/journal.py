@@ -32,6 +32,7 @@ from sqlalchemy import exc
 
 from appliance.errors import (
     BrokenInvariantError,
+    DeferredError,
     FaultError,
     JournalError,
     RefusedError,
@@ -77,6 +78,7 @@ from failpoints import failpoint
 
 CLOCK_TOLERANCE_MS: Final = 5_000
 _ROWS_AT_ONCE: Final = 1000
+_TOLD_S: Final = 60.0
 _KEYS_AT_ONCE: Final = 500
 _LINES_AT_ONCE: Final = 200
 _FEW_LINES: Final = 8
@@ -397,7 +399,7 @@ class Journal:
             RefusedError: ``seed-uuid-known`` if the UUID is spent or was issued
                 with other content.
             FaultError: ``vault-behind`` if its generation was retired meanwhile, by
-                another appliance.
+                another appliance. An adopted one raises as ``require_adoptable`` does.
         """
         with self._transaction(appending=True) as connection:
             if self._spent_hashes(connection, [record.commitment]):
@@ -405,8 +407,9 @@ class Journal:
             earlier = _find_issued(connection, ISSUED.c.commitment == record.commitment)
             if earlier is not None:
                 return require_same_issue(earlier, record.user_commitment)
-            retired = record.generation in self.verified.retired
-            if self.shared and retired and not record.adopted:
+            if record.adopted:
+                self.require_adoptable(record.generation)
+            elif self.shared and record.generation in self.verified.retired:
                 raise FaultError(
                     f"generation {record.generation} was retired by another appliance:"
                     " bring this one's vault up to date",
@@ -420,6 +423,23 @@ class Journal:
         self._take([row])
         failpoint("journal.issue.after-commit")
         return record
+
+    def require_adoptable(self, generation: int) -> None:
+        """Insist that this journal has seen all that signed with a salt here.
+
+        Args:
+            generation: Of an imported salt.
+
+        Raises:
+            RefusedError: ``not-adoptable``, if the journal was restored since the salt
+                was imported: a key that is not in it may have signed after the backup.
+        """
+        if generation < self.verified.restored_below:
+            raise RefusedError(
+                "not-adoptable",
+                f"this journal was restored since generation {generation} was made: a"
+                " key of it that is not in the journal may have signed",
+            )
 
     # --- signing --------------------------------------------------------------
 
@@ -475,6 +495,10 @@ class Journal:
             client: Who asked.
             decide: Decides again under the lock: returns what leaves, or raises.
             door: For keys that have signed: the word of two operators.
+
+        Raises:
+            DeferredError: ``not-told``, if the old Hub's spent keys were not imported
+                since a key was adopted: it may have signed there.
         """
         with self._transaction(appending=True) as connection:
             spent = self._spent_hashes(connection, transfer.commitments)
@@ -482,6 +506,7 @@ class Journal:
                 return
             if door is None:
                 require_unspent(transfer, spent)
+            self._require_told(connection, transfer.commitments)
             outputs = [output.address for output in transfer.outputs]
             known = _issued_at(connection, outputs) | dict(own)
             spent_outputs = self._spent_hashes(connection, list(known.values()))
@@ -499,6 +524,25 @@ class Journal:
             failpoint("journal.sign.before-commit")
         self._take([row])
         failpoint("journal.sign.after-commit")
+
+    def _require_told(
+        self, connection: sa.Connection, commitments: Sequence[Commitment]
+    ) -> None:
+        told_at = self._memory.told_at
+        if self._memory.last_adopted <= told_at:
+            return
+        condition = ISSUED.c.commitment.in_(commitments) & (ISSUED.c.row > told_at)
+        query = sa.select(ROW.c.payload).join_from(
+            ISSUED, ROW, ISSUED.c.row == ROW.c.sequence
+        )
+        for payload in connection.execute(query.where(condition)).scalars():
+            if IssuedRecord.parse(payload).adopted:
+                raise DeferredError(
+                    "not-told",
+                    "an input was adopted and no spent keys were imported since: stop"
+                    " the old Hub, then `import-interchange`",
+                    retry_after_s=_TOLD_S,
+                )
 
     def commit_blind(
         self,

@@ -27,6 +27,9 @@ class Verified:
         recovering: Whether it was restored and not recovered since.
         restored_head: Sequence and hash the last restore went back to, if any.
         doubtful: Whether a restore was ever recovered without all that was spent.
+        last_adopted: Row of the last address that was adopted; 0: none was.
+        told_at: Row of the last import of spent keys; 0: there was none.
+        restored_below: Generations below this were there when it was last restored.
     """
 
     epoch: int
@@ -39,6 +42,9 @@ class Verified:
     recovering: bool
     restored_head: tuple[int, str] | None
     doubtful: bool
+    last_adopted: int = 0
+    told_at: int = 0
+    restored_below: int = 0
 
 
 @dataclass(slots=True)
@@ -54,6 +60,9 @@ class JournalMemory:
         recovering: Whether it was restored and not recovered since.
         restored_head: Sequence and hash the last restore went back to, if any.
         doubtful: Whether a restore was ever recovered without all that was spent.
+        last_adopted: Row of the last address that was adopted; 0: none was.
+        told_at: Row of the last import of spent keys; 0: there was none.
+        restored_below: Generations below this were there when it was last restored.
     """
 
     journal_id: str
@@ -64,6 +73,9 @@ class JournalMemory:
     recovering: bool = False
     restored_head: tuple[int, str] | None = None
     doubtful: bool = False
+    last_adopted: int = 0
+    told_at: int = 0
+    restored_below: int = 0
     _issued: set[int] = field(default_factory=set)
     _newest: int = 1
     _retired: set[int] = field(default_factory=set)
@@ -86,7 +98,10 @@ class JournalMemory:
             row: Follows the head.
         """
         if row.kind == "issued":
-            self._issued.add(json.loads(row.payload)["generation"])
+            payload = json.loads(row.payload)
+            self._issued.add(payload["generation"])
+            if payload.get("receipt") == "":
+                self.last_adopted = row.sequence
         if row.kind == "ceremony":
             self._take_ceremony(row, json.loads(row.payload))
         self.head = Head(row.sequence, row.hash, row.time_ms)
@@ -102,10 +117,13 @@ class JournalMemory:
                 self.restored_head = (sequence, digest)
                 # Older salts only sign: a UUID issued after the backup is not here
                 # and, issued again, would sign twice. So at every appliance.
-                self._retired |= set(range(1, made_generation(row)))
+                self.restored_below = made_generation(row)
+                self._retired |= set(range(1, self.restored_below))
             case {"step": "recover-journal"}:
                 self.recovering = False
                 self.doubtful |= payload.get("imported") != "complete"
+            case {"step": "import-interchange"}:
+                self.told_at = row.sequence
             case {"step": "retire", "generation": int(generation)}:
                 self._retired.add(generation)
 
@@ -133,4 +151,7 @@ class JournalMemory:
             self.recovering,
             self.restored_head,
             self.doubtful,
+            self.last_adopted,
+            self.told_at,
+            self.restored_below,
         )

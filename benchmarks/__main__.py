@@ -15,7 +15,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import appliance, argon2, argon2_kernel, journal, kernel, miner
+from benchmarks import appliance, argon2, argon2_kernel, hub, journal, kernel, miner
 from benchmarks.rounds import Figure
 
 SUITES: dict[str, Callable[..., Iterator[Figure]]] = {
@@ -25,6 +25,7 @@ SUITES: dict[str, Callable[..., Iterator[Figure]]] = {
     "miner": miner.measure,
     "argon2-kernel": argon2_kernel.measure,
     "journal": journal.measure,
+    "hub": hub.measure,
 }
 _ROUNDS = 9
 
@@ -63,8 +64,15 @@ def main() -> int:
         default=journal.ROWS,
         help="length of the longest journal of the suite `journal`",
     )
+    parser.add_argument(
+        "--hub-seconds",
+        type=float,
+        default=hub.SECONDS,
+        help="length of the load of the suite `hub`",
+    )
     options = parser.parse_args()
     SUITES["journal"] = partial(journal.measure, rows=options.journal_rows)
+    SUITES["hub"] = partial(hub.measure, seconds=options.hub_seconds)
     logging.disable(logging.WARNING)  # pyota-pow switches everything on
     console = Console()
     figures: list[Figure] = []

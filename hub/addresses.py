@@ -99,7 +99,7 @@ async def was_spent(store: Store, oracle: SpentOracle, address: Address) -> bool
     Returns:
         True if either knows of a spend.
     """
-    async with store.reading() as tx:
+    async with store.looking() as tx:
         own = await tx.addresses.find(address)
     if own is not None and own.state is AddressState.SPENT:
         return True

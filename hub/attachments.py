@@ -248,12 +248,26 @@ class Attacher:
             _log.info("tail %s: %s", newest, error)
             return None
 
+    async def attach_signed(self, trytes: Sequence[str]) -> TransactionHash:
+        """Send a signed bundle that is no sweep of ours; nothing is recorded.
+
+        Args:
+            trytes: 2673 trytes per transaction, in order of index.
+
+        Returns:
+            Its tail.
+        """
+        attached = await self._worked(trytes)
+        await self._nodes.send(attached)
+        return tail_hash(attached)
+
+    async def _worked(self, trytes: Sequence[str]) -> Sequence[str]:
+        trunk, branch = await self._nodes.tips(depth=self._settings.depth)
+        return await self._work.attach(trytes, trunk=trunk, branch=branch)
+
     async def _attach(self, sweep: Sweep) -> None:
         failpoint("hub.attach.before-attach")
-        trunk, branch = await self._nodes.tips(depth=self._settings.depth)
-        attached = await self._work.attach(
-            sweep.signed_trytes, trunk=trunk, branch=branch
-        )
+        attached = await self._worked(sweep.signed_trytes)
         tail = tail_hash(attached)
         failpoint("hub.attach.after-work")
         # Recorded before it is sent: a crash between leaves a tail that no node

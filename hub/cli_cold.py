@@ -1,13 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """``saltkeep-hub cold``: move value to addresses whose keys are in a safe, and back."""
 
-import asyncio
 import json
-import sys
-from collections.abc import Awaitable, Callable
 from dataclasses import asdict
-from pathlib import Path
-from typing import Final, TypeVar
 
 import click
 from rich.console import Console
@@ -15,15 +10,12 @@ from rich.table import Table
 
 from hub import cold
 from hub.addresses import parse_address
-from hub.config import load
-from hub.errors import ColdStorageError, HubError
+from hub.cli_hub import Options, table_width, with_hub
+from hub.errors import ColdStorageError
 from hub.model import ColdAddress
-from hub.service import Hub, open_hub
+from hub.service import Hub
 from hub.withdrawals import cancel_withdrawal, parse_uuid
 from trinary.kerl import with_checksum
-
-_Result = TypeVar("_Result")
-_EXIT_FAILED: Final = 1
 
 
 @click.group("cold")
@@ -43,27 +35,27 @@ def cold_group() -> None:
 @click.argument("label")
 @click.argument("address")
 @click.pass_obj
-def add(options: tuple[Path | None, bool], *, label: str, address: str) -> None:
+def add(options: Options, *, label: str, address: str) -> None:
     """Record ADDRESS (90 trytes, with its checksum) under LABEL."""
 
     async def work(hub: Hub) -> None:
         text = parse_address(address, checksum=True)
         await cold.add_cold_address(hub.store, hub.nodes, label=label, address=text)
 
-    _with_hub(options, work)
+    with_hub(options, work)
     click.echo(f"{label} is recorded")
 
 
 @cold_group.command("list")
 @click.pass_obj
-def show(options: tuple[Path | None, bool]) -> None:
+def show(options: Options) -> None:
     """List the cold addresses and what they hold."""
 
     async def work(hub: Hub) -> list[ColdAddress]:
         async with hub.store.reading() as tx:
             return await tx.cold.all()
 
-    found = _with_hub(options, work)
+    found = with_hub(options, work)
     if options[1]:
         click.echo(json.dumps([asdict(one) for one in found]))
         return
@@ -76,7 +68,7 @@ def show(options: tuple[Path | None, bool]) -> None:
             str(one.on_the_way_i),
             "closed" if one.closed else "open",
         )
-    Console(width=180 if not sys.stdout.isatty() else None).print(table)
+    Console(width=table_width()).print(table)
 
 
 @cold_group.command("move")
@@ -84,9 +76,7 @@ def show(options: tuple[Path | None, bool]) -> None:
 @click.argument("amount_i", type=int)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.pass_obj
-def move(
-    options: tuple[Path | None, bool], *, label: str, amount_i: int, yes: bool
-) -> None:
+def move(options: Options, *, label: str, amount_i: int, yes: bool) -> None:
     """Move AMOUNT_I iota to LABEL with the next sweeps."""
     if not yes:
         click.confirm(f"Move {amount_i} i to {label}?", abort=True)
@@ -96,14 +86,14 @@ def move(
             hub.store, hub.nodes, label=label, amount_i=amount_i
         )
 
-    uuid = _with_hub(options, work)
+    uuid = with_hub(options, work)
     click.echo(f"move {uuid}: {amount_i} i go to {label} with the next sweeps")
 
 
 @cold_group.command("cancel")
 @click.argument("uuid")
 @click.pass_obj
-def cancel(options: tuple[Path | None, bool], *, uuid: str) -> None:
+def cancel(options: Options, *, uuid: str) -> None:
     """Call off the move UUID, if no sweep has taken it."""
 
     async def work(hub: Hub) -> None:
@@ -113,7 +103,7 @@ def cancel(options: tuple[Path | None, bool], *, uuid: str) -> None:
                 raise ColdStorageError(f"{uuid} is no move to cold storage")
         await cancel_withdrawal(hub.store, name)
 
-    _with_hub(options, work)
+    with_hub(options, work)
     click.echo(f"move {uuid} is called off")
 
 
@@ -121,7 +111,7 @@ def cancel(options: tuple[Path | None, bool], *, uuid: str) -> None:
 @click.argument("label")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.pass_obj
-def bring_back(options: tuple[Path | None, bool], *, label: str, yes: bool) -> None:
+def bring_back(options: Options, *, label: str, yes: bool) -> None:
     """Print an address to pay everything to from LABEL, which is closed by this."""
     if not yes:
         click.confirm(f"Close {label} for ever?", abort=True)
@@ -129,7 +119,7 @@ def bring_back(options: tuple[Path | None, bool], *, label: str, yes: bool) -> N
     async def work(hub: Hub) -> str:
         return await cold.bring_back(hub.store, hub.signer, hub.nodes, label=label)
 
-    address = _with_hub(options, work)
+    address = with_hub(options, work)
     click.echo(f"{label} is closed; from it, pay everything to")
     click.echo(with_checksum(address))
     click.echo(f"once that is confirmed: saltkeep-hub cold returned {label} AMOUNT")
@@ -139,29 +129,11 @@ def bring_back(options: tuple[Path | None, bool], *, label: str, yes: bool) -> N
 @click.argument("label")
 @click.argument("amount_i", type=int)
 @click.pass_obj
-def returned(options: tuple[Path | None, bool], *, label: str, amount_i: int) -> None:
+def returned(options: Options, *, label: str, amount_i: int) -> None:
     """Book that AMOUNT_I iota of the owner's deposits came from LABEL."""
 
     async def work(hub: Hub) -> None:
         await cold.book_return(hub.store, label=label, amount_i=amount_i)
 
-    _with_hub(options, work)
+    with_hub(options, work)
     click.echo(f"{amount_i} i are back from {label}")
-
-
-def _with_hub(
-    options: tuple[Path | None, bool], work: Callable[[Hub], Awaitable[_Result]]
-) -> _Result:
-    path = options[0]
-    if path is None:
-        raise click.UsageError("this command needs --config FILE")
-
-    async def run() -> _Result:
-        async with open_hub(load(path)) as hub:
-            return await work(hub)
-
-    try:
-        return asyncio.run(run())
-    except HubError as error:
-        click.secho(f"{error.code}: {error}", fg="red", err=True)
-        sys.exit(_EXIT_FAILED)

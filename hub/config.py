@@ -34,6 +34,8 @@ _SECTIONS_WITH_NUMBERS: Final = (
     "sweeps",
     "attachments",
     "webhooks",
+    "books",
+    "reconciler",
 )
 _MAY_BE_ZERO: Final = frozenset({"ready"})
 MIN_SWEEP_TRANSACTIONS: Final = 12
@@ -340,6 +342,21 @@ class ApiSection:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReconcilerSection:
+    """The comparison of Tangle, books and appliance."""
+
+    interval_s: float = documented(
+        "Pause between two pages of 200 addresses, in seconds.", 10.0
+    )
+    auditor_certificate: Path | None = documented(
+        "PEM of a certificate of role auditor: with it the appliance's journal is read"
+        " for what it signed; none: only what the nodes show is asked for.",
+        None,
+    )
+    auditor_key: Path | None = documented("PEM key (mode 0600) of it.", None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """The whole file; each attribute is a section of the same name."""
 
@@ -354,6 +371,9 @@ class Config:
     withdrawals: WithdrawalsSection = documented("What withdrawals need.")
     webhooks: WebhooksSection = documented("The delivery of webhooks.")
     books: BooksSection = documented("The watch over the books.")
+    reconciler: ReconcilerSection = documented(
+        "The comparison of Tangle, books and appliance."
+    )
 
 
 def load(path: Path) -> Config:
@@ -399,6 +419,10 @@ def _require_sane(config: Config) -> None:
         message = f"nodes.quorum is {nodes.quorum} of {len(nodes.endpoints)} nodes"
         raise ConfigError(message)
     _require_pins(config.appliance)
+    section = config.reconciler
+    if (section.auditor_certificate is None) != (section.auditor_key is None):
+        message = "reconciler.auditor_certificate and auditor_key go together"
+        raise ConfigError(message)
     if config.sweeps.max_transactions < MIN_SWEEP_TRANSACTIONS:
         message = (
             f"sweeps.max_transactions is {config.sweeps.max_transactions}; a sweep that"

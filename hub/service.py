@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
@@ -40,6 +40,7 @@ from hub.pow import (
     RemoteProofOfWork,
 )
 from hub.publisher import Publisher
+from hub.reconciler import Reconciler
 from hub.recovery import Recoveries, RecoverySettings
 from hub.signer import Signer, SignerSettings
 from hub.store import Store
@@ -65,6 +66,7 @@ _LEASED: Final = (
     "sweeps",
     "attachments",
     "books",
+    "reconciler",
     "events",
     "webhooks",
     "clean-up",
@@ -111,6 +113,7 @@ class Hub:
         cleaner: Deletes what the API keeps no longer.
         clock: The time.
         books: The watch over the books.
+        reconciler: The comparison of Tangle, books and appliance.
         leases: What each flow's writes must hold, by its name; empty: nothing.
     """
 
@@ -128,6 +131,7 @@ class Hub:
     cleaner: Cleaner
     clock: Clock
     books: BooksWatch
+    reconciler: Reconciler
     leases: Mapping[str, Lease]
 
 
@@ -194,6 +198,11 @@ async def open_hub(
                 clock_ms=clock,
             )
         )
+        auditor = None
+        if config.reconciler.auditor_certificate is not None:
+            auditor = await stack.enter_async_context(
+                Signer(_auditor_settings(config), StoredHeads(store))
+            )
         if desk is None:
             desk = BundleDesk()
             stack.callback(desk.close)
@@ -236,6 +245,7 @@ async def open_hub(
                 postings=config.books.postings,
                 balances=config.books.balances,
             ),
+            Reconciler(store, nodes, signer, clock=clock, journal=auditor),
             leases,
         )
 
@@ -282,6 +292,7 @@ def _flows(hub: Hub) -> dict[str, tuple[Callable[[], Awaitable[object]], float]]
         "sweeps": (hub.sweeps.tick, config.sweeps.interval_s),
         "attachments": (hub.attachments.tick, config.attachments.interval_s),
         "books": (hub.books.tick, config.books.interval_s),
+        "reconciler": (hub.reconciler.tick, config.reconciler.interval_s),
         "events": (hub.publisher.tick, _NO_PAUSE_S),
         "webhooks": (hub.webhooks.tick, config.webhooks.interval_s),
         "clean-up": (hub.cleaner.tick, _CLEAN_S),
@@ -417,6 +428,17 @@ def _signer_settings(config: Config) -> SignerSettings:
         network=config.hub.network,
         timeout_s=section.timeout_s,
     )
+
+
+def _auditor_settings(config: Config) -> SignerSettings:
+    section = config.reconciler
+    settings = _signer_settings(config)
+    assert section.auditor_certificate is not None
+    assert section.auditor_key is not None
+    files = replace(
+        settings.files, certificate=section.auditor_certificate, key=section.auditor_key
+    )
+    return replace(settings, files=files)
 
 
 def _sweeper(

@@ -8,6 +8,7 @@ an anchored one can be told. A time-out decides nothing; the same request follow
 
 import asyncio
 import base64
+import json
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,9 +25,10 @@ from channel import ChannelError, ChannelFiles, client_context
 from hub.errors import ApplianceUnavailableError, ConfigError, InvariantError
 from hub.model import Address, BundleHash, HeadToken, IssuedAddress, SeedUuid
 from hub.receipts import RECEIPT_TYPE, decode_receipt
-from hub.tangle import Draft
+from hub.tangle import Draft, DraftTransaction, finish
 
 _SEED_UUID_BYTES: Final = 48
+_ROWS: Final = 500
 _ATTEMPTS: Final = 3
 _RETRY_S: Final = 0.5
 
@@ -413,6 +415,75 @@ class Signer:
         if not isinstance(reply, wire.Fetched):
             raise ApplianceUnavailableError(_said(reply))
         return reply
+
+    async def fetch_trytes(self, bundle_hash: BundleHash) -> tuple[str, ...]:
+        """Get a bundle signed earlier, ready to be attached.
+
+        Args:
+            bundle_hash: 81 trytes.
+
+        Returns:
+            2673 trytes per transaction. The tags of payouts are not part of what is
+            signed and not kept: each transaction's tag is its obsolete tag.
+        """
+        fetched = await self.fetch(bundle_hash)
+        entries = tuple(
+            DraftTransaction(
+                t.address, t.value_i, t.obsolete_tag, t.timestamp_s, t.obsolete_tag
+            )
+            for t in fetched.transactions
+        )
+        given = {entry.index: entry.fragments for entry in fetched.signatures}
+        return finish(Draft(bundle_hash, entries), given)
+
+    async def signed_after(self, sequence: int) -> tuple[int, list[BundleHash]]:
+        """Read what the journal says was signed; needs an auditor's certificate.
+
+        Args:
+            sequence: The last row read; 0 to begin.
+
+        Returns:
+            The last row read now, the same again at the end, and the bundles.
+
+        Raises:
+            ApplianceUnavailableError: If the journal can not be read now.
+        """
+        reply = await self._ask(
+            wire.TailJournal(
+                request_id=_request_id(), after_sequence=sequence, limit=_ROWS
+            )
+        )
+        if not isinstance(reply, wire.JournalRows):
+            raise ApplianceUnavailableError(_said(reply))
+        names = [
+            BundleHash(json.loads(row.payload)["bundle_hash"])
+            for row in reply.rows
+            if row.kind == "signed"
+        ]
+        return (reply.rows[-1].sequence if reply.rows else sequence), names
+
+    async def has_signed(self, bundle_hash: BundleHash) -> bool:
+        """Say whether the appliance's journal has a bundle.
+
+        Args:
+            bundle_hash: 81 trytes.
+
+        Returns:
+            Whether it was signed there, by whichever hub's request.
+
+        Raises:
+            ApplianceUnavailableError: If the appliance can not tell now.
+        """
+        reply = await self._ask(
+            wire.FetchBundle(request_id=_request_id(), bundle_hash=bundle_hash)
+        )
+        match reply:
+            case wire.Fetched():
+                return True
+            case wire.Fault(code="unknown-bundle"):
+                return False
+            case _:
+                raise ApplianceUnavailableError(_said(reply))
 
     async def ask_second_signature(
         self,

@@ -163,7 +163,7 @@ async def check_withdrawal(
     require_amount(wish.amount_i)
     payout_address = _require_receivable(wish)
     tag = parse_tag(wish.tag)
-    async with store.reading() as tx:
+    async with store.looking() as tx:
         account = await tx.accounts.by_identifier(wish.user_id)
     require_covered(account, wish.amount_i)
     await require_unspent(store, oracle, payout_address)

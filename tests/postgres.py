@@ -87,10 +87,9 @@ class Server:
 
     def _launch(self) -> None:
         options = ["-D", str(self.data), "-p", str(self.port), "-h", "127.0.0.1"]
-        options += ["-k", "", "-c", "max_connections=40", "-c", "shared_buffers=64MB"]
+        options += ["-k", "", "-c", "max_connections=200", "-c", "shared_buffers=64MB"]
         if self._fast:
             options += ["-c", "fsync=off", "-c", "full_page_writes=off"]
-            options += ["-c", "max_connections=200"]
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
                 [programs() / "postgres", *options],

@@ -4,7 +4,7 @@
 from collections.abc import Collection
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Row, func, insert, select
+from sqlalchemy import Row, Select, bindparam, func, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from hub.errors import UserExistsError, UserUnknownError
@@ -14,6 +14,15 @@ from hub.store.schema import account
 
 _NAMES_PER_QUERY: Final = 1000
 """Below every database's limit of parameters."""
+
+
+# Built once: to build a statement costs as much as to run it.
+_BY_NAME: Final = select(account).where(account.c.identifier == bindparam("name"))
+_LOCKED_BY_NAME: Final = _BY_NAME.with_for_update()
+_BY_ROW: Final = select(account).where(account.c.id == bindparam("row"))
+_IDS: Final = select(account.c.identifier, account.c.id).where(
+    account.c.identifier.in_(bindparam("names", expanding=True))
+)
 
 
 class Accounts:
@@ -69,7 +78,8 @@ class Accounts:
         Returns:
             The account.
         """
-        return await self._one(account.c.identifier == identifier, lock=lock)
+        query = _LOCKED_BY_NAME if lock else _BY_NAME
+        return await self._one(query, {"name": identifier})
 
     async def by_id(self, account_id: AccountId) -> Account:
         """Find an account by its row.
@@ -80,7 +90,7 @@ class Accounts:
         Returns:
             The account.
         """
-        return await self._one(account.c.id == account_id)
+        return await self._one(_BY_ROW, {"row": account_id})
 
     async def owner(self) -> Account:
         """Find the hub owner's account.
@@ -103,10 +113,7 @@ class Accounts:
         names = sorted(identifiers)
         for start in range(0, len(names), _NAMES_PER_QUERY):
             some = names[start : start + _NAMES_PER_QUERY]
-            query = select(account.c.identifier, account.c.id).where(
-                account.c.identifier.in_(some)
-            )
-            for name, row in await self._connection.execute(query):
+            for name, row in await self._connection.execute(_IDS, {"names": some}):
                 found[UserId(name)] = AccountId(row)
         return found
 
@@ -121,11 +128,8 @@ class Accounts:
         )
         return int((await self._connection.execute(query)).scalar_one())
 
-    async def _one(self, which: ColumnElement[bool], *, lock: bool = False) -> Account:
-        query = select(account).where(which)
-        if lock:
-            query = query.with_for_update()
-        row = (await self._connection.execute(query)).one_or_none()
+    async def _one(self, query: Select[Any], which: dict[str, Any]) -> Account:
+        row = (await self._connection.execute(query, which)).one_or_none()
         if row is None:
             message = "no such account"
             raise UserUnknownError(message)

@@ -2,12 +2,13 @@
 """Our addresses: deposit addresses of users and remainder addresses of the hub."""
 
 from collections.abc import Collection
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import (
     ColumnElement,
     Row,
     Select,
+    bindparam,
     exists,
     func,
     insert,
@@ -95,8 +96,7 @@ class Addresses:
         Returns:
             The address, or None when it is none of ours.
         """
-        query = _query().where(address.c.address == text)
-        row = (await self._connection.execute(query)).one_or_none()
+        row = (await self._connection.execute(_BY_TEXT, {"text": text})).one_or_none()
         return None if row is None else own_address_of(row)
 
     async def by_id(self, address_id: AddressId, *, lock: bool = False) -> OwnAddress:
@@ -286,6 +286,9 @@ def awaits_remainder() -> ColumnElement[bool]:
 
 def _query() -> Select[Any]:
     return select(address, account.c.kind).join_from(address, account)
+
+
+_BY_TEXT: Final = _query().where(address.c.address == bindparam("text"))
 
 
 def own_address_of(row: Row[Any]) -> OwnAddress:

@@ -4,8 +4,25 @@
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final
 
-from sqlalchemy import Table, delete, exists, func, insert, select, update
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Insert,
+    String,
+    Table,
+    Update,
+    bindparam,
+    delete,
+    exists,
+    func,
+    insert,
+    select,
+    true,
+    update,
+)
 
 from hub.errors import (
     BooksLatchedError,
@@ -15,6 +32,7 @@ from hub.errors import (
 from hub.ledger import BalanceKey, Posting, totals_i
 from hub.store.books_checks import COLUMNS, BooksChecks, Mismatch
 from hub.store.context import Context
+from hub.store.engine import chains_inserts
 from hub.store.schema import books_latch, entry, posting
 
 
@@ -41,6 +59,53 @@ class BooksReport:
         """Whether both sides are equal and every balance is explained."""
         differs = self.mismatches or self.unbalanced
         return self.assets_i == self.liabilities_i and not differs
+
+
+# Built once: to build a statement costs as much as to run it.
+_NEW_POSTING: Final = insert(posting).returning(posting.c.id)
+_NEW_ENTRY: Final = insert(entry)
+
+
+def _new_whole() -> Insert:
+    """Return the statement that inserts a posting and its entries in one round trip."""
+    names = ("kind", "reference", "created_at_ms")
+    header: dict[str, Any] = {name: bindparam(name) for name in names}
+    made = insert(posting).values(header).returning(posting.c.id).cte("made")
+    legs = (
+        func.unnest(
+            bindparam("books", type_=ARRAY(String)),
+            bindparam("ref_ids", type_=ARRAY(BigInteger)),
+            bindparam("amounts_i", type_=ARRAY(BigInteger)),
+        )
+        .table_valued("book", "ref_id", "amount_i", name="legs")
+        .render_derived()
+    )
+    rows = select(made.c.id, legs.c.book, legs.c.ref_id, legs.c.amount_i)
+    columns = ["posting_id", "book", "ref_id", "amount_i"]
+    joined = rows.select_from(made.join(legs, true()))
+    return insert(entry).from_select(columns, joined, include_defaults=False)
+
+
+_NEW_WHOLE: Final = _new_whole()
+
+
+def _columns_of(what: Posting) -> dict[str, list[str] | list[int]]:
+    return {
+        "books": [leg.key.book_name for leg in what.legs],
+        "ref_ids": [leg.key.ref_id for leg in what.legs],
+        "amounts_i": [leg.amount_i for leg in what.legs],
+    }
+
+
+@lru_cache(maxsize=64)
+def _guarded(table: Table, columns: tuple[str, ...]) -> Update:
+    """Return the statement that changes some balances of one row, if it may."""
+    after = {name: table.c[name] + bindparam(f"by_{name}") for name in columns}
+    statement = update(table).where(table.c.id == bindparam("row")).values(after)
+    for balance in after.values():
+        statement = statement.where(balance >= 0)
+    # In the same statement: broken books cost no query while they are sound.
+    return statement.where(~exists().select_from(books_latch))
 
 
 class Books:
@@ -77,15 +142,15 @@ class Books:
         if not what.legs:
             return
         await self._change_balances(what)
-        result = await self._connection.execute(
-            insert(posting)
-            .values(
-                kind=what.kind.value,
-                reference=reference,
-                created_at_ms=self._context.now_ms,
-            )
-            .returning(posting.c.id)
-        )
+        header = {
+            "kind": what.kind.value,
+            "reference": reference,
+            "created_at_ms": self._context.now_ms,
+        }
+        if chains_inserts(self._connection):
+            await self._connection.execute(_NEW_WHOLE, header | _columns_of(what))
+            return
+        result = await self._connection.execute(_NEW_POSTING, header)
         posting_id = result.scalar_one()
         rows = [
             {
@@ -96,7 +161,7 @@ class Books:
             }
             for leg in what.legs
         ]
-        await self._connection.execute(insert(entry), rows)
+        await self._connection.execute(_NEW_ENTRY, rows)
 
     async def verify(self) -> BooksReport:
         """Recompute every balance from its entries.
@@ -177,13 +242,9 @@ class Books:
     async def _change_row(
         self, table: Table, ref_id: int, amounts_i: Mapping[str, int]
     ) -> None:
-        after = {name: table.c[name] + amount for name, amount in amounts_i.items()}
-        statement = update(table).where(table.c.id == ref_id).values(after)
-        for balance in after.values():
-            statement = statement.where(balance >= 0)
-        # In the same statement: broken books cost no query while they are sound.
-        statement = statement.where(~exists().select_from(books_latch))
-        result = await self._connection.execute(statement)
+        statement = _guarded(table, tuple(amounts_i))
+        values = {f"by_{name}": amount_i for name, amount_i in amounts_i.items()}
+        result = await self._connection.execute(statement, {"row": ref_id, **values})
         if result.rowcount != 1:
             await self.require_open()
             message = f"{table.name} {ref_id} can not bear {dict(amounts_i)}"

@@ -96,6 +96,7 @@ class BooksChecks:
         )
         query = (
             select(posting.c.id)
+            .select_from(posting)
             .outerjoin(entry, entry.c.posting_id == posting.c.id)
             .where(posting.c.id > after_id, posting.c.id <= last_id)
             .group_by(posting.c.id)

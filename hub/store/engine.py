@@ -26,7 +26,7 @@ from sqlalchemy import (
     select,
 )
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, InvalidRequestError
+from sqlalchemy.exc import ArgumentError, DisconnectionError, InvalidRequestError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from hub.errors import ConfigError, InvariantError
@@ -102,10 +102,9 @@ def _open(url: URL, options: DatabaseOptions) -> AsyncEngine:
         return _open_sqlite(url)
     if options.password:
         url = url.set(password=options.password)
-    return create_async_engine(
+    engine = create_async_engine(
         url,
         isolation_level="SERIALIZABLE",
-        pool_pre_ping=True,
         pool_size=options.pool_size,
         max_overflow=0,
         connect_args={
@@ -115,6 +114,15 @@ def _open(url: URL, options: DatabaseOptions) -> AsyncEngine:
             "server_settings": _SESSION,
         },
     )
+    event.listen(engine.sync_engine, "checkout", _require_open)
+    return engine
+
+
+def _require_open(connection: Any, _record: object, _proxy: object) -> None:  # noqa: ANN401 - the driver's own type
+    # The driver is told when the server closes: a ping each time would cost as much
+    # as the work.
+    if connection.driver_connection.is_closed():
+        raise DisconnectionError
 
 
 def _tls(ca: Path | None) -> ssl.SSLContext | bool:
@@ -189,6 +197,25 @@ def require_references(connection: Connection) -> None:
         if broken is not None:
             message = f"the migration would break a reference of table {broken[0]}"
             raise InvariantError(message)
+
+
+async def set_up_look(connection: AsyncConnection) -> AsyncConnection:
+    """Let each query of a connection be a transaction of its own.
+
+    Args:
+        connection: With no transaction open.
+
+    Returns:
+        The same connection.
+    """
+    if is_sqlite(connection.engine.url):
+        return connection
+    return await connection.execution_options(isolation_level="AUTOCOMMIT")
+
+
+def chains_inserts(connection: AsyncConnection) -> bool:
+    """Return whether one statement may insert into two tables."""
+    return not is_sqlite(connection.engine.url)
 
 
 async def set_up_migration(connection: AsyncConnection) -> AsyncConnection:

@@ -3,7 +3,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Row, insert, select
 
@@ -33,6 +33,9 @@ class NewEvent:
     message: str = ""
 
 
+_NEW: Final = insert(event)
+
+
 class Events:
     """The history inside one transaction.
 
@@ -52,7 +55,7 @@ class Events:
         """
         rows = [self._row(new) for new in events]
         if rows:
-            await self._connection.execute(insert(event), rows)
+            await self._connection.execute(_NEW, rows)
 
     async def since(
         self,

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Leases: one row per flow says which hub runs it, by the database's clock."""
 
-from sqlalchemy import insert, or_, select, update
+from sqlalchemy import ColumnElement, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from hub.errors import FencedError
@@ -19,7 +19,10 @@ class Leases:
 
     def __init__(self, context: Context) -> None:
         self._connection = context.connection
-        self._now_ms = database_now_ms(context.connection)
+
+    @property
+    def _now_ms(self) -> ColumnElement[int]:
+        return database_now_ms(self._connection)
 
     async def acquire(self, flow: str, holder: str, *, duration_ms: int) -> int | None:
         """Take a flow that nobody holds, or whose holder let it expire.

@@ -241,7 +241,9 @@ entry: Final = Table(
     "entry",
     metadata,
     Column("id", ROW, primary_key=True),
-    Column("posting_id", ROW, ForeignKey("posting.id"), nullable=False),
+    # No foreign key: under serialisable isolation each check of it would collide
+    # with every posting written at the same time. Both come from one statement.
+    Column("posting_id", ROW, nullable=False),
     Column("book", identifier(16), nullable=False),
     Column("ref_id", ROW, nullable=False),
     Column("amount_i", BigInteger, nullable=False),

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Final, TypeVar
 
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncTransaction
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncTransaction
 
 from hub.clock import Clock
 from hub.errors import DatabaseUnavailableError, OutcomeUnknownError
@@ -20,6 +20,7 @@ from hub.store.engine import (
     foreign_keys_unchecked,
     is_sqlite,
     open_engine,
+    set_up_look,
     set_up_migration,
     set_up_reader,
 )
@@ -27,6 +28,7 @@ from hub.store.failures import FAILURES, Failure, Verdict, judge
 from hub.store.transaction import Transaction
 
 Result = TypeVar("Result")
+SetUp = Callable[[AsyncConnection], Awaitable[AsyncConnection]]
 Fence = Callable[[Transaction], Awaitable[None]]
 
 MAX_ATTEMPTS: Final = 12
@@ -102,14 +104,36 @@ class Store:
             DatabaseUnavailableError: If the database is away.
             FAILURES: If it refuses in another way.
         """
+        async with self._reading(set_up_reader) as tx:
+            yield tx
+
+    @asynccontextmanager
+    async def _reading(self, set_up: SetUp) -> AsyncGenerator[Transaction]:
         try:
             async with self._engine.connect() as plain:
-                connection = await set_up_reader(plain)
+                connection = await set_up(plain)
                 yield Transaction(connection, now_ms=self._clock())
         except FAILURES as error:
             if judge(error, committing=False) is Verdict.FAILED:
                 raise
             raise DatabaseUnavailableError(f"can not read: {_said(error)}") from error
+
+    @asynccontextmanager
+    async def looking(self) -> AsyncGenerator[Transaction]:
+        """Read without a transaction: each query sees the newest state of its own.
+
+        For single queries on the way to a transaction that checks again: it spares
+        the two round trips of a transaction.
+
+        Yields:
+            What takes queries that read.
+
+        Raises:
+            DatabaseUnavailableError: If the database is away.
+            FAILURES: If it refuses in another way.
+        """
+        async with self._reading(set_up_look) as tx:
+            yield tx
 
     async def run(self, work: Callable[[Transaction], Awaitable[Result]]) -> Result:
         """Run work in a transaction, again from its beginning if it lost a race.

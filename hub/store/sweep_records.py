@@ -59,6 +59,11 @@ class SweepRecords:
         """
         return await self._one(select(sweep).where(sweep.c.bundle_hash == bundle_hash))
 
+    async def is_known(self, bundle_hash: BundleHash) -> bool:
+        """Return whether a sweep of ours has this bundle, in any state."""
+        query = select(sweep.c.id).where(sweep.c.bundle_hash == bundle_hash)
+        return (await self._connection.execute(query)).first() is not None
+
     async def by_withdrawal(self, uuid: WithdrawalUuid) -> Sweep:
         """Find the sweep a withdrawal is in; ``SweepUnknownError`` when in none.
 

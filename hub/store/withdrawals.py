@@ -36,6 +36,8 @@ from hub.store.schema import sweep, withdrawal
 
 _FINAL: Final = frozenset({WithdrawalState.PAID, WithdrawalState.CANCELLED})
 
+_NEW: Final = insert(withdrawal)
+
 
 class Withdrawals:
     """Queries about withdrawals inside one transaction.
@@ -137,18 +139,18 @@ class Withdrawals:
         state: WithdrawalState = WithdrawalState.REQUESTED,
         authorisation: str = "",
     ) -> None:
-        statement = insert(withdrawal).values(
-            uuid=uuid,
-            account_id=account_id,
-            amount_i=amount_i,
-            payout_address=payout_address,
-            tag=tag,
-            state=state.value,
-            requested_at_ms=self._context.now_ms,
-            authorisation=authorisation,
-        )
+        row = {
+            "uuid": uuid,
+            "account_id": account_id,
+            "amount_i": amount_i,
+            "payout_address": payout_address,
+            "tag": tag,
+            "state": state.value,
+            "requested_at_ms": self._context.now_ms,
+            "authorisation": authorisation,
+        }
         try:
-            await self._connection.execute(statement)
+            await self._connection.execute(_NEW, row)
         except IntegrityError as error:  # another hub was faster
             message = f"there is a withdrawal {uuid} already"
             raise WithdrawalExistsError(message) from error

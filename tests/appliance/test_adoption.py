@@ -50,7 +50,33 @@ def adopt(seed_uuid: str, *, address: str = "", generation: int = 2) -> AdoptAdd
 
 @pytest.fixture
 async def taken_over(box: Box) -> Box:
-    """An appliance that took over an old Hub's salt, by two operators."""
+    """An appliance that took over an old Hub's salt."""
+    await take_salt(box)
+    return box
+
+
+async def by_two(box: Box, act: RunCeremony) -> None:
+    proposed = await box.propose(act)
+    await box.approve(proposed, 1)
+    await box.approve(proposed, 2)
+
+
+async def tell(box: Box, spent: list[str]) -> None:
+    keys = [{"commitment": commit(uuid), "hashes": "unknown"} for uuid in spent]
+    file = {
+        "format": "saltkeep-interchange/1",
+        "network": (await box.status()).network,
+        "keys": keys,
+    }
+    await by_two(
+        box,
+        RunCeremony(
+            request_id="", ceremony="import-interchange", subject=json.dumps(file)
+        ),
+    )
+
+
+async def take_salt(box: Box) -> None:
     source = box.folder / "old.salt"
     source.write_text(SALT)
     source.chmod(0o600)
@@ -61,10 +87,7 @@ async def taken_over(box: Box) -> Box:
         security_level=2,
         argon2="argon2id 1 256",
     )
-    proposed = await box.propose(act)
-    await box.approve(proposed, 1)
-    await box.approve(proposed, 2)
-    return box
+    await by_two(box, act)
 
 
 async def test_an_adopted_address_is_swept_in_a_whole_bundle(taken_over: Box) -> None:
@@ -74,7 +97,10 @@ async def test_an_adopted_address_is_swept_in_a_whole_bundle(taken_over: Box) ->
     coin = Coin(uuid, adopted.address, 100, GENERATION)
     rest = await taken_over.coin(0)
     outputs = [Output(new_address(), 60), Output(rest.address, 40, own=True)]
-    await taken_over.expect(bundle([coin], outputs), Signed)
+    request = bundle([coin], outputs)
+    assert (await taken_over.expect(request, Deferred)).code == "not-told"
+    await tell(taken_over, [])
+    await taken_over.expect(request, Signed)
     assert (await taken_over.refused(adopt(uuid))).code == "seed-uuid-known"
 
 
@@ -113,6 +139,7 @@ async def test_an_adopted_address_that_has_signed_is_paid_no_more(
 ) -> None:
     uuid = new_uuid()
     theirs = (await taken_over.expect(adopt(uuid), Issued)).address
+    await tell(taken_over, [])
     await taken_over.expect(bundle([Coin(uuid, theirs, 100, GENERATION)]), Signed)
     request = bundle([await taken_over.coin()], [Output(theirs, 100)])
     assert (await taken_over.refused(request)).code == "output-spent"
@@ -145,16 +172,7 @@ async def test_only_a_salt_that_does_not_issue_adopts(
 
 async def test_what_the_old_hub_signed_is_not_adopted(taken_over: Box) -> None:
     uuid = new_uuid()
-    keys = [{"commitment": commit(uuid), "hashes": "unknown"}]
-    file = {"format": "saltkeep-interchange/1", "network": "devnet", "keys": keys}
-    file["network"] = (await taken_over.status()).network
-    proposed = await taken_over.propose(
-        RunCeremony(
-            request_id="", ceremony="import-interchange", subject=json.dumps(file)
-        )
-    )
-    await taken_over.approve(proposed, 1)
-    await taken_over.approve(proposed, 2)
+    await tell(taken_over, [uuid])
     assert (await taken_over.refused(adopt(uuid))).code == "seed-uuid-known"
 
 

@@ -2,6 +2,7 @@
 """The one-time ledger keeps the same rules in SQLite and in PostgreSQL."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -21,7 +22,7 @@ from appliance.errors import (
 from appliance.intent import Commitment, commit, understand
 from appliance.journal import Journal, import_journal
 from appliance.journal_chain import next_row, verify_chain
-from appliance.journal_records import Leaving
+from appliance.journal_records import IssuedRecord, Leaving
 from appliance.journal_view import JournalView
 from appliance.policy import Usage
 from appliance.second_signature import OpenedDoor
@@ -851,11 +852,73 @@ def test_a_restored_journal_opens_another_epoch(
     again.close()
 
 
-def restored(place: Place, rows: list) -> None:  # type: ignore[type-arg]
+def adopted(generation: int) -> IssuedRecord:
+    return replace(record_of(new_coin(), generation=generation), receipt="")
+
+
+def take_over(journal: Journal, generation: int) -> None:
+    """Take an old Hub's salt in."""
+    salt = {"step": "import-salt", "generation": generation}
+    journal.commit_ceremony(client="o", payload=salt)
+
+
+def test_an_adopted_key_signs_only_after_the_old_hub_s_last_word(place: Place) -> None:
+    make(place)
+    journal = open_journal(place)
+    take_over(journal, 2)
+    told = {"step": "import-interchange"}
+    journal.commit_spent([], client="o", payload=told)
+    coins = [new_coin() for _ in range(3)]
+    for coin in coins:
+        record = replace(record_of(coin, generation=2), receipt="")
+        journal.commit_issue(record, client="hub")
+    fresh = new_coin()
+    issue(journal, fresh)
+    sign(journal, fresh)  # one of our own does not wait
+    with pytest.raises(DeferredError) as deferred:
+        sign(journal, coins[0])
+    assert deferred.value.code == "not-told"
+    spent = [commit(coins[0].seed_uuid)]  # meanwhile, by the old Hub
+    journal.commit_spent(spent, client="o", payload=told)
+    with pytest.raises(RefusedError) as refused:
+        sign(journal, coins[0])
+    assert refused.value.code == "key-spent"
+    sign(journal, coins[1])
+    journal.close()
+    journal = open_journal(place)
+    sign(journal, coins[2])
+    journal.close()
+
+
+def test_after_a_restore_no_key_of_an_older_salt_is_adopted_again(
+    tmp_path: Path,
+) -> None:
+    """What was adopted and signed after the backup would sign a second time."""
+    place = SqlitePlace(tmp_path)
+    make(place)
+    journal = open_journal(place)
+    take_over(journal, 2)
+    rows = journal.rows(after_sequence=0, limit=99)  # the backup
+    journal.commit_issue(adopted(2), client="hub")
+    journal.close()
+    (tmp_path / "new").mkdir()
+    elsewhere = SqlitePlace(tmp_path / "new", place.journal_id)
+    restored(elsewhere, rows, generation=3)
+    again = open_journal(elsewhere)
+    again.commit_spent([], client="o", payload={"step": "recover-journal"})
+    with pytest.raises(RefusedError, match="restored since") as refusal:
+        again.commit_issue(adopted(2), client="hub")
+    assert refusal.value.code == "not-adoptable"
+    take_over(again, 4)  # a salt that came after it
+    again.commit_issue(adopted(4), client="hub")
+    again.close()
+
+
+def restored(place: Place, rows: list, *, generation: int = 2) -> None:  # type: ignore[type-arg]
     head = verify_chain(rows)
     assert head
     payload = {"step": "restore", "sequence": head.sequence, "hash": head.hash}
-    payload |= {"generation": 2}
+    payload |= {"generation": generation}
     row = next_row(
         head, now_ms=NOW_MS, client="ceremony", kind="ceremony", payload=payload
     )

@@ -91,6 +91,27 @@ def test_a_recovery_without_all_that_was_spent_leaves_a_doubt_for_ever(
     assert (found.recovering, found.doubtful) == (False, doubtful)
 
 
+def test_the_last_import_of_spent_keys_and_the_last_adoption_are_known() -> None:
+    memory = JournalMemory("ab" * 16)
+    take(memory, ROOT)
+    assert (memory.told().told_at, memory.told().last_adopted) == (0, 0)
+    take(memory, {"step": "import-interchange"})
+    for receipt in ("", "header.payload.signature"):
+        issued = {"generation": 2, "receipt": receipt}
+        memory.take(
+            next_row(memory.head, now_ms=1, client="h", kind="issued", payload=issued)
+        )
+    assert (memory.told().told_at, memory.told().last_adopted) == (2, 3)
+    take(memory, {"step": "import-interchange"})
+    assert memory.told().told_at == 5
+
+
+def test_a_restore_leaves_no_salt_of_before_it_in_good_faith() -> None:
+    assert told(ROOT).restored_below == 0
+    assert told(ROOT, restore(3)).restored_below == 3
+    assert told(ROOT, restore(3), restore(5)).restored_below == 5
+
+
 def test_a_row_that_says_it_went_through_a_door_is_not_believed_unproved() -> None:
     memory = JournalMemory("ab" * 16)
     signed = {"text": POLICY, "signatures": []}

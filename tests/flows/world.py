@@ -196,6 +196,7 @@ def hub_table(
         "addresses": {},
         "deposits": {},
         "sweeps": {},
+        "reconciler": {},
         "attachments": {"min_weight_magnitude": MIN_WEIGHT_MAGNITUDE},
     }
     for name, values in sections.items():

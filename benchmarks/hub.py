@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The hub's API on PostgreSQL beside a handler that only inserts one row.
+
+Two hundred clients, each over one connection, send transfers and withdrawals in
+turn, between accounts drawn at random. The clients are lean on purpose: what they
+cost is taken from both servers' machine. The nodes are simulated.
+"""
+
+import asyncio
+import json
+import secrets
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+from benchmarks.rounds import Figure
+from hub.clock import system_clock_ms
+from hub.model import UserId
+from hub.store import Store
+from hub.transfers import Transfer, process_batch
+from tests.hub.bookkeeping import funded_user
+from tests.hub.databases import Postgresql
+from tests.postgres import Server
+
+SECONDS: Final = 12.0
+"""Of load, by default; half of it for each server, in three turns."""
+_CLIENTS: Final = 200
+_USERS: Final = 2000
+_EACH_I: Final = 1_000_000
+_TURNS: Final = 3
+_BAR: Final = 0.3
+_PAYOUT: Final = "A" * 80 + "9"
+
+
+@dataclass
+class Load:
+    """What one server has answered.
+
+    Attributes:
+        done: Requests answered as wanted.
+        failed: Other answers.
+        spent_s: How long it was asked, in seconds.
+    """
+
+    done: int = 0
+    failed: int = 0
+    spent_s: float = 0.0
+
+    @property
+    def per_s(self) -> float:
+        """Requests answered per second."""
+        return self.done / self.spent_s
+
+
+def measure(*, rounds: int, seconds: float = SECONDS) -> Iterator[Figure]:
+    """Measure the mixed load.
+
+    Args:
+        rounds: Not used: the load's length is in seconds.
+        seconds: How long, both servers together.
+
+    Yields:
+        One figure.
+    """
+    del rounds
+    server = Server()
+    try:
+        server.start()
+        yield _figure(Postgresql(server), seconds)
+    finally:
+        server.destroy()
+
+
+def _figure(postgresql: Postgresql, seconds: float) -> Figure:
+    url = postgresql.migrated()
+    asyncio.run(_prepare(url))
+    with postgresql.server.connect(url.rpartition("/")[2]) as admin:
+        admin.run("CREATE TABLE bare (id bigserial PRIMARY KEY, who text, amount int)")
+        admin.run("GRANT ALL ON ALL TABLES IN SCHEMA public TO PUBLIC")
+        admin.run("GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO PUBLIC")
+        admin.run("ANALYZE")
+    ours, bare = asyncio.run(_both(url, seconds / 2))
+    ratio = ours.per_s / bare.per_s
+    return Figure(
+        f"{_CLIENTS} clients, transfers and withdrawals : one bare INSERT each",
+        1000 / ours.per_s,
+        1000 / bare.per_s,
+        ratio,
+        f">= {_BAR:g}",
+        ratio >= _BAR and not ours.failed,
+        f"{ours.per_s:.0f}/s, {ours.failed} failed; bare {bare.per_s:.0f}/s",
+    )
+
+
+async def _prepare(url: str) -> None:
+    store = Store(url, clock=system_clock_ms)
+    await funded_user(store, "rich", _USERS * _EACH_I)
+    for number in range(_USERS):
+        name = UserId(_name(number))
+        await store.run(lambda tx, name=name: tx.accounts.create(name))
+    gifts = [Transfer(UserId(_name(n)), _EACH_I) for n in range(_USERS)]
+    await process_batch(store, [Transfer(UserId("rich"), -_USERS * _EACH_I), *gifts])
+    await store.close()
+
+
+async def _both(url: str, seconds: float) -> tuple[Load, Load]:
+    ours, bare = Load(), Load()
+    with _running("ours", url) as our_port, _running("bare", url) as bare_port:
+        for port, load in ((our_port, Load()), (bare_port, Load())):  # warm up
+            await _press(port, load, 1.0)
+        for _ in range(_TURNS):
+            await _press(our_port, ours, seconds / _TURNS)
+            await _press(bare_port, bare, seconds / _TURNS)
+    return ours, bare
+
+
+@contextmanager
+def _running(which: str, url: str) -> Iterator[int]:
+    command = [sys.executable, "-m", "benchmarks.hub_server", which]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin
+        assert process.stdout
+        process.stdin.write(url + "\n")  # it holds a password: not an argument
+        process.stdin.flush()
+        try:
+            yield int(process.stdout.readline())
+        finally:
+            process.kill()
+
+
+async def _press(port: int, load: Load, seconds: float) -> None:
+    start_s = time.monotonic()
+    until_s = start_s + seconds
+    await asyncio.gather(*(_client(port, load, until_s, n) for n in range(_CLIENTS)))
+    load.spent_s += time.monotonic() - start_s
+
+
+async def _client(port: int, load: Load, until_s: float, number: int) -> None:
+    async with _connection(port) as ask:
+        while time.monotonic() < until_s:
+            number += 1
+            body = await ask(_withdrawal() if number % 2 else _transfer())
+            if b'"error"' in body:
+                load.failed += 1
+            else:
+                load.done += 1
+
+
+@asynccontextmanager
+async def _connection(port: int) -> AsyncIterator[Callable[[bytes], Awaitable[bytes]]]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+
+    async def ask(body: bytes) -> bytes:
+        head = (
+            "POST / HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {len(body)}\r\n\r\n"
+        )
+        writer.write(head.encode() + body)
+        answer = (await reader.readuntil(b"\r\n\r\n")).lower()
+        length = int(answer.split(b"content-length:")[1].split(b"\r\n", 1)[0])
+        return await reader.readexactly(length)
+
+    try:
+        yield ask
+    finally:
+        writer.close()
+
+
+def _transfer() -> bytes:
+    source = secrets.randbelow(_USERS)
+    target = (source + 1 + secrets.randbelow(_USERS - 1)) % _USERS
+    legs = [
+        {"userId": _name(source), "amount": -1},
+        {"userId": _name(target), "amount": 1},
+    ]
+    return json.dumps({"command": "ProcessTransferBatch", "transfers": legs}).encode()
+
+
+def _withdrawal() -> bytes:
+    wish = {
+        "command": "UserWithdraw",
+        "userId": _name(secrets.randbelow(_USERS)),
+        "amount": "1",
+        "payoutAddress": _PAYOUT,
+        "validateChecksum": "false",
+    }
+    return json.dumps(wish).encode()
+
+
+def _name(number: int) -> str:
+    return f"user-{number}"
