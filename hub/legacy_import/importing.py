@@ -350,6 +350,8 @@ def totals_of(books: OldBooks) -> dict[str, int]:
         "withdrawals": len(books.withdrawals),
         "available_i": sum(one.balance_i for one in books.users),
         "pending_i": sum(one.amount_i for one in books.waiting),
+        "waiting_i": sum(one.amount_i for one in books.waiting),
+        "not_swept_i": sum(one.balance_i for one in users),
         "on_user_addresses_i": sum(one.balance_i for one in users),
         "on_hub_addresses_i": sum(one.balance_i for one in hubs),
     }

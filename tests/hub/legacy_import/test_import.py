@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from hub.errors import DatabaseUnavailableError
+from hub.errors import ConfigError, DatabaseUnavailableError
 from hub.event_tail import EventTail
 from hub.legacy_import.checks import find_faults
 from hub.legacy_import.importing import ImportRefusedError, spent_of
@@ -55,6 +55,8 @@ TOTALS = {
     "withdrawals": 3,
     "available_i": 45 + 20,
     "pending_i": 5,
+    "waiting_i": 5,
+    "not_swept_i": 40,
     "on_user_addresses_i": 40,
     "on_hub_addresses_i": 70,
 }
@@ -347,9 +349,17 @@ async def test_a_hub_with_users_of_its_own_takes_no_old_database(
 
 
 async def test_a_source_that_is_none_is_said_so(tmp_path: Path) -> None:
-    nowhere = OldHub(f"sqlite:///{tmp_path / 'none.db'}", int, int)
+    file = tmp_path / "no such ?#%.db"
+    nowhere = OldHub(f"sqlite:///{file}", int, int)
     with pytest.raises(DatabaseUnavailableError, match="can not be read"):
         await read(nowhere)
+    assert list(tmp_path.iterdir()) == []
+    for source in ("mysql://reader:hush@127.0.0.1/hub", "oracle://x/y", "no url"):
+        with pytest.raises(ConfigError, match="--source is") as refusal:
+            await read(OldHub(source, int, int))
+        assert "hush" not in str(refusal.value)
+    with pytest.raises(ConfigError, match="time zone 'Nowhere'"):
+        await read(nowhere, zone="Nowhere")
 
 
 async def test_the_program_checks_a_mariadb_and_tells_no_password(
