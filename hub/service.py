@@ -49,6 +49,7 @@ from hub.sweep_plan import SweepLimits
 from hub.sweeps import Sweeper
 from hub.tangle import BundleDesk
 from hub.webhooks import Cleaner, Webhooks, WebhookSettings
+from hub.withdrawal_rules import WithdrawalRules
 
 _log = logging.getLogger(__name__)
 
@@ -362,7 +363,7 @@ async def _start_apis(hub: Hub, listeners: contextlib.AsyncExitStack) -> list[st
         oracle=hub.nodes,
         ready=hub.pool,
         doors=hub.doors,
-        authorise_above_i=hub.config.withdrawals.require_authorisation_above_i,
+        rules=_rules(hub.config),
     )
     urls = []
     if api.legacy.enabled:
@@ -397,7 +398,7 @@ def _ports(hub: Hub) -> v1.Ports:
         publisher=hub.publisher,
         appliance=appliance,
         nodes=hub.nodes.require_synced,
-        authorise_above_i=hub.config.withdrawals.require_authorisation_above_i,
+        rules=_rules(hub.config),
         clock=hub.clock,
     )
 
@@ -427,6 +428,17 @@ def _signer_settings(config: Config) -> SignerSettings:
         identity_key=section.identity_key,
         network=config.hub.network,
         timeout_s=section.timeout_s,
+    )
+
+
+def _rules(config: Config) -> WithdrawalRules:
+    section = config.withdrawals
+    return WithdrawalRules(
+        authorise_above_i=section.require_authorisation_above_i,
+        approve_above_i=section.approve_above_i,
+        per_user_i=section.limit_per_user_i,
+        total_i=section.limit_total_i,
+        window_ms=section.window_s * _MILLISECONDS,
     )
 
 
@@ -463,6 +475,7 @@ def _sweeper(
             max_hub_inputs=section.max_hub_inputs,
         ),
         max_unsigned=section.max_unsigned,
+        rules=_rules(config),
         refused_wait_ms=_REFUSED_WAIT_MS,
         clock=clock,
     )
