@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from failpoints import failpoint
-from hub.addresses import SpentOracle, parse_address, require_unspent
+from hub.addresses import SpentOracle, parse_address, refuse_spent
 from hub.errors import (
     AddressIneligibleError,
     AmountInvalidError,
@@ -113,8 +113,9 @@ async def request_withdrawal(
     tag = parse_tag(wish.tag)
     async with store.looking() as tx:
         account = await tx.accounts.by_identifier(wish.user_id)
-    _require_covered(account, wish.amount_i)
-    await require_unspent(store, oracle, payout_address)
+        _require_covered(account, wish.amount_i)
+        own = await tx.addresses.find(payout_address)
+    await refuse_spent(own, oracle, payout_address)
     failpoint("hub.withdrawal.checked")
     uuid = WithdrawalUuid(str(uuids.uuid4()))
 

@@ -11,9 +11,17 @@ from hub.api.legacy import build_app, commands
 from hub.config import LegacyApiSection
 from hub.store import Store
 from tests.hub.api.ports import SimulatedAppliance, SimulatedNodes
+from tests.hub.databases import Databases
 
 Call: TypeAlias = Callable[[str], Awaitable[tuple[int, str]]]
 """Post a body; get the status and the whole reply."""
+
+
+@pytest.fixture
+def databases(request: pytest.FixtureRequest) -> Databases:
+    """SQLite, unless a test asks for both: most replies come before the database."""
+    found: Databases = request.getfixturevalue(getattr(request, "param", "sqlite"))
+    return found
 
 
 @pytest.fixture
