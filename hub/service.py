@@ -221,10 +221,17 @@ def _flows(hub: Hub) -> dict[str, tuple[Callable[[], Awaitable[object]], float]]
     config = hub.config
     return {
         "deposits": (hub.deposits.tick, config.deposits.interval_s),
-        "sweeps": (hub.sweeps.tick, config.sweeps.interval_s),
+        "sweeps": (partial(_sweep, hub), config.sweeps.interval_s),
         "attachments": (hub.attachments.tick, config.attachments.interval_s),
         "books": (hub.books.tick, config.books.interval_s),
     }
+
+
+async def _sweep(hub: Hub) -> None:
+    """Plan and ask for signatures, but for none while the books are latched."""
+    async with hub.store.looking() as tx:
+        await tx.books.require_open()
+    await hub.sweeps.tick()
 
 
 def _leases(config: Config, store: Store, holder: str) -> dict[str, Lease]:
