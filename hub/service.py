@@ -290,7 +290,7 @@ def _flows(hub: Hub) -> dict[str, tuple[Callable[[], Awaitable[object]], float]]
     config = hub.config
     return {
         "deposits": (hub.deposits.tick, config.deposits.interval_s),
-        "sweeps": (hub.sweeps.tick, config.sweeps.interval_s),
+        "sweeps": (partial(_sweep, hub), config.sweeps.interval_s),
         "attachments": (hub.attachments.tick, config.attachments.interval_s),
         "books": (hub.books.tick, config.books.interval_s),
         "reconciler": (hub.reconciler.tick, config.reconciler.interval_s),
@@ -298,6 +298,13 @@ def _flows(hub: Hub) -> dict[str, tuple[Callable[[], Awaitable[object]], float]]
         "webhooks": (hub.webhooks.tick, config.webhooks.interval_s),
         "clean-up": (hub.cleaner.tick, _CLEAN_S),
     }
+
+
+async def _sweep(hub: Hub) -> None:
+    """Plan and ask for signatures, but for none while the books are latched."""
+    async with hub.store.looking() as tx:
+        await tx.books.require_open()
+    await hub.sweeps.tick()
 
 
 def _leases(config: Config, store: Store, holder: str) -> dict[str, Lease]:

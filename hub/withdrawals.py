@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from failpoints import failpoint
-from hub.addresses import SpentOracle, parse_address, require_unspent
+from hub.addresses import SpentOracle, parse_address, refuse_spent
 from hub.authorisations import require_fitting
 from hub.errors import (
     AddressIneligibleError,
@@ -170,8 +170,9 @@ async def check_withdrawal(
     tag = parse_tag(wish.tag)
     async with store.looking() as tx:
         account = await tx.accounts.by_identifier(wish.user_id)
-    require_covered(account, wish.amount_i)
-    await require_unspent(store, oracle, payout_address)
+        require_covered(account, wish.amount_i)
+        own = await tx.addresses.find(payout_address)
+    await refuse_spent(own, oracle, payout_address)
     failpoint("hub.withdrawal.checked")
     checked = CheckedWithdrawal(
         uuid=parse_uuid(wish.uuid or str(uuids.uuid4())),
