@@ -20,6 +20,7 @@ from hub.errors import (
 from hub.model import (
     Account,
     Address,
+    AddressState,
     IssuedAddress,
     OwnAddress,
 )

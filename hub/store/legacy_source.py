@@ -52,7 +52,7 @@ class OldDatabase:
             offset of today.
 
     Raises:
-        ConfigError: If the URL or the zone is none.
+        ConfigError: If the URL or the zone is none, or there is no driver.
     """
 
     def __init__(self, url: str, *, password: str, zone: str | None) -> None:
@@ -60,7 +60,10 @@ class OldDatabase:
             parsed = make_url(url)
             self._zone = None if zone is None else ZoneInfo(zone)
             self._engine = create_async_engine(_with_driver(parsed, password))
-        except (ArgumentError, InvalidRequestError, ImportError, ValueError) as error:
+        except ImportError as error:
+            message = "no driver for MariaDB: install the extra `mariadb`"
+            raise ConfigError(message) from error
+        except (ArgumentError, InvalidRequestError, ValueError) as error:
             message = "--source is mysql://USER@HOST:PORT/DB or sqlite:///FILE"
             raise ConfigError(message) from error
         except LookupError as error:
