@@ -98,6 +98,8 @@ async def test_an_old_database_is_taken_over_and_its_deposits_are_swept(
     )
     assert early.returncode == 1
     assert "import the file of `import-legacy interchange` first" in early.stderr
+    ahead = await program(hub, old, "adopt", "--generation", str(GENERATION))
+    assert ahead.stdout.startswith("1 addresses are adopted")
     file = await program(hub, old, "interchange")
     assert spent not in file.stdout
     await ceremony(
@@ -108,8 +110,6 @@ async def test_an_old_database_is_taken_over_and_its_deposits_are_swept(
             subject=file.stdout.strip(),
         ),
     )
-    ahead = await program(hub, old, "adopt", "--generation", str(GENERATION))
-    assert ahead.stdout.startswith("1 addresses are adopted")
     done = await program(
         hub, old, "run", "--generation", str(GENERATION), "--pause-s", "0"
     )

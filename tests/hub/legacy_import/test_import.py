@@ -5,9 +5,7 @@ import asyncio
 import contextlib
 import json
 import os
-import shutil
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
@@ -15,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from hub.errors import ConfigError, DatabaseUnavailableError
 from hub.event_tail import EventTail
@@ -36,6 +36,7 @@ from hub.signer import commitment_of
 from hub.store import Store
 from tests.hub import bookkeeping as books
 from tests.hub.api.ports import SimulatedNodes
+from tests.hub.databases import Databases
 from tests.hub.legacy_import.mariadb import Server
 from tests.hub.legacy_import.old_hub import OldHub, on_mariadb
 from tests.hub.legacy_import.ports import (
@@ -89,7 +90,8 @@ async def test_addresses_sweeps_and_withdrawals_are_what_they_were(
         upper = WithdrawalUuid("abcdef00-0000-4000-8000-00000000000a")
         paid = await tx.withdrawals.by_uuid(upper)
         sweepable = await tx.addresses.sweepable(AccountKind.USER, limit=9)
-        idle = await tx.addresses.idle_remainder((await tx.accounts.owner()).account_id)
+        owner = await tx.accounts.owner()
+        idle = await tx.addresses.idle_remainder(owner.account_id, generation=1)
     assert own["old"] is not None
     assert own["new"] is not None
     assert rest is not None
@@ -134,13 +136,13 @@ async def test_pollers_find_the_history_they_know(
 
 
 async def test_an_import_begun_again_changes_nothing(
-    old_file: OldHub, store: Store, tmp_path: Path
+    old_file: OldHub, store: Store, database_url: str
 ) -> None:
     await run(old_file, store, knowing(old_file))
-    before = state_of(tmp_path / "hub.db")
+    before = await state_of(database_url)
     adopter = knowing(old_file)
     assert (await run(old_file, store, adopter)).equal
-    assert state_of(tmp_path / "hub.db") == before
+    assert await state_of(database_url) == before
     assert adopter.adopted == []  # what is written is not derived again
 
 
@@ -411,20 +413,24 @@ VISITS = [  # accounts 1, addresses 2-4, sweeps 5, withdrawals 6-7, balances 8
 
 @pytest.mark.parametrize("visit", VISITS)
 async def test_killed_and_begun_again_it_ends_in_the_same_state(
-    visit: str, old_file: OldHub, store: Store, database_url: str, tmp_path: Path
+    visit: str,
+    old_file: OldHub,
+    store: Store,
+    database_url: str,
+    databases: Databases,
+    tmp_path: Path,
 ) -> None:
-    file = tmp_path / "hub.db"
-    other = tmp_path / "other"
-    other.mkdir()
-    shutil.copy(file, other / "hub.db")
-    whole = Store(f"sqlite+aiosqlite:///{other / 'hub.db'}", clock=books.ManualClock())
+    other = databases.migrated()
+    whole = Store(other, clock=books.ManualClock())
     await run(old_file, whole, knowing(old_file))
     await whole.close()
+    expected = await state_of(other)
+    databases.drop(other)
     marker = tmp_path / "mark"
     await asyncio.to_thread(run_and_kill, old_file, database_url, visit, marker)
-    assert state_of(file) != state_of(other / "hub.db")
+    assert await state_of(database_url) != expected
     assert (await run(old_file, store, knowing(old_file))).equal
-    assert state_of(file) == state_of(other / "hub.db")
+    assert await state_of(database_url) == expected
 
 
 def run_and_kill(old: OldHub, url: str, failpoint: str, marker: Path) -> None:
@@ -456,10 +462,14 @@ ROWS = {
 }
 
 
-def state_of(file: Path) -> dict[str, list[Any]]:
+async def state_of(url: str) -> dict[str, list[Any]]:
     """Return every row that an import writes, whatever its number is."""
-    with contextlib.closing(sqlite3.connect(file)) as opened:
-        return {
-            table: sorted(opened.execute(f"SELECT {columns} FROM {table}"), key=repr)  # noqa: S608
-            for table, columns in ROWS.items()
+    queries = {t: text(f"SELECT {columns} FROM {t}") for t, columns in ROWS.items()}  # noqa: S608
+    engine = create_async_engine(url)
+    async with engine.connect() as opened:
+        found = {
+            table: sorted(map(tuple, await opened.execute(query)), key=repr)
+            for table, query in queries.items()
         }
+    await engine.dispose()
+    return found
