@@ -19,7 +19,6 @@ import pytest
 from hub.devnet.errors import DevnetError
 from tests.flows.cluster import (
     LEASE_S,
-    PAID_IN_I,
     PAID_OUT_I,
     Cluster,
     ask_any,
@@ -81,7 +80,6 @@ async def one_user(cluster: Cluster, seen: Counter[str]) -> None:
         return
     if not await paid_in(cluster, reply["address"]):
         return
-    cluster.paid_in[user] = PAID_IN_I
     seen["paid in"] += 1
     for _ in range(100):
         balance = await ask_any(hubs, "GetBalance", userId=user)
@@ -96,7 +94,7 @@ async def one_user(cluster: Cluster, seen: Counter[str]) -> None:
 async def paid_in(cluster: Cluster, address: str) -> bool:
     """Pay from the faucet, which can not while the network has its troubles."""
     try:
-        await cluster.devnet.deposit(address, PAID_IN_I)
+        await cluster.pay_in(address)
     except (DevnetError, TrinaryError):
         return False
     return True
