@@ -202,6 +202,8 @@ def receipt(options: tuple[Path | None, bool], *, address: str) -> None:
     own = _run(_read(_config(options), lambda tx: tx.addresses.find(text)))
     if own is None:
         _fail(AddressUnknownError("this address is none of ours"))
+    if not own.issued.receipt:
+        _fail(AddressUnknownError("it was brought over from an old Hub: no receipt"))
     click.echo(own.issued.receipt)
 
 

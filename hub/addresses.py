@@ -17,7 +17,13 @@ from hub.errors import (
     ApplianceUnavailableError,
     ChecksumInvalidError,
 )
-from hub.model import Account, Address, AddressState, IssuedAddress
+from hub.model import (
+    Account,
+    Address,
+    AddressState,
+    IssuedAddress,
+    OwnAddress,
+)
 from hub.receipts import user_commitment
 from hub.store import Store, Transaction
 from trinary.errors import TrinaryError
@@ -101,9 +107,7 @@ async def was_spent(store: Store, oracle: SpentOracle, address: Address) -> bool
     """
     async with store.looking() as tx:
         own = await tx.addresses.find(address)
-    if own is not None and own.state is AddressState.SPENT:
-        return True
-    return (await oracle.were_spent([address]))[0]
+    return await _is_spent(own, oracle, address)
 
 
 async def new_address(
@@ -176,18 +180,41 @@ async def draw_address(
     raise ApplianceUnavailableError(message)
 
 
+async def _is_spent(
+    own: OwnAddress | None, oracle: SpentOracle, address: Address
+) -> bool:
+    if own is not None and own.state is AddressState.SPENT:
+        return True
+    return (await oracle.were_spent([address]))[0]
+
+
 async def require_unspent(store: Store, oracle: SpentOracle, address: Address) -> None:
     """Insist that nothing is sent to an address that was spent from.
 
     Args:
         store: The database.
         oracle: The nodes.
+        address: Where value is to go; ``AddressSpentError`` if it was spent from.
+    """
+    async with store.looking() as tx:
+        own = await tx.addresses.find(address)
+    await refuse_spent(own, oracle, address)
+
+
+async def refuse_spent(
+    own: OwnAddress | None, oracle: SpentOracle, address: Address
+) -> None:
+    """Do as ``require_unspent``, for whoever has looked at our records already.
+
+    Args:
+        own: What our records say of the address; None if it is none of ours.
+        oracle: The nodes.
         address: Where value is to go.
 
     Raises:
         AddressSpentError: If it was spent from.
     """
-    if await was_spent(store, oracle, address):
+    if await _is_spent(own, oracle, address):
         message = f"{address} was already spent from"
         raise AddressSpentError(message)
 

@@ -36,6 +36,8 @@ class Scope(enum.Enum):
     """Open users and give them deposit addresses."""
     WITHDRAW = "withdraw"
     """Request, check, authorise and cancel withdrawals."""
+    APPROVE = "approve"
+    """Approve withdrawals that another key has asked for."""
     TRANSFER = "transfer"
     """Move tokens between users."""
     ADMIN = "admin"

@@ -33,6 +33,7 @@ _SECTIONS_WITH_NUMBERS: Final = (
     "deposits",
     "sweeps",
     "attachments",
+    "withdrawals",
     "webhooks",
     "books",
     "reconciler",
@@ -207,6 +208,21 @@ class WithdrawalsSection:
         " below the appliance's authorise_above_i. None: none waits.",
         None,
     )
+    approve_above_i: int | None = documented(
+        "A larger withdrawal waits for the approval of another API key than the one"
+        " that asked, in iota; None: none waits.",
+        None,
+    )
+    limit_per_user_i: int | None = documented(
+        "Most that one account may request within the window, in iota; None: no limit.",
+        None,
+    )
+    limit_total_i: int | None = documented(
+        "Most that sweeps pay within the window, in iota; the rest waits. None: no"
+        " limit.",
+        None,
+    )
+    window_s: int = documented("The sliding window of both limits, in seconds.", 86_400)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

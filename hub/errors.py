@@ -22,6 +22,8 @@
     │   ├── BatchInconsistentError   batch-inconsistent
     │   ├── SweepUnknownError        sweep-unknown
     │   ├── ColdStorageError         cold-storage
+    │   ├── WithdrawalLimitError     withdrawal-limit
+    │   ├── ApprovalRefusedError     approval-refused
     │   ├── PlanOutdatedError        plan-outdated
     │   ├── WithdrawalExistsError    withdrawal-exists
     │   ├── AuthorisationInvalidError authorisation-invalid
@@ -160,6 +162,18 @@ class SweepUnknownError(RefusedError):
     """No signed sweep has this bundle hash or pays this withdrawal."""
 
     code = "sweep-unknown"
+
+
+class WithdrawalLimitError(RefusedError):
+    """The account has requested as much as it may within the window."""
+
+    code = "withdrawal-limit"
+
+
+class ApprovalRefusedError(RefusedError):
+    """The withdrawal waits for no approval, or not for one by its maker."""
+
+    code = "approval-refused"
 
 
 class ColdStorageError(RefusedError):

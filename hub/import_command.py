@@ -4,11 +4,11 @@
 import json
 import logging
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import click
 from rich.console import Console
@@ -32,6 +32,7 @@ from hub.signer import commitment_of
 from hub.store.legacy_source import OldDatabase
 
 _EXIT_DIFFERS: Final = 3
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +118,7 @@ def group(invocation_of: Callable[[click.Context], Invocation]) -> click.Group:
 
     import_legacy.add_command(check)
     import_legacy.add_command(write_interchange)
+    import_legacy.add_command(adopt_ahead)
     import_legacy.add_command(run_import)
     return import_legacy
 
@@ -155,11 +157,35 @@ def write_interchange(options: _Options) -> None:
     click.echo(invocation.run(_interchange(invocation, source)))
 
 
-@click.command("run")
-@click.option(
+_generation = click.option(
     "--generation", type=int, required=True, help="Of the salt the appliance took over."
 )
-@click.option("--level", default=2, show_default=True, help="The old keySecLevel.")
+_level = click.option(
+    "--level", default=2, show_default=True, help="The old keySecLevel."
+)
+
+
+@click.command("adopt")
+@_generation
+@_level
+@click.pass_obj
+def adopt_ahead(options: _Options, *, generation: int, level: int) -> None:
+    """Have unspent addresses adopted ahead, while the old Hub still runs.
+
+    Begin again after a crash, or for addresses made since: what is adopted is not
+    derived again.
+    """
+    invocation, source = options
+    settings = ImportSettings(generation, level, pause_s=0)
+    count = invocation.run(
+        _with_importer(invocation, source, settings, Importer.adopt_ahead)
+    )
+    click.echo(f"{count} addresses are adopted, or known to have signed")
+
+
+@click.command("run")
+@_generation
+@_level
 @click.option(
     "--pause-s",
     default=60.0,
@@ -173,7 +199,7 @@ def run_import(
     """Import; begin again after a crash. Exit 3 if the totals differ."""
     invocation, source = options
     settings = ImportSettings(generation, level, pause_s)
-    report = invocation.run(_import(invocation, source, settings))
+    report = invocation.run(_with_importer(invocation, source, settings, Importer.run))
     _tell(report, as_json=invocation.as_json)
     sys.exit(0 if report.equal else _EXIT_DIFFERS)
 
@@ -192,9 +218,12 @@ async def _interchange(invocation: Invocation, source: SourceOptions) -> str:
     return interchange(spent, network=config.hub.network, commit=commitment_of)
 
 
-async def _import(
-    invocation: Invocation, source: SourceOptions, settings: ImportSettings
-) -> Report:
+async def _with_importer(
+    invocation: Invocation,
+    source: SourceOptions,
+    settings: ImportSettings,
+    work: Callable[[Importer], Awaitable[_Result]],
+) -> _Result:
     logging.basicConfig(level=logging.WARNING)
     async with source.open() as database, open_hub(invocation.config()) as hub:
         await hub.signer.status()  # brings the journal's head
@@ -207,7 +236,7 @@ async def _import(
                 settings=settings,
                 progress=progress,
             )
-            return await importer.run()
+            return await work(importer)
 
 
 @contextmanager

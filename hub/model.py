@@ -226,6 +226,8 @@ class Withdrawal:
         sweep_id: The sweep that pays it, once one is planned.
         requested_at_ms: Milliseconds since 1970.
         cancelled_at_ms: Milliseconds since 1970, once cancelled.
+        maker: The API key that asked, or a dialect's name; empty for an operator's.
+        approved_by: The API key that approved; empty if none did.
         authorisation: Compact JWS of the exchange for the appliance, or empty.
     """
 
@@ -239,6 +241,8 @@ class Withdrawal:
     sweep_id: SweepId | None
     requested_at_ms: int
     cancelled_at_ms: int | None
+    maker: str = ""
+    approved_by: str = ""
     authorisation: str = field(default="", repr=False)
 
 

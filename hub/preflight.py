@@ -19,6 +19,7 @@ from hub.errors import (
 )
 from hub.model import WithdrawalUuid
 from hub.store import Store
+from hub.withdrawal_rules import NO_RULES, WithdrawalRules
 from hub.withdrawals import (
     WithdrawalWish,
     parse_tag,
@@ -26,11 +27,16 @@ from hub.withdrawals import (
     require_amount,
     require_covered,
     require_last_trit,
+    require_within_limit,
 )
 
 
 async def find_faults(
-    store: Store, oracle: SpentOracle, wish: WithdrawalWish
+    store: Store,
+    oracle: SpentOracle,
+    wish: WithdrawalWish,
+    *,
+    rules: WithdrawalRules = NO_RULES,
 ) -> list[HubError]:
     """List everything that is wrong with a withdrawal, not the first thing only.
 
@@ -38,6 +44,7 @@ async def find_faults(
         store: The database.
         oracle: The nodes.
         wish: What a client might ask for.
+        rules: What is asked of it beyond a balance.
 
     Returns:
         What ``check_withdrawal`` could raise, in its order; a node that does not
@@ -57,6 +64,10 @@ async def find_faults(
         async with store.reading() as tx:
             account = await tx.accounts.by_identifier(wish.user_id)
         require_covered(account, wish.amount_i)
+        async with store.reading() as tx:
+            await require_within_limit(
+                tx, account.account_id, rules, asked_i=wish.amount_i
+            )
     if address is not None:
         with _noting(faults):
             await require_unspent(store, oracle, address)

@@ -49,6 +49,7 @@ from hub.sweep_plan import SweepLimits
 from hub.sweeps import Sweeper
 from hub.tangle import BundleDesk
 from hub.webhooks import Cleaner, Webhooks, WebhookSettings
+from hub.withdrawal_rules import WithdrawalRules
 
 _log = logging.getLogger(__name__)
 
@@ -289,7 +290,7 @@ def _flows(hub: Hub) -> dict[str, tuple[Callable[[], Awaitable[object]], float]]
     config = hub.config
     return {
         "deposits": (hub.deposits.tick, config.deposits.interval_s),
-        "sweeps": (hub.sweeps.tick, config.sweeps.interval_s),
+        "sweeps": (partial(_sweep, hub), config.sweeps.interval_s),
         "attachments": (hub.attachments.tick, config.attachments.interval_s),
         "books": (hub.books.tick, config.books.interval_s),
         "reconciler": (hub.reconciler.tick, config.reconciler.interval_s),
@@ -297,6 +298,13 @@ def _flows(hub: Hub) -> dict[str, tuple[Callable[[], Awaitable[object]], float]]
         "webhooks": (hub.webhooks.tick, config.webhooks.interval_s),
         "clean-up": (hub.cleaner.tick, _CLEAN_S),
     }
+
+
+async def _sweep(hub: Hub) -> None:
+    """Plan and ask for signatures, but for none while the books are latched."""
+    async with hub.store.looking() as tx:
+        await tx.books.require_open()
+    await hub.sweeps.tick()
 
 
 def _leases(config: Config, store: Store, holder: str) -> dict[str, Lease]:
@@ -362,7 +370,7 @@ async def _start_apis(hub: Hub, listeners: contextlib.AsyncExitStack) -> list[st
         oracle=hub.nodes,
         ready=hub.pool,
         doors=hub.doors,
-        authorise_above_i=hub.config.withdrawals.require_authorisation_above_i,
+        rules=_rules(hub.config),
     )
     urls = []
     if api.legacy.enabled:
@@ -397,7 +405,7 @@ def _ports(hub: Hub) -> v1.Ports:
         publisher=hub.publisher,
         appliance=appliance,
         nodes=hub.nodes.require_synced,
-        authorise_above_i=hub.config.withdrawals.require_authorisation_above_i,
+        rules=_rules(hub.config),
         clock=hub.clock,
     )
 
@@ -427,6 +435,17 @@ def _signer_settings(config: Config) -> SignerSettings:
         identity_key=section.identity_key,
         network=config.hub.network,
         timeout_s=section.timeout_s,
+    )
+
+
+def _rules(config: Config) -> WithdrawalRules:
+    section = config.withdrawals
+    return WithdrawalRules(
+        authorise_above_i=section.require_authorisation_above_i,
+        approve_above_i=section.approve_above_i,
+        per_user_i=section.limit_per_user_i,
+        total_i=section.limit_total_i,
+        window_ms=section.window_s * _MILLISECONDS,
     )
 
 
@@ -463,6 +482,7 @@ def _sweeper(
             max_hub_inputs=section.max_hub_inputs,
         ),
         max_unsigned=section.max_unsigned,
+        rules=_rules(config),
         refused_wait_ms=_REFUSED_WAIT_MS,
         clock=clock,
     )

@@ -59,6 +59,8 @@ class DepositState(enum.Enum):
 class WithdrawalState(enum.Enum):
     """How far a withdrawal has come."""
 
+    AWAITING_APPROVAL = "awaiting-approval"
+    """Reserved; no sweep takes it before another key than its maker's approved."""
     AWAITING_AUTHORISATION = "awaiting-authorisation"
     """Reserved; no sweep takes it before the exchange's signature has come."""
     REQUESTED = "requested"
@@ -118,6 +120,8 @@ class NoticeReason(enum.Enum):
     The legacy streams ask for members of ``EventReason`` and never meet these.
     """
 
+    WITHDRAWAL_APPROVED = "WITHDRAWAL_APPROVED"
+    """Another key than its maker's has approved it."""
     WITHDRAWAL_AUTHORISED = "WITHDRAWAL_AUTHORISED"
     """The exchange's signature on a withdrawal has come."""
     WITHDRAWAL_PLANNED = "WITHDRAWAL_PLANNED"
@@ -156,6 +160,13 @@ TRANSITIONS: Final[Mapping[enum.Enum, frozenset[enum.Enum]]] = {
     ),
     DepositState.CREDITED: frozenset(),
     DepositState.QUARANTINED: frozenset({DepositState.CONFIRMED}),
+    WithdrawalState.AWAITING_APPROVAL: frozenset(
+        {
+            WithdrawalState.AWAITING_AUTHORISATION,
+            WithdrawalState.REQUESTED,
+            WithdrawalState.CANCELLED,
+        }
+    ),
     WithdrawalState.AWAITING_AUTHORISATION: frozenset(
         {WithdrawalState.REQUESTED, WithdrawalState.CANCELLED}
     ),

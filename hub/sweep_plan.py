@@ -9,7 +9,7 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hub.model import OwnAddress, SweepInput, SweepPlan, Withdrawal
+from hub.model import AccountId, OwnAddress, SweepInput, SweepPlan, Withdrawal
 from hub.signer import Claim
 from hub.tangle import Draft, DraftInput, DraftOutput
 
@@ -116,6 +116,41 @@ def plan_sweep(
         return None
     owed_i = sum(withdrawal.amount_i for withdrawal in paid)
     return Choice(inputs, tuple(paid), _sum_i(inputs) - owed_i)
+
+
+def within_window(
+    withdrawals: Sequence[Withdrawal],
+    *,
+    total_i: int,
+    left_i: int,
+    exempt: AccountId,
+) -> list[Withdrawal]:
+    """Keep what may leave before the window's limit is reached; pure.
+
+    The oldest come first, and none overtakes one that only has to wait for the window
+    to move on: small ones would keep a large one out for ever. One larger than the
+    whole limit is left out, until people raise it or cancel.
+
+    Args:
+        withdrawals: Waiting, the oldest first.
+        total_i: The limit, in iota.
+        left_i: What of it is left in the window, in iota; may be negative.
+        exempt: The account whose withdrawals do not count.
+
+    Returns:
+        Those that may be paid now, in the same order.
+    """
+    kept = []
+    full = False
+    for withdrawal in withdrawals:
+        if withdrawal.account_id == exempt:
+            kept.append(withdrawal)
+        elif withdrawal.amount_i <= total_i and not full:
+            full = withdrawal.amount_i > left_i
+            if not full:
+                left_i -= withdrawal.amount_i
+                kept.append(withdrawal)
+    return kept
 
 
 class _Room:

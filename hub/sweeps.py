@@ -47,8 +47,10 @@ from hub.sweep_plan import (
     make_plan,
     own_outputs,
     plan_sweep,
+    within_window,
 )
 from hub.tangle import BundleDesk, BundleInvalidError, Draft, finish, hash_of
+from hub.withdrawal_rules import NO_RULES, WithdrawalRules
 
 _log = logging.getLogger(__name__)
 
@@ -82,6 +84,7 @@ class Sweeper:
         limits: How large a sweep may be.
         max_unsigned: How many sweeps may wait for the appliance at once: they are
             asked for together, so that it signs on all its cores.
+        rules: How much may leave within a window.
         refused_wait_ms: How long what alone was refused is left out.
         clock: The time.
     """
@@ -95,6 +98,7 @@ class Sweeper:
         *,
         limits: SweepLimits,
         max_unsigned: int,
+        rules: WithdrawalRules = NO_RULES,
         refused_wait_ms: int,
         clock: Clock,
     ) -> None:
@@ -104,6 +108,7 @@ class Sweeper:
         self._desk = desk
         self._limits = limits
         self._max_unsigned = max_unsigned
+        self._rules = rules
         self._clock = clock
         self._gate = InputGate(nodes, clock=clock)
         self._suspects = Suspects(wait_ms=refused_wait_ms, clock=clock)
@@ -214,7 +219,23 @@ class Sweeper:
                     withdrawal.uuid,
                     withdrawal.payout_address,
                 )
-        return [w for w in waiting if w.payout_address not in closed]
+        open_ones = [w for w in waiting if w.payout_address not in closed]
+        return await self._within_the_window(open_ones)
+
+    async def _within_the_window(
+        self, waiting: Sequence[Withdrawal]
+    ) -> list[Withdrawal]:
+        """Return those that the limit on all withdrawals together lets pass now."""
+        total_i = self._rules.total_i
+        if total_i is None:
+            return list(waiting)
+        since_ms = self._clock() - self._rules.window_ms
+        async with self._store.reading() as tx:
+            owner = await tx.accounts.owner()
+            paid_i = await tx.withdrawals.paid_since_i(since_ms, but=owner.account_id)
+        return within_window(
+            waiting, total_i=total_i, left_i=total_i - paid_i, exempt=owner.account_id
+        )
 
     async def _choose_suspect(self) -> Choice | None:
         """Return a sweep for one suspect alone, if there is one to be tried."""

@@ -12,13 +12,15 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from failpoints import failpoint
-from hub.addresses import SpentOracle, parse_address, require_unspent
+from hub.addresses import SpentOracle, parse_address, refuse_spent
 from hub.authorisations import require_fitting
 from hub.errors import (
     AddressIneligibleError,
     AmountInvalidError,
+    ApprovalRefusedError,
     InsufficientBalanceError,
     TagInvalidError,
+    WithdrawalLimitError,
     WithdrawalUnknownError,
 )
 from hub.model import (
@@ -31,6 +33,7 @@ from hub.model import (
     WithdrawalUuid,
 )
 from hub.store import Store, Transaction
+from hub.withdrawal_rules import NO_RULES, WithdrawalRules
 from trinary.trytes import is_trytes, last_trit_is_zero
 
 TAG_TRYTES: Final = 27
@@ -69,6 +72,7 @@ class CheckedWithdrawal:
     payout_address: Address
     tag: Tag
     state: WithdrawalState
+    maker: str
     authorisation: str = field(repr=False)
 
 
@@ -119,7 +123,8 @@ async def request_withdrawal(
     oracle: SpentOracle,
     wish: WithdrawalWish,
     *,
-    authorise_above_i: int | None = None,
+    rules: WithdrawalRules = NO_RULES,
+    maker: str = "",
 ) -> WithdrawalUuid:
     """Reserve a withdrawal.
 
@@ -128,16 +133,14 @@ async def request_withdrawal(
         oracle: The nodes.
         wish: What the client asks for. Everything that is wrong with it raises a
             ``RefusedError`` of its own, the first in the legacy order.
-        authorise_above_i: A larger one waits for the exchange's signature, in iota;
-            None: none does.
+        rules: What is asked of it beyond a balance.
+        maker: Who asks: an API key's id or a dialect's name.
 
     Returns:
         The new withdrawal's public name.
     """
-    checked = await check_withdrawal(
-        store, oracle, wish, authorise_above_i=authorise_above_i
-    )
-    await store.run(lambda tx: reserve_withdrawal(tx, checked))
+    checked = await check_withdrawal(store, oracle, wish, rules=rules, maker=maker)
+    await store.run(lambda tx: reserve_withdrawal(tx, checked, rules=rules))
     failpoint("hub.withdrawal.reserved")
     return checked.uuid
 
@@ -147,7 +150,8 @@ async def check_withdrawal(
     oracle: SpentOracle,
     wish: WithdrawalWish,
     *,
-    authorise_above_i: int | None = None,
+    rules: WithdrawalRules = NO_RULES,
+    maker: str = "",
 ) -> CheckedWithdrawal:
     """Check a withdrawal in the legacy order, the nodes last; nothing is written.
 
@@ -155,7 +159,8 @@ async def check_withdrawal(
         store: The database.
         oracle: The nodes.
         wish: What the client asks for.
-        authorise_above_i: As in ``request_withdrawal``.
+        rules: As in ``request_withdrawal``.
+        maker: As there.
 
     Returns:
         What ``reserve_withdrawal`` takes.
@@ -165,8 +170,9 @@ async def check_withdrawal(
     tag = parse_tag(wish.tag)
     async with store.looking() as tx:
         account = await tx.accounts.by_identifier(wish.user_id)
-    require_covered(account, wish.amount_i)
-    await require_unspent(store, oracle, payout_address)
+        require_covered(account, wish.amount_i)
+        own = await tx.addresses.find(payout_address)
+    await refuse_spent(own, oracle, payout_address)
     failpoint("hub.withdrawal.checked")
     checked = CheckedWithdrawal(
         uuid=parse_uuid(wish.uuid or str(uuids.uuid4())),
@@ -174,7 +180,10 @@ async def check_withdrawal(
         amount_i=wish.amount_i,
         payout_address=payout_address,
         tag=tag,
-        state=state_on_request(wish, authorise_above_i=authorise_above_i),
+        state=rules.state_on_request(
+            wish.amount_i, authorised=bool(wish.authorisation)
+        ),
+        maker=maker,
         authorisation=wish.authorisation,
     )
     if wish.authorisation:
@@ -188,12 +197,15 @@ async def check_withdrawal(
     return checked
 
 
-async def reserve_withdrawal(tx: Transaction, checked: CheckedWithdrawal) -> None:
-    """Reserve what was checked; the balance decides once more, and for good.
+async def reserve_withdrawal(
+    tx: Transaction, checked: CheckedWithdrawal, *, rules: WithdrawalRules = NO_RULES
+) -> None:
+    """Reserve what was checked; balance and limit decide once more, and for good.
 
     Args:
         tx: The transaction, which may hold more.
         checked: What ``check_withdrawal`` returned.
+        rules: What it was checked by.
     """
     await tx.withdrawals.request(
         checked.uuid,
@@ -202,27 +214,64 @@ async def reserve_withdrawal(tx: Transaction, checked: CheckedWithdrawal) -> Non
         payout_address=checked.payout_address,
         tag=checked.tag,
         state=checked.state,
+        maker=checked.maker,
         authorisation=checked.authorisation,
     )
+    await require_within_limit(tx, checked.account_id, rules, asked_i=0)
     failpoint("hub.withdrawal.before-commit")
 
 
-def state_on_request(
-    wish: WithdrawalWish, *, authorise_above_i: int | None
-) -> WithdrawalState:
-    """Decide whether a withdrawal waits for the exchange's signature.
+async def require_within_limit(
+    tx: Transaction, account_id: AccountId, rules: WithdrawalRules, *, asked_i: int
+) -> None:
+    """Insist that an account stays below its limit.
 
     Args:
-        wish: What the client asks for.
-        authorise_above_i: From the configuration; None: none waits.
+        tx: The transaction; the account's balance row is locked in it, if it writes.
+        account_id: Whose limit.
+        rules: The limit.
+        asked_i: What is to be added, in iota; 0 when it is reserved already.
 
-    Returns:
-        The state it begins in.
+    Raises:
+        WithdrawalLimitError: If it would have requested more within the window.
     """
-    needs = authorise_above_i is not None and wish.amount_i > authorise_above_i
-    if needs and not wish.authorisation:
-        return WithdrawalState.AWAITING_AUTHORISATION
-    return WithdrawalState.REQUESTED
+    if rules.per_user_i is None:
+        return
+    since_ms = tx.now_ms - rules.window_ms
+    asked_before_i = await tx.withdrawals.requested_since_i(account_id, since_ms)
+    if asked_before_i + asked_i > rules.per_user_i:
+        message = (
+            f"{rules.per_user_i} i may be requested within {rules.window_ms // 1000} s,"
+            f" this would make {asked_before_i + asked_i} i"
+        )
+        raise WithdrawalLimitError(message)
+
+
+async def approve_withdrawal(
+    tx: Transaction, uuid: WithdrawalUuid, *, checker: str, rules: WithdrawalRules
+) -> None:
+    """Approve a withdrawal that somebody else has asked for.
+
+    Args:
+        tx: The transaction, which may hold more.
+        uuid: Its public name.
+        checker: The API key that approves.
+        rules: What it waits for next.
+
+    Raises:
+        ApprovalRefusedError: If it waits for none, or its maker approves it.
+    """
+    found = await tx.withdrawals.by_uuid(uuid, lock=True)
+    if found.state is not WithdrawalState.AWAITING_APPROVAL:
+        message = f"withdrawal {uuid} is {found.state.value}: it waits for no approval"
+        raise ApprovalRefusedError(message)
+    if checker == found.maker:
+        message = "the key that asked for a withdrawal can not approve it"
+        raise ApprovalRefusedError(message)
+    state = rules.state_once_approved(
+        found.amount_i, authorised=bool(found.authorisation)
+    )
+    await tx.withdrawals.approve(found, checker=checker, state=state)
 
 
 async def authorise_withdrawal(

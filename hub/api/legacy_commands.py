@@ -21,6 +21,7 @@ from hub.api.legacy_money import MoneyCommands
 from hub.api.ptree import Branch
 from hub.errors import HubError, RefusedError
 from hub.store import Store
+from hub.withdrawal_rules import NO_RULES, WithdrawalRules
 
 Command: TypeAlias = Callable[[Fields], Awaitable[Branch]]
 _Result = TypeVar("_Result")
@@ -45,7 +46,7 @@ def commands(
     oracle: SpentOracle,
     ready: ReadyAddresses | None = None,
     doors: Doors | None = None,
-    authorise_above_i: int | None = None,
+    rules: WithdrawalRules = NO_RULES,
 ) -> Mapping[str, Command]:
     """Build the table of commands.
 
@@ -55,8 +56,8 @@ def commands(
         oracle: The nodes.
         ready: Addresses kept ready, if any are.
         doors: What of the guarded commands is switched on.
-        authorise_above_i: A larger withdrawal waits for the exchange's signature,
-            which only ``/v1`` takes, in iota; None: none does.
+        rules: What is asked of withdrawals; what they may wait for, only ``/v1``
+            brings.
 
     Returns:
         All nineteen, by their case-sensitive names.
@@ -66,7 +67,7 @@ def commands(
         issuer=issuer,
         oracle=oracle,
         ready=ready,
-        authorise_above_i=authorise_above_i,
+        rules=rules,
     )
     history = HistoryCommands(store)
     guarded = GuardedCommands(store, doors)

@@ -29,6 +29,7 @@ from hub.errors import (
 from hub.model import AccountKind, UserId
 from hub.store import Store
 from hub.transfers import Transfer, process_batch
+from hub.withdrawal_rules import NO_RULES, WithdrawalRules
 from hub.withdrawals import (
     WithdrawalWish,
     cancel_withdrawal,
@@ -40,6 +41,8 @@ from trinary.kerl import with_checksum
 from trinary.trytes import last_trit_is_zero
 
 MAX_IDENTIFIER: Final = 64
+MAKER: Final = "legacy"
+"""Who asks for a withdrawal by an old dialect; any API key may approve it."""
 
 
 class MoneyCommands:
@@ -50,8 +53,7 @@ class MoneyCommands:
         issuer: The appliance.
         oracle: The nodes.
         ready: Addresses kept ready, if any are.
-        authorise_above_i: A larger withdrawal waits for the exchange's signature,
-            in iota; None: none does.
+        rules: What is asked of withdrawals beyond a balance.
     """
 
     def __init__(
@@ -61,13 +63,13 @@ class MoneyCommands:
         issuer: AddressIssuer,
         oracle: SpentOracle,
         ready: ReadyAddresses | None = None,
-        authorise_above_i: int | None = None,
+        rules: WithdrawalRules = NO_RULES,
     ) -> None:
         self._store = store
         self._issuer = issuer
         self._oracle = oracle
         self._ready = ready
-        self._authorise_above_i = authorise_above_i
+        self._rules = rules
 
     async def create_user(self, fields: Fields) -> Branch:
         """Answer ``CreateUser``.
@@ -163,7 +165,7 @@ class MoneyCommands:
             tag=fields.optional("tag") or "",
         )
         uuid = await request_withdrawal(
-            self._store, self._oracle, wish, authorise_above_i=self._authorise_above_i
+            self._store, self._oracle, wish, rules=self._rules, maker=MAKER
         )
         return [("uuid", uuid)]
 

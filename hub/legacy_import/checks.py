@@ -16,6 +16,7 @@ from hub.legacy_import.rows import OldBooks
 from hub.legacy_import.spent import transactions_of
 from hub.model import MAX_SUPPLY_I
 from hub.withdrawals import parse_uuid
+from trinary.bundle import bundle_hash
 from trinary.trytes import is_trytes
 
 _BASE64: Final = frozenset(
@@ -162,7 +163,9 @@ def _is_payable(uuid: str, tag: str) -> bool:
 def _sweeps(books: OldBooks) -> Iterator[Finding]:
     """A sweep that is not confirmed will be attached again: it must be whole."""
     for sweep in books.sweeps:
-        if not sweep.confirmed and not transactions_of(sweep):
+        parts = [part.essence for _, part in transactions_of(sweep)]
+        whole = bool(parts) and bundle_hash(parts) == sweep.bundle_hash
+        if not sweep.confirmed and not whole:
             yield Finding("sweep-malformed", sweep.bundle_hash)
 
 

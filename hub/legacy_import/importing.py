@@ -149,6 +149,23 @@ class Importer:
         await self._write(plan)
         return await self._reconcile(books, spent)
 
+    async def adopt_ahead(self) -> int:
+        """Have addresses adopted while the old Hub still runs; writes nothing here.
+
+        An import then finds them adopted, and takes minutes instead of hours. What
+        the old Hub signs meanwhile is spent by the interchange file all the same.
+
+        Returns:
+            How many addresses its own database does not know as spent.
+        """
+        books = await self._source.read()
+        require_faultless(books)
+        plan = make_plan(books, spent_keys(books, ()).keys())
+        unspent = [one for one in plan.addresses if one.state is AddressState.OPEN]
+        for addresses in self._batches("addresses", unspent):
+            await self._adopt_all(addresses)
+        return len(unspent)
+
     async def _stopped(self) -> OldBooks:
         """Read twice and insist that the old Hub changed nothing in between.
 
@@ -333,6 +350,8 @@ def totals_of(books: OldBooks) -> dict[str, int]:
         "withdrawals": len(books.withdrawals),
         "available_i": sum(one.balance_i for one in books.users),
         "pending_i": sum(one.amount_i for one in books.waiting),
+        "waiting_i": sum(one.amount_i for one in books.waiting),
+        "not_swept_i": sum(one.balance_i for one in users),
         "on_user_addresses_i": sum(one.balance_i for one in users),
         "on_hub_addresses_i": sum(one.balance_i for one in hubs),
     }

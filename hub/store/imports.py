@@ -262,7 +262,11 @@ class Imports:
             "tails": await self._number(func.count(), tail),
             "withdrawals": await self._number(func.count(), withdrawal),
             "available_i": await self._total(account.c.available_i, account, user),
-            "pending_i": await self._total(withdrawal.c.amount_i, withdrawal, waiting),
+            "pending_i": await self._total(account.c.pending_i, account, user),
+            "waiting_i": await self._total(withdrawal.c.amount_i, withdrawal, waiting),
+            "not_swept_i": await self._total(
+                account.c.unswept_i + account.c.quarantined_i, account, user
+            ),
             "on_user_addresses_i": await self._total(
                 address.c.balance_i, address.join(account), user
             ),
@@ -326,7 +330,7 @@ class Imports:
 
     async def _total(
         self,
-        column: Column[Any],
+        column: ColumnElement[Any],
         table: Any,  # noqa: ANN401 - a table or a join
         *which: ColumnElement[bool],
     ) -> int:

@@ -11,9 +11,10 @@ import datetime as dt
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Final, TypeAlias
+from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import event, text
+from sqlalchemy import text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, InvalidRequestError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
@@ -51,7 +52,7 @@ class OldDatabase:
             offset of today.
 
     Raises:
-        ConfigError: If the URL or the zone is none.
+        ConfigError: If the URL or the zone is none, or there is no driver.
     """
 
     def __init__(self, url: str, *, password: str, zone: str | None) -> None:
@@ -59,15 +60,16 @@ class OldDatabase:
             parsed = make_url(url)
             self._zone = None if zone is None else ZoneInfo(zone)
             self._engine = create_async_engine(_with_driver(parsed, password))
-        except (ArgumentError, InvalidRequestError, ImportError, ValueError) as error:
+        except ImportError as error:
+            message = "no driver for MariaDB: install the extra `mariadb`"
+            raise ConfigError(message) from error
+        except (ArgumentError, InvalidRequestError, ValueError) as error:
             message = "--source is mysql://USER@HOST:PORT/DB or sqlite:///FILE"
             raise ConfigError(message) from error
         except LookupError as error:
             message = f"there is no time zone {zone!r}"
             raise ConfigError(message) from error
         self._is_sqlite = parsed.get_backend_name() == "sqlite"
-        if self._is_sqlite:
-            event.listen(self._engine.sync_engine, "connect", _only_read)
 
     async def close(self) -> None:
         """Close the connection."""
@@ -141,17 +143,13 @@ def _with_driver(url: URL, password: str) -> URL:
     if url.password is not None:
         raise ValueError("a password in the URL")
     if backend == "sqlite":
-        return url.set(drivername="sqlite+aiosqlite")
+        place = f"file:{quote(url.database or '')}"  # as a URI it is not created
+        only_read = {"mode": "ro", "uri": "true"}
+        return url.set(drivername="sqlite+aiosqlite", database=place, query=only_read)
     named = url.set(drivername=_DRIVERS[backend]) if backend in _DRIVERS else None
     if named is None:
         raise ValueError(backend)
     return named.set(password=password, query={"charset": "utf8mb4"})
-
-
-def _only_read(connection: Any, _record: object) -> None:  # noqa: ANN401 - the driver's own type
-    cursor = connection.cursor()
-    cursor.execute("PRAGMA query_only = ON")
-    cursor.close()
 
 
 def _milliseconds(value: Any, zone: dt.tzinfo = dt.UTC) -> int:  # noqa: ANN401 - as the driver gives it

@@ -182,6 +182,8 @@ withdrawal: Final = Table(
     Column("requested_at_ms", BigInteger, nullable=False),
     Column("cancelled_at_ms", BigInteger),
     Column("authorisation", Text, nullable=False, server_default=""),
+    Column("maker", identifier(16), nullable=False, server_default=""),
+    Column("approved_by", identifier(16), nullable=False, server_default=""),
     CheckConstraint("amount_i > 0", name="amount_i_positive"),
     CheckConstraint(
         "(state IN ('planned', 'paid')) = (sweep_id IS NOT NULL)", name="sweep_known"

@@ -26,6 +26,7 @@ from hub.model import (
     WithdrawalId,
     WithdrawalState,
     WithdrawalUuid,
+    require_transition,
     sources_of,
 )
 from hub.store.books import Books
@@ -62,6 +63,7 @@ class Withdrawals:
         payout_address: Address,
         tag: Tag,
         state: WithdrawalState = WithdrawalState.REQUESTED,
+        maker: str = "",
         authorisation: str = "",
     ) -> None:
         """Reserve a withdrawal; the balance is checked in the same statement.
@@ -73,7 +75,8 @@ class Withdrawals:
             amount_i: Iota, positive.
             payout_address: Where it goes, checked before.
             tag: 27 trytes.
-            state: ``REQUESTED`` or ``AWAITING_AUTHORISATION``.
+            state: ``REQUESTED``, or what it waits for before.
+            maker: Who asks: an API key's id or a dialect's name.
             authorisation: Compact JWS of the exchange, or empty.
 
         Raises:
@@ -93,6 +96,7 @@ class Withdrawals:
             payout_address=payout_address,
             tag=tag,
             state=state,
+            maker=maker,
             authorisation=authorisation,
         )
         event = NewEvent(
@@ -137,6 +141,7 @@ class Withdrawals:
         payout_address: Address,
         tag: Tag,
         state: WithdrawalState = WithdrawalState.REQUESTED,
+        maker: str = "",
         authorisation: str = "",
     ) -> None:
         row = {
@@ -147,6 +152,7 @@ class Withdrawals:
             "tag": tag,
             "state": state.value,
             "requested_at_ms": self._context.now_ms,
+            "maker": maker,
             "authorisation": authorisation,
         }
         try:
@@ -194,6 +200,58 @@ class Withdrawals:
             withdrawal_uuid=uuid,
         )
         await self._events.add([event])
+
+    async def approve(
+        self, found: Withdrawal, *, checker: str, state: WithdrawalState
+    ) -> None:
+        """Note an approval.
+
+        Args:
+            found: Read and locked in this transaction.
+            checker: Who approved.
+            state: What it waits for next.
+        """
+        require_transition(found.state, state)
+        await self._connection.execute(
+            update(withdrawal)
+            .where(withdrawal.c.id == found.withdrawal_id)
+            .values(approved_by=checker, state=state.value)
+        )
+        await self._events.add([_notice(found, NoticeReason.WITHDRAWAL_APPROVED)])
+
+    async def requested_since_i(self, account_id: AccountId, since_ms: int) -> int:
+        """Add up what an account has requested and not cancelled, in iota.
+
+        Args:
+            account_id: Whose withdrawals.
+            since_ms: From this time on.
+
+        Returns:
+            The sum.
+        """
+        query = select(func.coalesce(func.sum(withdrawal.c.amount_i), 0)).where(
+            withdrawal.c.account_id == account_id,
+            withdrawal.c.requested_at_ms > since_ms,
+            withdrawal.c.state != WithdrawalState.CANCELLED.value,
+        )
+        return int((await self._connection.execute(query)).scalar_one())
+
+    async def paid_since_i(self, since_ms: int, *, but: AccountId) -> int:
+        """Add up what sweeps pay that were planned since a time, in iota.
+
+        Args:
+            since_ms: From this time on.
+            but: The account whose withdrawals do not count.
+
+        Returns:
+            The sum.
+        """
+        query = (
+            select(func.coalesce(func.sum(withdrawal.c.amount_i), 0))
+            .join_from(withdrawal, sweep, withdrawal.c.sweep_id == sweep.c.id)
+            .where(sweep.c.planned_at_ms > since_ms, withdrawal.c.account_id != but)
+        )
+        return int((await self._connection.execute(query)).scalar_one())
 
     async def authorise(self, uuid: WithdrawalUuid, authorisation: str) -> None:
         """Attach the exchange's signature; one that waited for it waits no more.
@@ -373,5 +431,7 @@ def withdrawal_of(row: Row[Any]) -> Withdrawal:
         sweep_id=None if row.sweep_id is None else SweepId(row.sweep_id),
         requested_at_ms=row.requested_at_ms,
         cancelled_at_ms=row.cancelled_at_ms,
+        maker=row.maker,
+        approved_by=row.approved_by,
         authorisation=row.authorisation,
     )

@@ -5,7 +5,6 @@ import json
 
 import msgspec
 import pytest
-from argon2.low_level import Type, hash_secret_raw
 
 from appliance.intent import commit
 from appliance.wire import (
@@ -19,24 +18,9 @@ from appliance.wire import (
 )
 from tests.appliance.box import Box
 from tests.appliance.bundles import Coin, Output, bundle, new_address, new_uuid
-from trinary.winternitz import address as derive
+from tests.appliance.old_salt import SALT, old_address
 
-SALT = "abcdefghijklmnopqrstuvwxyz"
 GENERATION = 2
-
-
-def old_address(seed_uuid: str) -> str:
-    """Derive an address as the old Hub did, with another Argon2 than ours."""
-    seed = hash_secret_raw(
-        seed_uuid.encode(),
-        SALT.encode(),
-        time_cost=1,
-        memory_cost=256,
-        parallelism=1,
-        hash_len=48,
-        type=Type.ID,
-    )
-    return derive(seed, level=2)
 
 
 def adopt(seed_uuid: str, *, address: str = "", generation: int = 2) -> AdoptAddress:

@@ -32,6 +32,17 @@ def name_of(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
+def imported(path: Path) -> set[str]:
+    """Return the modules that a file imports."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names.add(node.module or "")
+    return names
+
+
 def test_every_source_file_begins_with_its_licence() -> None:
     missing = [
         name_of(path)
@@ -59,14 +70,8 @@ def test_no_file_names_this_machine_or_an_index() -> None:
 @pytest.mark.parametrize("package", TRUSTED)
 def test_the_trusted_packages_import_neither_hub_nor_pyota(package: str) -> None:
     for path in (ROOT / package).rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            names = []
-            if isinstance(node, ast.Import):
-                names = [alias.name for alias in node.names]
-            elif isinstance(node, ast.ImportFrom):
-                names = [node.module or ""]
-            tops = {name.partition(".")[0] for name in names}
-            assert not tops & {"hub", "iota", "httpx", "grpc"}, path
+        tops = {name.partition(".")[0] for name in imported(path)}
+        assert not tops & {"hub", "iota", "httpx", "grpc"}, path
 
 
 def test_the_import_contracts_hold() -> None:
@@ -113,17 +118,11 @@ PREDICTABLE = {"random", "numpy", "numpy.random"}
 
 def test_w30_nothing_of_ours_draws_from_anything_but_the_operating_system() -> None:
     """The old Hub's C++ fell back to a generator that begins alike each time."""
+    drawing = re.compile(r"\b(s?rand|random|rand_r)\s*\(")
     found = []
     for package in ("appliance", "hub", "trinary", "channel", "signing_rpc"):
-        for path in (ROOT / package).rglob("*.py"):
-            for node in ast.walk(ast.parse(path.read_text())):
-                names = []
-                if isinstance(node, ast.Import):
-                    names = [alias.name for alias in node.names]
-                elif isinstance(node, ast.ImportFrom):
-                    names = [node.module or ""]
-                found += [f"{name_of(path)}: {n}" for n in names if n in PREDICTABLE]
-        for path in (ROOT / package).rglob("*.c"):
-            if re.search(r"\b(s?rand|random|rand_r)\s*\(", path.read_text()):
-                found.append(name_of(path))
+        python = (ROOT / package).rglob("*.py")
+        found += [name_of(path) for path in python if imported(path) & PREDICTABLE]
+        c = (ROOT / package).rglob("*.c")
+        found += [name_of(path) for path in c if drawing.search(path.read_text())]
     assert not found

@@ -4,7 +4,7 @@
 import asyncio
 import itertools
 import re
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import aiohttp
 
 from hub.devnet.config import DevnetConfig, Dialect
 from hub.devnet.embedded import RunningDevnet, running_devnet
+from hub.devnet.faults import FaultValue
 from tests.flows.hub_process import HubProcess
 from tests.flows.test_crash_hub import require_single_use
 from tests.flows.world import (
@@ -69,8 +70,10 @@ class Cluster:
         """Wait until one hub holds every flow."""
         await self.until(lambda: self.holders() == dict.fromkeys(FLOWS, hub))
 
-    async def until(self, done: Any) -> None:  # noqa: ANN401
-        async with asyncio.timeout(PATIENCE_S):
+    async def until(
+        self, done: Callable[[], bool], *, patience_s: float = PATIENCE_S
+    ) -> None:
+        async with asyncio.timeout(patience_s):
             while not done():
                 await asyncio.sleep(_POLL_S)
 
@@ -86,6 +89,10 @@ class Cluster:
         balances = self.devnet.node.balances
         await self.until(lambda: balances.get(payout, 0) == PAID_OUT_I)
         return user
+
+    def trouble(self, name: str, value: FaultValue) -> None:
+        """Throw one of the devnet's switches; None: off."""
+        self.devnet.faults.set(name, value)
 
     async def paying_user(self, hub: HubProcess) -> tuple[str, str]:
         user = f"user-{next(self._serial)}"
@@ -107,9 +114,9 @@ class Cluster:
         all_booked = booked == [[len(self.paid_in)]]
         return not self.query(open_sweeps) and not self.query(waiting) and all_booked
 
-    async def require_right(self) -> None:
+    async def require_right(self, *, patience_s: float = PATIENCE_S) -> None:
         """Compare books, network and journal: nothing twice, nothing lost."""
-        await self.until(self.settled)
+        await self.until(self.settled, patience_s=patience_s)
         audit = await asyncio.to_thread(self.hubs[0].audit)
         assert audit.returncode == 0, audit.stdout + audit.stderr
         paid = self.query(

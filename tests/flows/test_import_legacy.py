@@ -7,8 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-from argon2.low_level import Type, hash_secret_raw
-
 from appliance.client import new_request_id
 from appliance.wire import (
     ActReport,
@@ -19,28 +17,13 @@ from appliance.wire import (
     act_digest,
 )
 from tests.appliance.box import sign_with
+from tests.appliance.old_salt import SALT, old_address
 from tests.flows.hub_process import HubProcess
 from tests.flows.world import Appliance, World, hub_table, outside_address
 from tests.hub import bookkeeping as books
 from tests.hub.legacy_import.old_hub import OldHub, on_sqlite
-from trinary.winternitz import address as derive
 
-SALT = "abcdefghijklmnopqrstuvwxyz"
 GENERATION = 2
-
-
-def old_address(seed_uuid: str) -> str:
-    """Derive an address as the old Hub did, with another Argon2 than ours."""
-    seed = hash_secret_raw(
-        seed_uuid.encode(),
-        SALT.encode(),
-        time_cost=1,
-        memory_cost=256,
-        parallelism=1,
-        hash_len=48,
-        type=Type.ID,
-    )
-    return derive(seed, level=2)
 
 
 async def ceremony(appliance: Appliance, act: RunCeremony) -> None:
@@ -125,6 +108,8 @@ async def test_an_old_database_is_taken_over_and_its_deposits_are_swept(
             subject=file.stdout.strip(),
         ),
     )
+    ahead = await program(hub, old, "adopt", "--generation", str(GENERATION))
+    assert ahead.stdout.startswith("1 addresses are adopted")
     done = await program(
         hub, old, "run", "--generation", str(GENERATION), "--pause-s", "0"
     )

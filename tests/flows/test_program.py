@@ -80,6 +80,26 @@ async def test_audit_finds_a_balance_that_no_entry_explains(
     assert "stored 5" in broken.stdout
 
 
+async def test_latched_books_are_released_by_audit_once_they_are_sound(
+    shared_appliance: Appliance, tmp_path: Path
+) -> None:
+    hub = program(tmp_path, shared_appliance)
+    assert run(hub, "migrate").returncode == 0
+    with contextlib.closing(sqlite3.connect(tmp_path / "hub.db")) as books:
+        books.execute("INSERT INTO books_latch VALUES (1, 'odd', 7)")
+        books.execute("UPDATE account SET available_i = 5")
+        books.commit()
+        assert run(hub, "audit", "--release").returncode == 3
+        books.execute("UPDATE account SET available_i = 0")
+        books.commit()
+    latched = run(hub, "audit")
+    assert latched.returncode == 3
+    assert "no balance changes: odd" in latched.stdout
+    assert "audit --release" in latched.stdout
+    assert run(hub, "audit", "--release").returncode == 0
+    assert run(hub, "audit").returncode == 0
+
+
 async def test_the_next_sweep_is_shown_and_not_done(
     shared_appliance: Appliance, tmp_path: Path
 ) -> None:

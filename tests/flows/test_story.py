@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The main job in both dialects: deposit, sweep, withdrawal."""
 
+from pathlib import Path
+
 from hub.model import SweepState, WithdrawalState
-from tests.flows.world import World
+from tests.flows.world import Appliance, World, running_world
 
 
 async def test_a_deposit_is_credited_when_a_signed_sweep_has_taken_it(
@@ -75,3 +77,24 @@ async def test_nothing_to_do_plans_nothing(world: World) -> None:
     await world.deposit_address("alice")
     await world.sweep()
     assert await world.sweeps() == []
+
+
+async def test_what_goes_beyond_the_limit_of_a_day_waits_for_the_next(
+    shared_appliance: Appliance, tmp_path: Path
+) -> None:
+    async with running_world(
+        shared_appliance,
+        tmp_path,
+        withdrawals={"limit_total_i": 500, "window_s": 3_600},
+    ) as world:
+        await world.funded_user("alice", 1_000)
+        await world.sweep()
+        first, _ = await world.withdraw("alice", 400)
+        second, _ = await world.withdraw("alice", 200)
+        await world.sweep()
+        assert (await world.withdrawal(first)).state is WithdrawalState.PAID
+        assert (await world.withdrawal(second)).state is WithdrawalState.REQUESTED
+        world.clock.advance(by_s=3_601)
+        await world.devnet.tick()
+        await world.sweep()
+        assert (await world.withdrawal(second)).state is WithdrawalState.PAID

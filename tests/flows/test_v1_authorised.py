@@ -26,6 +26,7 @@ from hub.api_keys import Scope
 from hub.client import HubClient
 from hub.config import V1ApiSection
 from hub.model import SweepState, WithdrawalState
+from hub.withdrawal_rules import WithdrawalRules
 from hub.withdrawals import WithdrawalWish, request_withdrawal
 from tests.appliance.box import sign_with
 from tests.flows.world import (
@@ -39,6 +40,7 @@ from tests.hub.api.v1.serving import add_key
 from trinary.kerl import with_checksum
 
 THRESHOLD_I = 50
+RULES = WithdrawalRules(authorise_above_i=THRESHOLD_I)
 ISSUER = Ed25519PrivateKey.from_private_bytes(b"\7" * 32)
 STRANGER = Ed25519PrivateKey.from_private_bytes(b"\x08" * 32)
 UUID = "11111111-2222-4333-8444-555555555555"
@@ -155,9 +157,7 @@ async def test_a_legacy_withdrawal_waits_too_and_may_be_cancelled(
         for _ in range(2)
     ]
     first, second = [
-        await request_withdrawal(
-            world.hub.store, world.hub.nodes, one, authorise_above_i=THRESHOLD_I
-        )
+        await request_withdrawal(world.hub.store, world.hub.nodes, one, rules=RULES)
         for one in asked
     ]
     await world.sweep()

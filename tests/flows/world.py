@@ -206,6 +206,7 @@ def hub_table(
         "deposits": {},
         "sweeps": {},
         "reconciler": {},
+        "withdrawals": {},
         "attachments": {"min_weight_magnitude": MIN_WEIGHT_MAGNITUDE},
     }
     for name, values in sections.items():

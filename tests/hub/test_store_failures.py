@@ -148,6 +148,19 @@ async def test_a_connection_lost_while_committing_is_said_and_never_run_again(
     assert attempts == 1
 
 
+async def test_sessions_that_the_server_ended_are_replaced_unnoticed(
+    store: Store, postgresql: Postgresql
+) -> None:
+    async with store.reading() as one, store.reading() as two:
+        pids = [await pid_of(one), await pid_of(two)]
+    for pid in pids:
+        end_session(postgresql, pid)
+    await asyncio.sleep(0.2)
+    for read in (store.reading, store.looking, store.transaction):
+        async with read() as tx:
+            assert await pid_of(tx) not in pids
+
+
 async def test_a_refusal_of_the_database_is_no_race(store: Store) -> None:
     attempts = 0
 

@@ -29,7 +29,7 @@ from hub.model import (
     WithdrawalUuid,
 )
 from hub.suspects import Suspects, address_part, withdrawal_part
-from hub.sweep_plan import Choice, SweepLimits, plan_sweep
+from hub.sweep_plan import Choice, SweepLimits, plan_sweep, within_window
 from tests.hub.bookkeeping import ManualClock, issued, trytes
 
 _ids = itertools.count(1)
@@ -370,3 +370,38 @@ def test_a_part_that_was_signed_is_trusted_again() -> None:
     assert address_part(AddressId(1)) not in suspects
     assert address_part(AddressId(2)) in suspects
     assert not suspects.may_be_tried(address_part(AddressId(1)))
+
+
+# --- the limit on all withdrawals together --------------------------------------------
+
+OWNER = AccountId(99)
+
+
+def passed(amounts_i: Sequence[int], *, total_i: int, paid_i: int = 0) -> list[int]:
+    kept = within_window(
+        [wish(i) for i in amounts_i],
+        total_i=total_i,
+        left_i=total_i - paid_i,
+        exempt=OWNER,
+    )
+    return [withdrawal.amount_i for withdrawal in kept]
+
+
+def test_the_window_is_filled_by_the_oldest() -> None:
+    assert passed([40, 40, 40], total_i=100) == [40, 40]
+    assert passed([40, 40, 40], total_i=100, paid_i=30) == [40]
+    assert passed([40], total_i=100, paid_i=130) == []
+
+
+def test_small_ones_do_not_keep_a_large_one_out_for_ever() -> None:
+    assert passed([90, 1, 1], total_i=100, paid_i=20) == []
+
+
+def test_one_beyond_the_whole_limit_holds_nobody_up() -> None:
+    assert passed([101, 40], total_i=100) == [40]
+
+
+def test_the_owner_s_moves_do_not_count() -> None:
+    move = replace(wish(500), account_id=OWNER)
+    kept = within_window([move, wish(100)], total_i=100, left_i=100, exempt=OWNER)
+    assert [withdrawal.amount_i for withdrawal in kept] == [500, 100]

@@ -25,6 +25,7 @@ from hub.clock import Clock
 from hub.config import V1ApiSection
 from hub.publisher import Publisher
 from hub.store import Store
+from hub.withdrawal_rules import NO_RULES, WithdrawalRules
 
 DOCUMENT_PATH: Final = "/v1/openapi.json"
 _MILLISECONDS: Final = 1000
@@ -42,7 +43,7 @@ class Ports:
         publisher: Gives events their positions; its loop runs elsewhere.
         appliance: Says in a word how the appliance is.
         nodes: Raises when no quorum of nodes is synchronised.
-        authorise_above_i: From the configuration, in iota.
+        rules: What is asked of withdrawals beyond a balance.
         clock: The time.
     """
 
@@ -52,7 +53,7 @@ class Ports:
     publisher: Publisher
     appliance: Callable[[], Awaitable[str]]
     nodes: Callable[[], Awaitable[object]]
-    authorise_above_i: int | None
+    rules: WithdrawalRules
     clock: Clock
     ready: ReadyAddresses | None = None
 
@@ -81,7 +82,7 @@ def operations(
     return [
         *ConditionOperations(store, ports.appliance, ports.nodes, refused).operations(),
         *AccountOperations(store, ports.issuer, ports.oracle, ports.ready).operations(),
-        *PaymentOperations(store, ports.oracle, ports.authorise_above_i).operations(),
+        *PaymentOperations(store, ports.oracle, ports.rules).operations(),
         *stream.operations(),
         *HistoryOperations(store).operations(),
         *KeyOperations(store).operations(),
@@ -142,7 +143,7 @@ def whole_document() -> dict[str, Any]:
         publisher=absent,
         appliance=absent,
         nodes=absent,
-        authorise_above_i=None,
+        rules=NO_RULES,
         clock=absent,
     )
     return document(operations(V1ApiSection(), ports, refused={}))

@@ -30,7 +30,7 @@ Limit = Annotated[int, Meta(ge=1, le=MAX_PAGE)]
 Position = Annotated[int, Meta(ge=0, le=9007199254740991)]
 TimeMs = Annotated[int, Meta(ge=0, le=9007199254740991)]
 Name = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f]+$")]
-ScopeName = Literal["read", "deposit", "withdraw", "transfer", "admin"]
+ScopeName = Literal["read", "deposit", "withdraw", "approve", "transfer", "admin"]
 AccountName = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[^\x00]+$")]
 
 
@@ -84,7 +84,7 @@ class NewApiKey(Asked, frozen=True, kw_only=True):
     """Make an API key."""
 
     name: Name
-    scopes: Annotated[list[ScopeName], Meta(min_length=1, max_length=5)]
+    scopes: Annotated[list[ScopeName], Meta(min_length=1, max_length=6)]
     expires_at_ms: TimeMs | None = None
 
 
@@ -127,7 +127,14 @@ class WithdrawalQuery(ListQuery, frozen=True, kw_only=True):
 
     user_id: UserName | None = None
     state: (
-        Literal["awaiting-authorisation", "requested", "planned", "paid", "cancelled"]
+        Literal[
+            "awaiting-approval",
+            "awaiting-authorisation",
+            "requested",
+            "planned",
+            "paid",
+            "cancelled",
+        ]
         | None
     ) = None
 

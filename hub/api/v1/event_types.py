@@ -20,6 +20,7 @@ TYPES: Final[Mapping[Reason, str]] = {
     EventReason.SELL: "transfer.sent",
     EventReason.WITHDRAWAL: "withdrawal.requested",
     EventReason.WITHDRAWAL_CANCELED: "withdrawal.cancelled",
+    NoticeReason.WITHDRAWAL_APPROVED: "withdrawal.approved",
     NoticeReason.WITHDRAWAL_AUTHORISED: "withdrawal.authorised",
     NoticeReason.WITHDRAWAL_PLANNED: "withdrawal.planned",
     NoticeReason.WITHDRAWAL_RELEASED: "withdrawal.released",

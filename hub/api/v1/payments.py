@@ -32,13 +32,14 @@ from hub.model import Withdrawal as StoredWithdrawal
 from hub.preflight import find_faults
 from hub.store import Store, Transaction
 from hub.transfers import Transfer, book_batch
+from hub.withdrawal_rules import WithdrawalRules
 from hub.withdrawals import (
     WithdrawalWish,
+    approve_withdrawal,
     authorise_withdrawal,
     check_withdrawal,
     parse_uuid,
     reserve_withdrawal,
-    state_on_request,
 )
 from trinary.kerl import with_checksum
 
@@ -53,13 +54,12 @@ class PaymentOperations:
     Attributes:
         store: The database.
         oracle: The nodes.
-        authorise_above_i: A larger withdrawal waits for the exchange's signature,
-            in iota; None: none does.
+        rules: What is asked of withdrawals beyond a balance.
     """
 
     store: Store
     oracle: SpentOracle
-    authorise_above_i: int | None
+    rules: WithdrawalRules
 
     def operations(self) -> list[Operation]:
         """List them."""
@@ -85,6 +85,7 @@ class PaymentOperations:
                     errors.AddressSpentError,
                     errors.WithdrawalExistsError,
                     errors.AuthorisationInvalidError,
+                    errors.WithdrawalLimitError,
                 ),
                 plan=self.create_withdrawal,
             ),
@@ -130,6 +131,17 @@ class PaymentOperations:
                 plan=self.cancel_withdrawal,
             ),
             Operation(
+                name="approve-withdrawal",
+                method="POST",
+                path="/v1/withdrawals/{uuid}/approval",
+                summary="Approve a withdrawal that another key has asked for.",
+                scope=Scope.APPROVE,
+                reply=Withdrawal,
+                keyed=Keyed.OPTIONAL,
+                refusals=(errors.WithdrawalUnknownError, errors.ApprovalRefusedError),
+                plan=self.approve_withdrawal,
+            ),
+            Operation(
                 name="authorise-withdrawal",
                 method="POST",
                 path="/v1/withdrawals/{uuid}/authorisation",
@@ -171,11 +183,12 @@ class PaymentOperations:
             self.store,
             self.oracle,
             _wish_of(call.body),
-            authorise_above_i=self.authorise_above_i,
+            rules=self.rules,
+            maker=_maker_of(call),
         )
 
         async def reserve(tx: Transaction) -> Withdrawal:
-            await reserve_withdrawal(tx, checked)
+            await reserve_withdrawal(tx, checked, rules=self.rules)
             return await _shown(tx, checked.uuid)
 
         return reserve
@@ -183,11 +196,12 @@ class PaymentOperations:
     async def check_withdrawal(self, call: Call) -> WithdrawalCheck:
         """List every fault."""
         wish = _wish_of(call.body)
-        faults = await find_faults(self.store, self.oracle, wish)
-        state = state_on_request(wish, authorise_above_i=self.authorise_above_i)
+        faults = await find_faults(self.store, self.oracle, wish, rules=self.rules)
         return WithdrawalCheck(
             payable=not faults,
-            needs_authorisation=state is WithdrawalState.AWAITING_AUTHORISATION,
+            needs_approval=self.rules.needs_approval(wish.amount_i),
+            needs_authorisation=self.rules.needs_authorisation(wish.amount_i)
+            and not wish.authorisation,
             findings=[
                 Finding(
                     code=fault.code,
@@ -234,6 +248,16 @@ class PaymentOperations:
 
         return cancel
 
+    async def approve_withdrawal(self, call: Call) -> Effect:
+        """Approve it, as the key that asks here."""
+        uuid, checker = parse_uuid(call.path["uuid"]), _maker_of(call)
+
+        async def approve(tx: Transaction) -> Withdrawal:
+            await approve_withdrawal(tx, uuid, checker=checker, rules=self.rules)
+            return await _shown(tx, uuid)
+
+        return approve
+
     async def authorise_withdrawal(self, call: Call) -> Effect:
         """Attach the exchange's signature."""
         uuid = parse_uuid(call.path["uuid"])
@@ -276,11 +300,17 @@ def withdrawal_of(
         address_with_checksum=with_checksum(stored.payout_address),
         tag=stored.tag,
         state=stored.state.value,
+        made_by=stored.maker,
+        approved_by=stored.approved_by or None,
         authorised=bool(stored.authorisation),
         sweep_bundle_hash=bundle_hash,
         requested_at_ms=stored.requested_at_ms,
         cancelled_at_ms=stored.cancelled_at_ms,
     )
+
+
+def _maker_of(call: Call) -> str:
+    return call.key.key_id if call.key is not None else ""
 
 
 async def _shown(tx: Transaction, uuid: WithdrawalUuid) -> Withdrawal:

@@ -134,6 +134,8 @@ class Withdrawal(Resource, frozen=True, kw_only=True):
     address_with_checksum: str
     tag: str
     state: str
+    made_by: str
+    approved_by: str | None
     authorised: bool
     sweep_bundle_hash: str | None
     requested_at_ms: TimeMs
@@ -152,6 +154,7 @@ class WithdrawalCheck(Resource, frozen=True, kw_only=True):
     """What a pre-flight check found; nothing was reserved."""
 
     payable: bool
+    needs_approval: bool
     needs_authorisation: bool
     findings: list[Finding]
 

@@ -19,11 +19,19 @@ from tests.hub.api.old_client import OldClient
 from tests.hub.api.ports import SimulatedAppliance, SimulatedNodes
 from tests.hub.api.story import Story, play
 from tests.hub.bookkeeping import ManualClock
+from tests.hub.databases import Databases
 
 Call: TypeAlias = Callable[[str], Awaitable[tuple[int, str]]]
 """Post a body; get the status and the whole reply."""
 Dial: TypeAlias = Callable[..., AbstractAsyncContextManager[OldClient]]
 Serve: TypeAlias = Callable[..., AbstractAsyncContextManager[tuple[GrpcApi, str]]]
+
+
+@pytest.fixture
+def databases(request: pytest.FixtureRequest) -> Databases:
+    """SQLite, unless a test asks for both: most replies come before the database."""
+    found: Databases = request.getfixturevalue(getattr(request, "param", "sqlite"))
+    return found
 
 
 @pytest.fixture

@@ -16,8 +16,10 @@ from tests.hub import bookkeeping as books
 from tests.hub.api.conftest import Call
 from tests.hub.api.ports import SimulatedAppliance, SimulatedNodes
 from tests.hub.api.story import Story
+from tests.hub.databases import NAMES
 from trinary.kerl import with_checksum
 
+BOTH_DATABASES = pytest.mark.parametrize("databases", NAMES, indirect=True)
 GOOD = "A" * 80 + "9"
 BAD_LAST_TRIT = "A" * 80 + "E"
 UNKNOWN_UUID = "11111111-2222-4333-8444-555555555555"
@@ -339,6 +341,7 @@ GOLDEN = [
 
 
 @pytest.mark.parametrize(("request_text", "expected"), GOLDEN)
+@BOTH_DATABASES
 async def test_a_command_answers_byte_for_byte(
     request_text: str, expected: str, story: Story, call: Call
 ) -> None:
@@ -407,6 +410,7 @@ async def test_a_withdrawal_is_checked_in_the_legacy_order(
 
 
 @pytest.mark.usefixtures("story")
+@BOTH_DATABASES
 async def test_a_withdrawal_reserves_and_answers_a_lower_case_uuid(
     call: Call, store: Store
 ) -> None:
@@ -506,6 +510,7 @@ async def test_what_is_no_command_is_answered_as_documented(
     assert await call(body) == (status, expected)
 
 
+@BOTH_DATABASES
 async def test_a_deposit_address_is_fresh_recorded_and_bound_to_its_user(
     store: Store, call: Call, appliance: SimulatedAppliance, nodes: SimulatedNodes
 ) -> None:

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """An appliance that adopts what it was told, and an importer around it."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 
 from hub.legacy_import.importing import Importer, ImportSettings, Report
@@ -52,13 +54,14 @@ async def read(old: OldHub, *, zone: str | None = None) -> OldBooks:
         await database.close()
 
 
-async def run(
+@asynccontextmanager
+async def importing(
     old: OldHub,
     store: Store,
     adopter: SimulatedAdopter,
     nodes: SimulatedNodes | None = None,
     **settings: int,
-) -> Report:
+) -> AsyncIterator[Importer]:
     database = OldDatabase(old.source, password=old.password, zone=None)
     importer = Importer(
         database,
@@ -69,9 +72,16 @@ async def run(
         progress=lambda _step, _done, _total: None,
     )
     try:
-        return await importer.run()
+        yield importer
     finally:
         await database.close()
+
+
+async def run(
+    old: OldHub, store: Store, adopter: SimulatedAdopter, **settings: int
+) -> Report:
+    async with importing(old, store, adopter, **settings) as importer:
+        return await importer.run()
 
 
 def knowing(old: OldHub) -> SimulatedAdopter:

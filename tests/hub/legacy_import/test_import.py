@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from hub.errors import DatabaseUnavailableError
+from hub.errors import ConfigError, DatabaseUnavailableError
 from hub.event_tail import EventTail
 from hub.legacy_import.checks import find_faults
 from hub.legacy_import.importing import ImportRefusedError, spent_of
@@ -38,7 +38,13 @@ from tests.hub import bookkeeping as books
 from tests.hub.api.ports import SimulatedNodes
 from tests.hub.legacy_import.mariadb import Server
 from tests.hub.legacy_import.old_hub import OldHub, on_mariadb
-from tests.hub.legacy_import.ports import SimulatedAdopter, knowing, read, run
+from tests.hub.legacy_import.ports import (
+    SimulatedAdopter,
+    importing,
+    knowing,
+    read,
+    run,
+)
 
 ROOT = Path(__file__).parents[3]
 TOTALS = {
@@ -49,6 +55,8 @@ TOTALS = {
     "withdrawals": 3,
     "available_i": 45 + 20,
     "pending_i": 5,
+    "waiting_i": 5,
+    "not_swept_i": 40,
     "on_user_addresses_i": 40,
     "on_hub_addresses_i": 70,
 }
@@ -220,6 +228,26 @@ async def test_what_the_appliance_knows_as_spent_is_never_swept(
     assert (ana.unswept_i, ana.quarantined_i) == (0, 40)
 
 
+async def test_addresses_adopted_ahead_write_nothing_and_may_be_spent_meanwhile(
+    old_file: OldHub, store: Store
+) -> None:
+    adopter = knowing(old_file)
+    async with importing(old_file, store, adopter) as importer:
+        assert await importer.adopt_ahead() == 3
+    names = old_file.names
+    ahead = {names[f"{one}_uuid"] for one in ("new", "h2", "h3")}
+    assert set(adopter.adopted) == ahead
+    async with store.reading() as tx:
+        assert (await tx.imports.count())["addresses"] == 0
+    old_file.signed(names["new_uuid"])  # the old Hub went on
+    adopter.spent.add(names["new_uuid"])  # and its file told the operators
+    assert (await run(old_file, store, adopter)).equal
+    async with store.reading() as tx:
+        own = await tx.addresses.find(Address(names["new"]))
+    assert own is not None
+    assert own.state is AddressState.SPENT
+
+
 async def test_a_deferred_address_is_asked_for_again(
     old_file: OldHub, store: Store
 ) -> None:
@@ -321,9 +349,40 @@ async def test_a_hub_with_users_of_its_own_takes_no_old_database(
 
 
 async def test_a_source_that_is_none_is_said_so(tmp_path: Path) -> None:
-    nowhere = OldHub(f"sqlite:///{tmp_path / 'none.db'}", int, int)
+    file = tmp_path / "no such ?#%.db"
+    nowhere = OldHub(f"sqlite:///{file}", int, int)
     with pytest.raises(DatabaseUnavailableError, match="can not be read"):
         await read(nowhere)
+    assert list(tmp_path.iterdir()) == []
+    for source in ("mysql://reader:hush@127.0.0.1/hub", "oracle://x/y", "no url"):
+        with pytest.raises(ConfigError, match="--source is") as refusal:
+            await read(OldHub(source, int, int))
+        assert "hush" not in str(refusal.value)
+    with pytest.raises(ConfigError, match="time zone 'Nowhere'"):
+        await read(nowhere, zone="Nowhere")
+
+
+async def test_the_program_checks_a_mariadb_and_tells_no_password(
+    server: Server, tmp_path: Path
+) -> None:
+    old = on_mariadb(server, tmp_path)
+    user = old.user("ana")
+    old.entry(user, 5, 1)
+    command = [sys.executable, "-m", "hub", "import-legacy", "--source", old.source]
+    with_password = [*command, "--password-file", str(old.password_file), "check"]
+    found = await asyncio.to_thread(
+        subprocess.run, with_password, capture_output=True, text=True, check=False
+    )
+    assert found.returncode == 3
+    assert "owes-more-than-it-holds: 5 i" in found.stdout
+    without = [*command, "check"]
+    denied = await asyncio.to_thread(
+        subprocess.run, without, capture_output=True, text=True, check=False
+    )
+    assert denied.returncode == 1
+    assert denied.stderr.startswith("database-unavailable: the old database can not")
+    assert denied.stderr.count("\n") == 1
+    assert old.password not in found.stdout + found.stderr + denied.stderr
 
 
 # --- killed ---------------------------------------------------------------------

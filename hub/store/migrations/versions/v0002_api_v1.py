@@ -10,7 +10,8 @@ down_revision = "0001"
 _ROW = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 _OLD_STATES = "state IN ('requested', 'planned', 'paid', 'cancelled')"
 _NEW_STATES = (
-    "state IN ('awaiting-authorisation', 'requested', 'planned', 'paid', 'cancelled')"
+    "state IN ('awaiting-approval', 'awaiting-authorisation', 'requested', 'planned',"
+    " 'paid', 'cancelled')"
 )
 _TABLES = (
     "api_key",
@@ -38,6 +39,12 @@ def upgrade() -> None:
         batch.add_column(
             sa.Column("authorisation", sa.Text(), nullable=False, server_default="")
         )
+        batch.add_column(
+            sa.Column("maker", _text(16), nullable=False, server_default="")
+        )
+        batch.add_column(
+            sa.Column("approved_by", _text(16), nullable=False, server_default="")
+        )
         batch.drop_constraint(op.f("ck_withdrawal_state_known"), type_="check")
         batch.create_check_constraint(op.f("ck_withdrawal_state_known"), _NEW_STATES)
     _create_keys()
@@ -52,8 +59,11 @@ def downgrade() -> None:
     new.append_column(
         sa.Column("authorisation", sa.Text(), nullable=False, server_default="")
     )
+    for name in ("maker", "approved_by"):
+        new.append_column(sa.Column(name, _text(16), nullable=False, server_default=""))
     with op.batch_alter_table("withdrawal", copy_from=new) as batch:
-        batch.drop_column("authorisation")
+        for name in ("approved_by", "maker", "authorisation"):
+            batch.drop_column(name)
         batch.drop_constraint(op.f("ck_withdrawal_state_known"), type_="check")
         batch.create_check_constraint(op.f("ck_withdrawal_state_known"), _OLD_STATES)
     op.drop_index(op.f("ix_event_position"), "event")

@@ -18,6 +18,7 @@ from hub.clock import Clock
 from hub.config import V1ApiSection
 from hub.publisher import Publisher
 from hub.store import Store
+from hub.withdrawal_rules import NO_RULES, WithdrawalRules
 from tests.hub.api.ports import SimulatedAppliance, SimulatedNodes
 from tests.hub.bookkeeping import ManualClock
 
@@ -100,7 +101,7 @@ async def running_v1(
     *,
     section: V1ApiSection | None = None,
     scopes: Iterable[Scope] = Scope,
-    authorise_above_i: int | None = None,
+    rules: WithdrawalRules = NO_RULES,
     port: int | None = None,
 ) -> AsyncGenerator[V1]:
     appliance, nodes = SimulatedAppliance(), SimulatedNodes()
@@ -112,7 +113,7 @@ async def running_v1(
         publisher=publisher,
         appliance=ready,
         nodes=synced,
-        authorise_above_i=authorise_above_i,
+        rules=rules,
         clock=clock,
     )
     section = section or V1ApiSection(burst=10_000)
@@ -142,6 +143,6 @@ def ports_of(v1: V1) -> Ports:
         publisher=v1.publisher,
         appliance=ready,
         nodes=synced,
-        authorise_above_i=None,
+        rules=NO_RULES,
         clock=ManualClock(),
     )

@@ -13,6 +13,7 @@ from hub.api.legacy import build_app
 from hub.api.legacy_commands import commands
 from hub.config import LegacyApiSection
 from hub.store import Store
+from hub.withdrawal_rules import WithdrawalRules
 from tests.hub import bookkeeping as books
 from tests.hub.api.v1.serving import V1, Reply, running_v1
 from tests.hub.bookkeeping import ManualClock, trytes
@@ -35,7 +36,9 @@ def token(**changes: object) -> str:
 
 @pytest.fixture
 async def guarded(store: Store, clock: ManualClock) -> AsyncGenerator[V1]:
-    async with running_v1(store, clock, authorise_above_i=50) as v1:
+    async with running_v1(
+        store, clock, rules=WithdrawalRules(authorise_above_i=50)
+    ) as v1:
         await books.funded_user(store, "ana", 100)
         yield v1
 
@@ -124,7 +127,7 @@ async def test_a_legacy_withdrawal_waits_and_the_legacy_client_may_cancel_it(
         guarded.store,
         issuer=guarded.appliance,
         oracle=guarded.nodes,
-        authorise_above_i=50,
+        rules=WithdrawalRules(authorise_above_i=50),
     )
     async with TestClient(TestServer(build_app(LegacyApiSection(), table))) as legacy:
 
