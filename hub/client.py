@@ -188,6 +188,11 @@ class HubClient:
         body = bodies.Authorisation(authorisation=jws)
         return await self._do(path, body, res.Withdrawal, None)
 
+    async def approve_withdrawal(self, uuid: str) -> res.Withdrawal:
+        """Approve a withdrawal that another key asked for."""
+        path = f"/v1/withdrawals/{_part(uuid)}/approval"
+        return await self._do(path, None, res.Withdrawal, None)
+
     async def transfer(
         self,
         transfers: Sequence[bodies.Transfer],

@@ -20,6 +20,7 @@ from schemathesis import GenerationMode
 from schemathesis.checks import CHECKS, load_all_checks
 
 from hub.api.v1.app import whole_document
+from hub.api_keys import Scope
 from tests.flows.hub_process import HubProcess
 from tests.flows.world import Appliance, free_port, hub_table
 from tests.hub.devnet.process import devnet_process
@@ -81,11 +82,10 @@ def served(
 
 
 def make_key(hub: HubProcess) -> str:
-    scopes = ["read", "deposit", "withdraw", "transfer", "admin"]
     command = [sys.executable, "-m", "hub", "--config", str(hub.configuration)]
     command += ["api-key", "create", "contract"]
-    for scope in scopes:
-        command += ["--scope", scope]
+    for scope in Scope:
+        command += ["--scope", scope.value]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     return done.stdout.strip()
 

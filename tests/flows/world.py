@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,8 @@ NETWORK = "devnet"
 MIN_WEIGHT_MAGNITUDE = 1
 CHEAP = Argon2Parameters(memory_kib=256, time_cost=1)
 _READY_S = 30.0
+_FIRST_PORT = 20_000
+_PORTS = 12_000
 DESK = BundleDesk()
 """Shared: starting its process costs more than most stories."""
 
@@ -158,9 +160,16 @@ def copy_appliance(template: Path, folder: Path) -> Appliance:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a port that nobody has, and that no outgoing connection is given.
+
+    A port of the range that the system draws from may be taken by any client before
+    the server under test has bound it.
+    """
+    while True:
+        port = _FIRST_PORT + secrets.randbelow(_PORTS)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def hub_table(

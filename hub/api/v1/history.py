@@ -29,6 +29,7 @@ from trinary.trytes import is_trytes
 
 _HASH_TRYTES = 81
 _MAX_ROW = (1 << 63) - 1
+_ROW_DIGITS = 19
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +133,8 @@ class HistoryOperations:
     async def get_deposit(self, call: Call) -> Deposit:
         """Get a deposit."""
         text = call.path["deposit_id"]
-        number = int(text) if text.isascii() and text.isdecimal() else 0
+        digits = text.isascii() and text.isdecimal() and len(text) <= _ROW_DIGITS
+        number = int(text) if digits else 0
         if not 0 < number <= _MAX_ROW:
             raise errors.DepositUnknownError("a deposit's id is a number from 1 on")
         async with self.store.reading() as tx:

@@ -23,6 +23,7 @@ from hub.api.v1.history import split_types
 from hub.api.v1.operations import Call, Operation
 from hub.api.v1.resources import Event
 from hub.api_keys import Scope
+from hub.errors import FaultError
 from hub.model import Happening, UserId
 from hub.publisher import Publisher
 from hub.store import Store
@@ -32,6 +33,7 @@ MEDIA_TYPE: Final = "text/event-stream"
 _BATCH: Final = 200
 _BUSY_RETRY_S: Final = 5.0
 _MAX_POSITION: Final = (1 << 53) - 1
+_MAX_DIGITS: Final = 16
 
 
 class StreamOperations:
@@ -126,6 +128,9 @@ class StreamOperations:
             await reply.write_eof()
         except (ConnectionError, TimeoutError):
             _cut(request)  # a stalled reader: nothing more fits in
+        except FaultError as error:
+            _log.warning("v1 stream ends: %s, request %s", error.code, call.request_id)
+            _cut(request)
         except Exception:  # noqa: BLE001 - the reply has begun: no problem fits in
             _log.exception("v1 stream failed: request %s", call.request_id)
             _cut(request)
@@ -172,7 +177,8 @@ def _begin(query: StreamQuery, request: web.Request) -> int:
     shown = request.headers.get("Last-Event-ID")
     if shown is None:
         return query.after or 0
-    if not (shown.isascii() and shown.isdecimal()) or int(shown) > _MAX_POSITION:
+    digits = shown.isascii() and shown.isdecimal() and len(shown) <= _MAX_DIGITS
+    if not digits or int(shown) > _MAX_POSITION:
         raise RequestMalformedError("Last-Event-ID is a position")
     return int(shown)
 

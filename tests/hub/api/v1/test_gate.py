@@ -41,6 +41,7 @@ GUARDED = {
     "list-withdrawals": "read",
     "get-withdrawal": "read",
     "cancel-withdrawal": "withdraw",
+    "approve-withdrawal": "approve",
     "authorise-withdrawal": "withdraw",
     "create-transfer-batch": "transfer",
     "list-deposits": "read",

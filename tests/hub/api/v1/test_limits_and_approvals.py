@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from hub.api_keys import Scope
+from hub.client import HubClient
 from hub.errors import WithdrawalLimitError
 from hub.model import UserId, WithdrawalState
 from hub.store import Store
@@ -54,9 +55,10 @@ async def test_a_large_withdrawal_waits_for_another_key(ruled: V1) -> None:
     maker = await approve(ruled, large["uuid"], key=ruled.key)
     assert (maker.status, maker.json["code"]) == (422, "approval-refused")
     checker = await add_key(ruled.store, Scope.APPROVE)
-    approved = await approve(ruled, large["uuid"], key=checker)
-    assert approved.json["state"] == "requested"
-    assert approved.json["made_by"] != approved.json["approved_by"]
+    async with HubClient(ruled.url, checker) as client:
+        approved = await client.approve_withdrawal(large["uuid"])
+    assert approved.state == "requested"
+    assert approved.made_by != approved.approved_by
     again = await approve(ruled, large["uuid"], key=checker)
     assert again.json["code"] == "approval-refused"
     assert (await approve(ruled, small["uuid"], key=checker)).status == 422

@@ -347,6 +347,14 @@ def test_the_signature_is_the_one_receivers_libraries_make() -> None:
     assert derive_secret(b"other", NONCE) != secret
 
 
+@pytest.mark.parametrize("stamp", ["", "x", "-1000", "1000.0", "9" * 5000, "١٠٠٠"])  # noqa: RUF001 - digits that are none
+def test_a_time_stamp_that_is_none_does_not_verify(stamp: str) -> None:
+    headers = {"webhook-id": "event-1", "webhook-timestamp": stamp}
+    headers["webhook-signature"] = "v1,AAAA"
+    with pytest.raises(SignatureInvalidError):
+        verify(derive_secret(KEY, NONCE), headers, b"", now_s=1000)
+
+
 @given(
     body=st.binary(max_size=50),
     other=st.binary(max_size=50),
