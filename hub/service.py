@@ -62,7 +62,7 @@ _LOOK_S: Final = 0.2
 """How often a hub looks whether another one has published events."""
 _STATUS_S: Final = 30.0
 _STATUS_RETRY_S: Final = 1.0
-_LEASED: Final = (
+LEASED: Final = (
     "deposits",
     "sweeps",
     "attachments",
@@ -311,7 +311,7 @@ def _leases(config: Config, store: Store, holder: str) -> dict[str, Lease]:
     duration_s = config.hub.lease_s
     return {
         name: Lease(store, name, holder=holder, duration_s=duration_s)
-        for name in _LEASED
+        for name in LEASED
     }
 
 
