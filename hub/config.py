@@ -293,6 +293,11 @@ class DepositsSection:
     keep_messages: bool = documented(
         "Store the message of each deposit (2187 trytes).", default=False
     )
+    full_look_s: float = documented(
+        "Within this time every address is asked for, whatever milestones say, seconds."
+        " With IRI nodes every look is a full one.",
+        3600.0,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

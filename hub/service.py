@@ -15,6 +15,7 @@ from typing import Final
 
 from channel import ChannelFiles
 from hub.address_pool import AddressPool
+from hub.address_rounds import AddressRounds
 from hub.api import legacy
 from hub.api.grpc_server import GrpcApi
 from hub.api.legacy_commands import commands
@@ -229,6 +230,8 @@ async def open_hub(
                 nodes,
                 credit=config.deposits.credit,
                 keep_messages=config.deposits.keep_messages,
+                rounds=AddressRounds(full_look_s=config.deposits.full_look_s),
+                clock=clock,
             ),
             _sweeper(config, of.get("sweeps", store), nodes, signer, desk, clock),
             _attacher(config, of.get("attachments", store), nodes, clock),
