@@ -334,8 +334,10 @@ class AttachmentsSection:
     interval_s: float = documented("Pause between two rounds, in seconds.", 240.0)
     depth: int = documented("Milestones that tip selection walks back.", 3)
     min_weight_magnitude: int = documented("Trailing zero trits of a hash.", 14)
-    pow: Literal["local", "remote"] = documented(
-        "Who does the proof of work: this program, or the node.", "local"
+    pow: tuple[Literal["local", "remote"], ...] = documented(
+        "Who does the proof of work, in the order of falling back: this program, the"
+        " nodes' attachToTangle; one alone may stand without brackets.",
+        ("local",),
     )
     max_promotion_age_s: int = documented(
         "Tails older than this are reattached, not promoted; in seconds.", 1800

@@ -136,8 +136,11 @@ class Nodes:
     @property
     def tell_diffs(self) -> bool:
         """Whether enough nodes can say what a milestone changed: HORNET ones."""
-        hornets = [node for node in self.clients if node.dialect == "hornet"]
-        return len(hornets) >= self._quorum
+        return len(self._hornets()) >= self._quorum
+
+    def _hornets(self) -> list[int]:
+        clients = enumerate(self.clients)
+        return [number for number, node in clients if node.dialect == "hornet"]
 
     async def ledger_diff(self, index: int) -> dict[Address, int] | None:
         """Return what a milestone did to the balances, as a quorum tells it.
@@ -154,8 +157,6 @@ class Nodes:
         """
 
         async def ask(node: NodeClient) -> dict[Address, int] | None:
-            if node.dialect != "hornet":
-                return None
             try:
                 return await node.ledger_diff(index)
             except NodeRefusedError as error:
@@ -164,7 +165,7 @@ class Nodes:
                 _log.info("node %s", error)
                 return None
 
-        answers = await self._ask_each(ask)
+        answers = await self._ask_each(ask, among=self._hornets())
         votes = [
             Vote(voter, index, {index: frozenset(diff.items())})
             for voter, diff in answers
@@ -174,7 +175,7 @@ class Nodes:
         self._report(Question.DIFFS, votes, believed)
         if index in believed:
             return dict(believed[index])
-        silent = len(self.clients) - len(answers)
+        silent = len(self._hornets()) - len(answers)
         if most_alike(index, votes) + silent >= self._quorum:
             raise NodeUnavailableError(f"no quorum tells milestone {index} yet")
         for vote in votes:
@@ -312,24 +313,31 @@ class Nodes:
         ask: Callable[[NodeClient], Awaitable[_Item]],
         *,
         at_least: int | None = None,
+        among: Sequence[int] | None = None,
     ) -> list[tuple[int, _Item]]:
         """Ask every node that is not spared, and the others if those do not suffice.
+
+        Args:
+            ask: The question.
+            at_least: How many must answer; by default the quorum.
+            among: The numbers of the nodes to ask; by default all.
 
         Returns:
             The answers that came, each with the number of its node.
 
         Raises:
-            NodeUnavailableError: If fewer than the quorum (or ``at_least``) came.
+            NodeUnavailableError: If fewer came.
         """
         wanted = self._quorum if at_least is None else at_least
-        spared = [n for n, node in enumerate(self.clients) if self._is_paused(node)]
-        asked = [n for n in range(len(self.clients)) if n not in spared]
+        numbers = range(len(self.clients)) if among is None else among
+        spared = [n for n in numbers if self._is_paused(self.clients[n])]
+        asked = [n for n in numbers if n not in spared]
         answers = await self._gathered(asked, ask)
         if len(answers) < wanted:
             answers += await self._gathered(spared, ask)
         if len(answers) < wanted:
             raise NodeUnavailableError(
-                f"{len(answers)} of {len(self.clients)} nodes answered, {wanted} must"
+                f"{len(answers)} of {len(numbers)} nodes answered, {wanted} must"
             )
         return answers
 
