@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final, Literal, TypeVar
+from urllib.parse import urlsplit
 
 import aiohttp
 
@@ -100,7 +101,8 @@ class NodeClient:
     """One node.
 
     Args:
-        url: ``http(s)://host:port``.
+        url: ``http(s)://host:port``; before the host ``user:password@`` where the
+            node wants it, which ``self.url`` does not show.
         dialect: Its software.
         session: Shared by all nodes.
         timeout_s: Deadline of one request.
@@ -116,7 +118,8 @@ class NodeClient:
         timeout_s: float,
         find_limit: int = FIND_LIMIT,
     ) -> None:
-        self.url = url
+        self._target = url
+        self.url = _without_password(url)
         self.dialect = dialect
         self.record = NodeRecord()
         self._session = session
@@ -147,7 +150,7 @@ class NodeClient:
         timeout = aiohttp.ClientTimeout(total=timeout_s) if timeout_s else self._timeout
         try:
             async with self._session.post(
-                self.url,
+                self._target,
                 json={"command": name, **(parameters or {})},
                 headers={"X-IOTA-API-Version": "1"},
                 timeout=timeout,
@@ -398,6 +401,11 @@ class NodeClient:
         """Store and broadcast attached transactions."""
         await self.command("storeTransactions", {"trytes": list(trytes)})
         await self.command("broadcastTransactions", {"trytes": list(trytes)})
+
+
+def _without_password(url: str) -> str:
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
 async def _body(response: aiohttp.ClientResponse) -> bytes:

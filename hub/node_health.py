@@ -42,8 +42,8 @@ class NodeHealth:
         milestone_index: The solid milestone it last named; None: none.
         lag: Milestones it is behind the best that a quorum has reached; None:
             unknown.
-        stale: Whether its own milestone was too old when it was last asked; then
-            its balances do not count.
+        stale: Whether its own milestone was too old, or it was not solid, when it was
+            last asked; then its balances do not count.
         outvoted_balances: How often a quorum contradicted it about balances.
         outvoted_confirmations: The same about confirmations.
         outvoted_diffs: The same about milestones' changes.

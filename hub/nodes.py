@@ -103,7 +103,11 @@ class Nodes:
         return milestone
 
     async def _milestone_of(self, node: NodeClient) -> Milestone:
-        milestone = await node.solid_milestone()
+        try:
+            milestone = await node.solid_milestone()
+        except NodeRefusedError:
+            node.record.stale = True  # it says itself that it is behind
+            raise
         node.record.stale = self._age_s(milestone) > FRESH_MILESTONE_S
         return milestone
 
@@ -251,7 +255,7 @@ class Nodes:
         failure = NodeUnavailableError("no node is configured")
         turn = self._turn % max(len(self.clients), 1)
         in_turn = [*self.clients[turn:], *self.clients[:turn]]
-        for node in sorted(in_turn, key=self._is_paused):
+        for node in self.ready_first(in_turn):
             try:
                 return await self._asked(
                     node, lambda node: node.tips(depth=depth, reference=reference)
@@ -267,20 +271,10 @@ class Nodes:
         Raises:
             NodeUnavailableError: If no node took it.
         """
-        asked = [node for node in self.clients if not self._is_paused(node)]
-        results = await asyncio.gather(
-            *(
-                self._asked(node, lambda node: node.send(trytes))
-                for node in asked or self.clients
-            ),
-            return_exceptions=True,
-        )
-        errors = [r for r in results if isinstance(r, BaseException)]
-        for error in errors:
-            if not isinstance(error, NodeUnavailableError):
-                raise error
-        if len(errors) == len(results):
-            raise NodeUnavailableError(f"no node stored the bundle: {errors[0]}")
+        try:
+            await self._ask_each(lambda node: node.send(trytes), at_least=1)
+        except NodeUnavailableError as error:
+            raise NodeUnavailableError(f"no node stored the bundle: {error}") from error
 
     async def _union(
         self, find: Callable[[NodeClient], Awaitable[list[TransactionHash]]]
@@ -374,6 +368,10 @@ class Nodes:
             raise
         self._note_answer(node, loop.time() - began_s)
         return answer
+
+    def ready_first(self, clients: Sequence[NodeClient]) -> list[NodeClient]:
+        """Put nodes that are spared behind the others, otherwise in their order."""
+        return sorted(clients, key=self._is_paused)
 
     def _note_answer(self, node: NodeClient, latency_s: float) -> None:
         node.record.answered(now_ms=self._clock_ms(), latency_s=latency_s)

@@ -127,7 +127,7 @@ class RemoteProofOfWork:
             NodeUnavailableError: If none does.
         """
         failure = NodeUnavailableError("no node is configured")
-        for node in self._nodes.clients:
+        for node in self._nodes.ready_first(self._nodes.clients):
             try:
                 attached = await node.attach(
                     trytes,

@@ -13,7 +13,7 @@ from hub.model import Address, BundleHash, TransactionHash
 from hub.node import TailHealth
 from hub.node_health import PATIENT_FAILURES, pause_s
 from hub.nodes import Nodes
-from tests.hub.bookkeeping import T0_MS, trytes
+from tests.hub.bookkeeping import T0_MS, ManualClock, trytes
 from tests.hub.simulated_nodes import SimulatedNode, quorum_of
 from trinary.bundle import Transaction, serialise_transaction
 from trinary.curl import transaction_hash
@@ -175,6 +175,24 @@ async def test_a_node_that_keeps_failing_is_spared_and_one_that_refuses_is_not()
     assert health[0].paused_s > 0
     assert health[0].last_answer_ms is None
     assert health[1].last_answer_ms == T0_MS
+
+
+async def test_a_node_s_password_is_never_shown(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with quorum_of(holding(3), SimulatedNode(), quorum=1) as made:
+        urls = [node.url.replace("//", "//hub:hunter2@") for node in made.clients]
+        nodes = Nodes(
+            [(url, "hornet") for url in urls],
+            quorum=1,
+            timeout_s=1.0,
+            clock_ms=ManualClock(),
+        )
+        async with nodes:
+            assert await nodes.balances([ONE]) == {ONE: 3}
+            assert "hunter2" not in str(nodes.health())
+    assert "unknown" in caplog.text
+    assert "hunter2" not in caplog.text
 
 
 async def test_a_spared_node_is_asked_when_the_quorum_needs_it() -> None:
