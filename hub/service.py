@@ -419,6 +419,7 @@ def _ports(hub: Hub) -> v1.Ports:
         publisher=hub.publisher,
         appliance=appliance,
         nodes=hub.nodes.require_synced,
+        node_health=hub.nodes.health,
         rules=_rules(hub.config),
         clock=hub.clock,
     )
