@@ -64,7 +64,7 @@ class Issuing:
             request: The UUID and whom the address is for.
             client: Who asks.
             steps: Receives the time of each step.
-            generation: Instead of the one that issues.
+            generation: An imported one, instead of the one that issues; no receipt.
 
         Returns:
             What is now recorded; the same again if it was asked before.
@@ -87,12 +87,16 @@ class Issuing:
                 return require_same_issue(earlier, request.user_commitment)
             await self.journal_thread(self.journal.consult, client.name, within_rate)
         failpoint("appliance.issue.before-derive")
-        generation = generation or self.vault.issuing
+        chosen = generation or self.vault.issuing
         with steps("derive"):
-            address = await self._derive_twice(request.seed_uuid, generation)
+            address = await self._derive_twice(request.seed_uuid, chosen)
         failpoint("appliance.issue.after-derive")
         with steps("receipt"):
-            record = await self._receipted(request, commitment, address, generation)
+            if generation is None:
+                record = await self._receipted(request, commitment, address, chosen)
+            else:  # of a salt that others have held: nobody is told to pay there
+                level = chosen.security_level
+                record = IssuedRecord(commitment, address, chosen.id, level, "", "")
         failpoint("appliance.issue.after-receipt")
         with steps("journal"):
             return await self.journal_thread(

@@ -1,8 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The salt of an old Hub, and its addresses derived without the appliance."""
+"""The salt of an old Hub, its addresses derived elsewhere, and its last word."""
+
+import json
 
 from argon2.low_level import Type, hash_secret_raw
 
+from appliance.intent import commit
+from appliance.wire import RunCeremony
+from tests.appliance.box import Box
 from trinary.winternitz import address as derive
 
 SALT = "abcdefghijklmnopqrstuvwxyz"
@@ -20,3 +25,25 @@ def old_address(seed_uuid: str) -> str:
         type=Type.ID,
     )
     return derive(seed, level=2)
+
+
+async def by_two(box: Box, act: RunCeremony) -> None:
+    proposed = await box.propose(act)
+    await box.approve(proposed, 1)
+    await box.approve(proposed, 2)
+
+
+async def tell(box: Box, spent: list[str]) -> None:
+    """Import the keys that the old Hub has spent, by two operators."""
+    keys = [{"commitment": commit(uuid), "hashes": "unknown"} for uuid in spent]
+    file = {
+        "format": "saltkeep-interchange/1",
+        "network": (await box.status()).network,
+        "keys": keys,
+    }
+    await by_two(
+        box,
+        RunCeremony(
+            request_id="", ceremony="import-interchange", subject=json.dumps(file)
+        ),
+    )

@@ -6,7 +6,6 @@ import json
 import msgspec
 import pytest
 
-from appliance.intent import commit
 from appliance.wire import (
     AdoptAddress,
     Deferred,
@@ -18,7 +17,7 @@ from appliance.wire import (
 )
 from tests.appliance.box import Box
 from tests.appliance.bundles import Coin, Output, bundle, new_address, new_uuid
-from tests.appliance.old_salt import SALT, old_address
+from tests.appliance.old_salt import SALT, by_two, old_address, tell
 
 GENERATION = 2
 
@@ -37,27 +36,6 @@ async def taken_over(box: Box) -> Box:
     """An appliance that took over an old Hub's salt."""
     await take_salt(box)
     return box
-
-
-async def by_two(box: Box, act: RunCeremony) -> None:
-    proposed = await box.propose(act)
-    await box.approve(proposed, 1)
-    await box.approve(proposed, 2)
-
-
-async def tell(box: Box, spent: list[str]) -> None:
-    keys = [{"commitment": commit(uuid), "hashes": "unknown"} for uuid in spent]
-    file = {
-        "format": "saltkeep-interchange/1",
-        "network": (await box.status()).network,
-        "keys": keys,
-    }
-    await by_two(
-        box,
-        RunCeremony(
-            request_id="", ceremony="import-interchange", subject=json.dumps(file)
-        ),
-    )
 
 
 async def take_salt(box: Box) -> None:

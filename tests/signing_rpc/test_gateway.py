@@ -35,6 +35,7 @@ from appliance.server import Server
 from appliance.wire import (
     BlindSigned,
     CeremonyReport,
+    Deferred,
     Done,
     Fault,
     IssueAddress,
@@ -48,8 +49,9 @@ from appliance.wire import (
 from signing_rpc.config import load_config
 from signing_rpc.gateway import Gateway
 from tests.appliance.box import Box, sign_with
-from tests.appliance.bundles import Coin, bundle, new_address, new_uuid
+from tests.appliance.bundles import Coin, Output, bundle, new_address, new_uuid
 from tests.appliance.killing import anchor
+from tests.appliance.old_salt import tell
 from tests.appliance.test_enrolment import authority as own
 from trinary.winternitz import used_fragments_contain_13, verify
 
@@ -432,11 +434,24 @@ async def test_a_key_of_the_blind_door_is_spent_for_whole_bundles_too(
     assert (await old_hub.box.refused(bundle([coin]))).code == "key-spent"
     other = new_uuid()
     address = (await old_hub.call("GetAddressForUUID", uuid=other)).address
-    await old_hub.box.expect(bundle([Coin(other, address, 100, 2)]), Signed)
+    request = bundle([Coin(other, address, 100, 2)])
+    waits = await old_hub.box.expect(request, Deferred)
+    assert waits.code == "not-told"  # the old Hub may have signed with it elsewhere
+    await tell(old_hub.box, [])
+    await old_hub.box.expect(request, Signed)
     _, text = await old_hub.error(
         "GetSignatureForUUID", uuid=other, bundleHash=signable_hash()
     )
     assert text.startswith("key-spent: ")
+
+
+async def test_value_to_an_address_of_the_blind_door_is_never_ours(
+    old_hub: OldHub,
+) -> None:
+    """Who held the old salt could take a remainder from there."""
+    theirs = (await old_hub.call("GetAddressForUUID", uuid=new_uuid())).address
+    request = bundle([await old_hub.box.coin()], [Output(theirs, 100, own=True)])
+    assert (await old_hub.box.refused(request)).code == "own-output"
 
 
 async def test_retire_shuts_the_door(old_hub: OldHub) -> None:
