@@ -64,7 +64,8 @@ COMPLETE := $(COMPLETE),appliance/intent.py,appliance/second_signature.py
 COMPLETE := $(COMPLETE),appliance/blind.py,appliance/approved.py
 COVERING := joining approvals appliance_postgres faulty_hardware intent journal
 COVERING += journal_conformance journal_export journal_postgres journal_shared
-COVERING += policy backup refusals second_signature seed_export
+COVERING += policy backup refusals second_signature seed_export adoption
+COVERING += journal_memory row_seal
 
 coverage: $(VENV)/.test ## Branch coverage of policy, journal and signing; fails below 100 %
 	$(BIN)/coverage run -m pytest -q -p no:randomly \

@@ -204,6 +204,20 @@ def test_opening_hours(day: int, hour: int, minute: int, wait_s: int | None) -> 
         assert later == YES
 
 
+def test_opening_hours_are_utc_wherever_the_host_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    at_home = decide(ASKED, Rules(hours=(WEEKDAYS,)), [NOTHING], MONDAY_NOON_S)
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        away = decide(ASKED, Rules(hours=(WEEKDAYS,)), [NOTHING], MONDAY_NOON_S)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert away == at_home == YES
+
+
 def test_one_opening_a_week_is_found_again() -> None:
     weekly = OpeningHours(weekdays=[0], from_minute=0, to_minute=1)
     decision = decide(ASKED, Rules(hours=(weekly,)), [NOTHING], MONDAY_NOON_S + 7)

@@ -159,3 +159,12 @@ def test_rows_that_were_backed_up_are_sealed_when_they_come_back(
     )
     with opened(copy) as journal:
         assert journal.head.sequence == restored.sequence
+
+
+def test_a_key_spent_for_an_unknown_hash_takes_the_first_place(place: Place) -> None:
+    """The table's own key stands in the way of a first signature."""
+    journals.make(place)
+    journal = journals.open_journal(place)
+    journal.commit_spent(["ab" * 32], client="o", payload={"step": "x"})  # type: ignore[list-item]
+    journal.close()
+    assert place.tamper("UPDATE spent_key SET n = 7 WHERE n = 0") >= 1
