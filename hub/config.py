@@ -293,6 +293,11 @@ class DepositsSection:
     keep_messages: bool = documented(
         "Store the message of each deposit (2187 trytes).", default=False
     )
+    full_look_s: float = documented(
+        "Within this time every address is asked for, whatever milestones say, seconds."
+        " With IRI nodes every look is a full one.",
+        3600.0,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -329,8 +334,10 @@ class AttachmentsSection:
     interval_s: float = documented("Pause between two rounds, in seconds.", 240.0)
     depth: int = documented("Milestones that tip selection walks back.", 3)
     min_weight_magnitude: int = documented("Trailing zero trits of a hash.", 14)
-    pow: Literal["local", "remote"] = documented(
-        "Who does the proof of work: this program, or the node.", "local"
+    pow: tuple[Literal["local", "remote"], ...] = documented(
+        "Who does the proof of work, in the order of falling back: this program, the"
+        " nodes' attachToTangle; one alone may stand without brackets.",
+        ("local",),
     )
     max_promotion_age_s: int = documented(
         "Tails older than this are reattached, not promoted; in seconds.", 1800

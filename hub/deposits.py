@@ -1,25 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
 """From what the nodes show to deposits in the books.
 
-Derived from state, never from events: every address of ours whose balance at the
-nodes exceeds the ledger's is looked into, whatever was missed meanwhile. Each
-output of a confirmed bundle is booked once, keyed by its tail, and never more than
-the quorum shows to be there. One odd address never holds up the others: what no
-history explains is quarantined by itself.
+Derived from state, never from events: an address of ours whose balance at the nodes
+exceeds the ledger's is looked into, whatever was missed meanwhile. What milestones
+changed only says where to look first; every address has its turn within
+``full_look_s``, and with IRI nodes, which do not tell, at every tick. Each output of a
+confirmed bundle is booked once, keyed by its tail, and never more than the quorum
+shows to be there. One odd address never holds up the others: what no history explains
+is quarantined by itself.
 """
 
 import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 from failpoints import failpoint
+from hub.address_rounds import PAGE_ADDRESSES, AddressRounds
+from hub.clock import Clock
 from hub.errors import (
     InvariantError,
+    MilestoneLostError,
     NodeUnavailableError,
     RefusedError,
     SweepUnknownError,
 )
 from hub.history import SeenBundle, bundles_at
+from hub.milestones import MilestoneFollower, batched
 from hub.model import (
     Address,
     AddressId,
@@ -38,11 +45,14 @@ from hub.store.deposits import NO_TRANSACTION, Recorded
 
 _log = logging.getLogger(__name__)
 
-PAGE_ADDRESSES: Final = 500
 UNEXPLAINED_TICKS: Final = 3
 """How often value must be seen without a history before it is quarantined."""
-_PATIENCE_PAGES: Final = 3
-"""Pages that may fail one after another before the nodes must be away."""
+MOST_UNSETTLED: Final = 2000
+"""Addresses where books and nodes differ that are looked at again each tick."""
+_UNSETTLED_TOGETHER: Final = 50
+"""Few, since one whose history can not be had holds up those looked at with it."""
+_PATIENCE_LOOKS: Final = 3
+"""Looks that may fail one after another before the nodes must be away."""
 _EMPTY_MESSAGE: Final = "9" * 2187
 
 
@@ -103,12 +113,14 @@ def new_deposits(
 
 
 class DepositMonitor:
-    """Looks at every address of ours once per tick.
+    """Looks at our addresses: at those that milestones name, and at all in turn.
 
     Args:
         store: The database.
         nodes: The quorum.
         credit: When a deposit becomes spendable.
+        rounds: How the look at all addresses is spread.
+        clock: The time.
         keep_messages: Whether to store the messages senders left.
     """
 
@@ -118,14 +130,20 @@ class DepositMonitor:
         nodes: Nodes,
         *,
         credit: CreditPolicy,
+        rounds: AddressRounds,
+        clock: Clock,
         keep_messages: bool = False,
     ) -> None:
         self._store = store
         self._nodes = nodes
         self._credit = credit
+        self._rounds = rounds
+        self._clock = clock
         self._keep_messages = keep_messages
+        self._milestones = MilestoneFollower(nodes)
         self._unexplained: dict[AddressId, tuple[int, int]] = {}
         self._losses_i: dict[AddressId, int] = {}
+        self._unsettled: dict[AddressId, None] = {}
 
     async def tick(self) -> int:
         """Book what has newly arrived.
@@ -136,37 +154,122 @@ class DepositMonitor:
         Raises:
             NodeUnavailableError: If nodes failed; what was booked stays booked.
         """
-        await self._nodes.require_synced()
-        booked, last_id, failures = 0, AddressId(0), 0
-        failure: NodeUnavailableError | None = None
-        while failures < _PATIENCE_PAGES:
+        reached = (await self._nodes.require_synced()).index
+        looks = _Looks()
+        if self._milestones.follow(reached):
+            try:
+                await self._look_where_named(reached, looks)
+            except MilestoneLostError as error:
+                _log.warning("%s: looking at every address", error)
+                await self._look_everywhere(reached, looks)
+            except NodeUnavailableError as error:
+                looks.failure = error  # must not hold up the rounds
+            await self._look_at_share(looks)
+        else:
+            await self._look_everywhere(reached, looks)
+        if looks.failure is not None:
+            raise looks.failure
+        return looks.booked
+
+    async def _look_where_named(self, reached: int, looks: "_Looks") -> None:
+        """Look at addresses that new milestones touched or that are not settled.
+
+        One look an address and tick: it counts as one sight of odd value, and it is
+        as new as ``reached``, whichever milestone named the address.
+        """
+        async for touched in self._milestones.changes(reached):
+            for texts in batched(touched, PAGE_ADDRESSES):
+                async with self._store.reading() as tx:
+                    ours = await tx.addresses.find_many(texts)
+                await self._look_once(ours, looks, since=reached)
+        for ids in batched(tuple(self._unsettled), _UNSETTLED_TOGETHER):
+            async with self._store.reading() as tx:
+                ours = await tx.addresses.with_ids(ids)
+            await self._look_once(ours, looks, since=reached)
+
+    async def _look_once(
+        self, ours: Sequence[OwnAddress], looks: "_Looks", *, since: int
+    ) -> None:
+        new = [own for own in ours if own.address_id not in looks.named]
+        looks.named.update(own.address_id for own in new)
+        await self._try_look(new, looks, since=since)
+
+    async def _look_at_share(self, looks: "_Looks") -> None:
+        """Look at the pages whose turn it is."""
+        async with self._store.reading() as tx:
+            newest_id = await tx.addresses.newest_id()
+        for _ in range(self._rounds.due_pages(newest_id, now_ms=self._clock())):
+            async with self._store.reading() as tx:
+                page = await self._rounds.page(tx)
+            rest = [own for own in page if own.address_id not in looks.named]
+            await self._try_look(rest, looks)
+            self._rounds.turn(page)
+
+    async def _look_everywhere(self, reached: int, looks: "_Looks") -> None:
+        last_id = AddressId(0)
+        while True:
             async with self._store.reading() as tx:
                 page = await tx.addresses.after(last_id, limit=PAGE_ADDRESSES)
             if not page:
                 break
             last_id = page[-1].address_id
-            try:
-                booked += await self._look_at(page)
-                failures = 0
-            except NodeUnavailableError as error:
-                failure, failures = error, failures + 1
-        if failure is not None:
-            raise failure
-        return booked
+            rest = [own for own in page if own.address_id not in looks.named]
+            await self._try_look(rest, looks)
+        self._milestones.start(reached)
 
-    async def _look_at(self, page: Sequence[OwnAddress]) -> int:
+    async def _try_look(
+        self, ours: Sequence[OwnAddress], looks: "_Looks", *, since: int = 0
+    ) -> None:
+        """Look at some addresses; those that can not be looked at come again.
+
+        Raises:
+            NodeUnavailableError: If several looks in a row failed: nodes are away.
+        """
+        if not ours:
+            return
+        try:
+            looks.booked += await self._look_at(ours, since=since)
+        except NodeUnavailableError as error:
+            self._note_unsettled(ours, {})
+            looks.failure, looks.failures = error, looks.failures + 1
+            if looks.failures >= _PATIENCE_LOOKS:
+                raise
+        else:
+            looks.failures = 0
+
+    async def _look_at(self, page: Sequence[OwnAddress], *, since: int = 0) -> int:
         awaiting = await self._awaiting_remainder()  # before balances: they only grow
-        balances = await self._nodes.balances([own.address for own in page])
+        balances = await self._nodes.balances(
+            [own.address for own in page], since=since
+        )
         settled = [own for own in page if own.address_id not in awaiting]
         await self._warn_of_loss(settled, balances)
         risen = [own for own in page if balances.get(own.address, 0) > own.balance_i]
         for address_id in {own.address_id for own in page if own not in risen}:
             self._unexplained.pop(address_id, None)
+        self._note_unsettled(page, balances)
         if not risen:
             return 0
         booked = await self._book_history(risen)
         await self._hold_unexplained([o for o in risen if o in settled], balances)
+        async with self._store.reading() as tx:
+            now = await tx.addresses.with_ids([own.address_id for own in risen])
+        self._note_unsettled(now, balances)
         return booked
+
+    def _note_unsettled(
+        self, page: Sequence[OwnAddress], balances: Mapping[Address, int]
+    ) -> None:
+        """Remember where books and nodes differ, to look again at the next tick.
+
+        No milestone names such an address a second time. Of more than some thousand
+        the rest waits for its turn in the rounds.
+        """
+        for own in page:
+            if balances.get(own.address) == own.balance_i:
+                self._unsettled.pop(own.address_id, None)
+            elif len(self._unsettled) < MOST_UNSETTLED:
+                self._unsettled[own.address_id] = None
 
     async def _awaiting_remainder(self) -> set[AddressId | None]:
         """Return addresses whose ledger is ahead of the nodes: a sweep is on its way.
@@ -292,6 +395,16 @@ class DepositMonitor:
                     own.balance_i,
                     found_i,
                 )
+
+
+@dataclass(slots=True)
+class _Looks:
+    """How one tick gets on: what was booked, and what could not be looked at."""
+
+    booked: int = 0
+    failures: int = 0
+    failure: NodeUnavailableError | None = None
+    named: set[AddressId] = field(default_factory=set)
 
 
 async def _is_remainder(tx: Transaction, seen: SeenDeposit, own: OwnAddress) -> bool:

@@ -38,6 +38,8 @@
     ├── FaultError                   could not tell; the same request may be repeated
     │   ├── ApplianceUnavailableError appliance-unavailable
     │   ├── NodeUnavailableError     node-unavailable
+    │   │   ├── NodeRefusedError     node-refused: it answers, but not this
+    │   │   └── MilestoneLostError   milestone-lost: no quorum tells what it did
     │   ├── DatabaseUnavailableError database-unavailable
     │   ├── OutcomeUnknownError      outcome-unknown: it may have been done
     │   └── FencedError              fenced: another hub runs this flow now
@@ -258,6 +260,18 @@ class NodeUnavailableError(FaultError):
     """No quorum of nodes answered."""
 
     code = "node-unavailable"
+
+
+class NodeRefusedError(NodeUnavailableError):
+    """A node answered that it does not, or can not, say this; it is not away."""
+
+    code = "node-refused"
+
+
+class MilestoneLostError(NodeUnavailableError):
+    """No quorum of nodes tells what a milestone changed, and none will."""
+
+    code = "milestone-lost"
 
 
 class DatabaseUnavailableError(FaultError):

@@ -10,7 +10,7 @@ from typing import Final, TypeAlias
 
 from hub.errors import ConfigError
 
-Value: TypeAlias = str | int | float | bool
+Value: TypeAlias = str | int | float | bool | list[str]
 _MILLISECONDS: Final = 1000
 _SECONDS: Final = 60
 _NOTHING: Final = "/dev/null"
@@ -84,10 +84,10 @@ def _minutes(text: str) -> int:
     return _whole(text) * _SECONDS
 
 
-def _work(text: str) -> str:
+def _work(text: str) -> list[str]:
     if text not in {"local", "remote"}:
         raise ValueError("local or remote")
-    return text
+    return ["local"] if text == "local" else ["remote", "local"]
 
 
 _DATABASE: Final = Ignored(

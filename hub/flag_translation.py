@@ -266,7 +266,7 @@ def _table(leaves: Mapping[str, Any]) -> dict[str, Any]:
 
 def _written(table: Mapping[str, Any], where: str) -> Iterator[str]:
     """Write tables; keys before the tables inside, as TOML wants it."""
-    inner = {k: v for k, v in table.items() if isinstance(v, (Mapping, list))}
+    inner = {k: v for k, v in table.items() if _is_inner(v)}
     if where and len(inner) < len(table):
         yield f"\n[{where}]"
     for name, value in table.items():
@@ -282,6 +282,13 @@ def _written(table: Mapping[str, Any], where: str) -> Iterator[str]:
             yield from (f"{k} = {_toml(v)}" for k, v in entry.items())
 
 
+def _is_inner(value: object) -> bool:
+    """Tell tables, and lists of them, from values."""
+    if isinstance(value, list):
+        return any(isinstance(entry, Mapping) for entry in value)
+    return isinstance(value, Mapping)
+
+
 def _toml(value: object) -> str:
-    # What JSON makes of texts, numbers and booleans is TOML as well.
+    # What JSON makes of texts, numbers, booleans and lists of them is TOML as well.
     return json.dumps(value, ensure_ascii=False)

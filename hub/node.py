@@ -15,11 +15,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final, Literal, TypeVar
+from urllib.parse import urlsplit
 
 import aiohttp
 
-from hub.errors import NodeUnavailableError
+from hub.errors import NodeRefusedError, NodeUnavailableError
 from hub.model import MAX_SUPPLY_I, Address, TransactionHash
+from hub.node_health import NodeRecord
 from trinary.bundle import Transaction, parse_transaction
 from trinary.curl import transaction_hash
 from trinary.errors import TrinaryError
@@ -57,6 +59,19 @@ class Milestone:
 
 
 @dataclass(frozen=True, slots=True)
+class Holdings:
+    """What a node says addresses hold.
+
+    Attributes:
+        milestone_index: The milestone this was true at; None if it does not say.
+        amounts_i: Iota by address.
+    """
+
+    milestone_index: int | None
+    amounts_i: Mapping[Address, int]
+
+
+@dataclass(frozen=True, slots=True)
 class FoundTransaction:
     """A transaction as a node stores it, its hash recomputed.
 
@@ -86,7 +101,8 @@ class NodeClient:
     """One node.
 
     Args:
-        url: ``http(s)://host:port``.
+        url: ``http(s)://host:port``; before the host ``user:password@`` where the
+            node wants it, which ``self.url`` does not show.
         dialect: Its software.
         session: Shared by all nodes.
         timeout_s: Deadline of one request.
@@ -102,8 +118,10 @@ class NodeClient:
         timeout_s: float,
         find_limit: int = FIND_LIMIT,
     ) -> None:
-        self.url = url
+        self._target = url
+        self.url = _without_password(url)
         self.dialect = dialect
+        self.record = NodeRecord()
         self._session = session
         self._timeout = aiohttp.ClientTimeout(total=timeout_s)
         self._find_limit = find_limit
@@ -126,12 +144,13 @@ class NodeClient:
             The reply.
 
         Raises:
-            NodeUnavailableError: If none came, or it was an error.
+            NodeRefusedError: If the node answered with an error.
+            NodeUnavailableError: If no answer came, or none that can be read.
         """
         timeout = aiohttp.ClientTimeout(total=timeout_s) if timeout_s else self._timeout
         try:
             async with self._session.post(
-                self.url,
+                self._target,
                 json={"command": name, **(parameters or {})},
                 headers={"X-IOTA-API-Version": "1"},
                 timeout=timeout,
@@ -147,9 +166,13 @@ class NodeClient:
         ) as error:
             what = str(error) or type(error).__name__
             raise NodeUnavailableError(f"{self.url} {name}: {what}") from error
-        if status != HTTPStatus.OK or not isinstance(reply, dict) or "error" in reply:
-            text = str(reply)[:_LONGEST_QUOTE]
-            raise NodeUnavailableError(f"{self.url} {name}: {status} {text}")
+        text = f"{self.url} {name}: {status} {str(reply)[:_LONGEST_QUOTE]}"
+        if not isinstance(reply, dict):
+            raise NodeUnavailableError(text)
+        if "error" in reply:
+            raise NodeRefusedError(text)
+        if status != HTTPStatus.OK:
+            raise NodeUnavailableError(text)
         return reply
 
     @contextlib.contextmanager
@@ -169,29 +192,31 @@ class NodeClient:
             Its index and time.
 
         Raises:
-            NodeUnavailableError: If the node is not solid or does not have it.
+            NodeRefusedError: If the node is not solid or does not have it.
         """
         info = await self.command("getNodeInfo")
         with self._reading("getNodeInfo"):
             latest = int(info["latestMilestoneIndex"])
             solid = int(info["latestSolidSubtangleMilestoneIndex"])
             milestone = TransactionHash(str(info["latestMilestone"]))
+        self.record.milestone_index = solid
         if latest - solid > SOLID_LAG or solid <= 0:
-            raise NodeUnavailableError(
+            raise NodeRefusedError(
                 f"{self.url} is not solid: milestone {solid} of {latest}"
             )
         found = await self.transactions([milestone])
         if not found:
-            raise NodeUnavailableError(f"{self.url} lacks its latest milestone")
+            raise NodeRefusedError(f"{self.url} lacks its latest milestone")
         content = found[0].content
         timestamp_s = (
             content.timestamp_s or content.attachment_timestamp_ms // _MILLISECONDS
         )
         return Milestone(solid, timestamp_s)
 
-    async def balances(self, addresses: Sequence[Address]) -> dict[Address, int]:
-        """Return confirmed balances in iota."""
+    async def balances(self, addresses: Sequence[Address]) -> Holdings:
+        """Return confirmed balances, and the oldest milestone they belong to."""
         found: dict[Address, int] = {}
+        indexes: list[int] = []
         for batch in _batches(addresses, _BATCH_ADDRESSES):
             reply = await self.command(
                 "getBalances", {"addresses": batch, "threshold": 100}
@@ -199,7 +224,40 @@ class NodeClient:
             with self._reading("getBalances"):
                 amounts_i = [_amount(text) for text in reply["balances"]]
                 found |= dict(zip(batch, amounts_i, strict=True))
-        return found
+                if "milestoneIndex" in reply:
+                    indexes.append(int(reply["milestoneIndex"]))
+        return Holdings(min(indexes, default=None), found)
+
+    async def ledger_diff(self, index: int) -> dict[Address, int]:
+        """Return what a milestone did to the balances; HORNET only.
+
+        Args:
+            index: Of the milestone.
+
+        Returns:
+            The change of each address it touched, in iota; they sum to zero.
+
+        Raises:
+            NodeRefusedError: If the node does not have it, any more or yet.
+        """
+        reply = await self.command("getLedgerDiff", {"milestoneIndex": index})
+        with self._reading("getLedgerDiff"):
+            diff = _diff(reply, index)
+        if not diff and await self._has_pruned(index):
+            raise NodeRefusedError(f"{self.url} has pruned milestone {index}")
+        return diff
+
+    async def _has_pruned(self, index: int) -> bool:
+        """Tell "nothing moved" from "forgotten": HORNET answers both with {}.
+
+        Source: HORNET 0.5.6, pkg/model/tangle/ledger.go and plugins/webapi/node.go.
+
+        Returns:
+            True if its history begins after the milestone.
+        """
+        info = await self.command("getNodeInfo")
+        with self._reading("getNodeInfo"):
+            return index <= int(info["milestoneStartIndex"])
 
     async def were_spent(self, addresses: Sequence[Address]) -> list[bool]:
         """Return whether each address was spent from, as this node remembers."""
@@ -345,6 +403,11 @@ class NodeClient:
         await self.command("broadcastTransactions", {"trytes": list(trytes)})
 
 
+def _without_password(url: str) -> str:
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+
 async def _body(response: aiohttp.ClientResponse) -> bytes:
     """Return the whole reply, unless it is longer than any honest one."""
     chunks, size = [], 0
@@ -361,6 +424,24 @@ def _amount(text: object) -> int:
     if not 0 <= amount_i <= MAX_SUPPLY_I:
         raise ValueError(f"{amount_i} i is no balance")
     return amount_i
+
+
+def _change(value: object) -> int:
+    if type(value) is not int or abs(value) > MAX_SUPPLY_I:
+        raise ValueError(f"{value!r} is no change of a balance")
+    return value
+
+
+def _diff(reply: Mapping[str, Any], index: int) -> dict[Address, int]:
+    if reply["milestoneIndex"] != index:
+        raise ValueError(f"milestone {reply['milestoneIndex']!r}, not {index}")
+    diff = {
+        Address(_hash(address)): _change(change_i)
+        for address, change_i in reply["diff"].items()
+    }
+    if sum(diff.values()):
+        raise ValueError(f"milestone {index} makes or destroys value")
+    return diff
 
 
 def _flag(value: object) -> bool:

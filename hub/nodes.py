@@ -3,27 +3,32 @@
 
 ``Nodes`` asks all of them at once and keeps what at least ``quorum`` agree on,
 address by address and tail by tail; where two answers both have a quorum, nothing
-is agreed. A node that errs, lags or lies is outvoted; too few answers are a fault.
+is agreed. A node that errs, lags or lies is outvoted; too few answers are a fault. What
+each node is worth is remembered (``health``); one that keeps failing is spared for a
+while, unless the quorum needs it.
 """
 
 import asyncio
 import logging
-from collections import Counter
-from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
 import aiohttp
 
-from hub.errors import NodeUnavailableError
+from hub.errors import NodeRefusedError, NodeUnavailableError
 from hub.model import Address, BundleHash, TransactionHash
 from hub.node import Dialect, FoundTransaction, Milestone, NodeClient, TailHealth
+from hub.node_health import NodeHealth, Question
+from hub.votes import Vote, agreed, counted, dissenting, most_alike
 
 _log = logging.getLogger(__name__)
 
 FRESH_MILESTONE_S: Final = 300
 """Oldest milestone the hub acts on. Source: Hub 1.4.4, user address monitor."""
 _MILLISECONDS: Final = 1000
+_LONGEST_QUOTE: Final = 300
+_Key = TypeVar("_Key", bound=Hashable)
 _Value = TypeVar("_Value", bound=Hashable)
 _Item = TypeVar("_Item")
 
@@ -84,23 +89,103 @@ class Nodes:
         Raises:
             NodeUnavailableError: If too few are solid, or it is stale.
         """
-        found = await self._ask_all(lambda node: node.solid_milestone())
+        found = await self._ask_all(self._milestone_of)
         # Each reached by a quorum; a liar's number or time is outvoted alone.
         milestone = Milestone(
             sorted((m.index for m in found), reverse=True)[self._quorum - 1],
             sorted((m.timestamp_s for m in found), reverse=True)[self._quorum - 1],
         )
-        age_s = self._clock_ms() // _MILLISECONDS - milestone.timestamp_s
+        age_s = self._age_s(milestone)
         if age_s > FRESH_MILESTONE_S:
             raise NodeUnavailableError(
                 f"milestone {milestone.index} is {age_s} s old: the network stands"
             )
         return milestone
 
-    async def balances(self, addresses: Sequence[Address]) -> dict[Address, int]:
-        """Return the balances a quorum agrees on; others are left out."""
-        answers = await self._ask_all(lambda node: node.balances(addresses))
-        return self._agreed(addresses, answers)
+    async def _milestone_of(self, node: NodeClient) -> Milestone:
+        try:
+            milestone = await node.solid_milestone()
+        except NodeRefusedError:
+            node.record.stale = True  # it says itself that it is behind
+            raise
+        node.record.stale = self._age_s(milestone) > FRESH_MILESTONE_S
+        return milestone
+
+    def _age_s(self, milestone: Milestone) -> int:
+        return self._clock_ms() // _MILLISECONDS - milestone.timestamp_s
+
+    async def balances(
+        self, addresses: Sequence[Address], *, since: int = 0
+    ) -> dict[Address, int]:
+        """Return the balances a quorum agrees on; others are left out.
+
+        Args:
+            addresses: 81 trytes each.
+            since: Only what was true at this milestone or later counts.
+
+        Returns:
+            Iota by address. A node whose own milestone is too old has no vote.
+        """
+        answers = await self._ask_each(lambda node: node.balances(addresses))
+        votes = [
+            Vote(voter, held.milestone_index, held.amounts_i)
+            for voter, held in answers
+            if not self.clients[voter].record.stale
+        ]
+        votes = counted(votes, since=since)
+        believed = agreed(addresses, votes, quorum=self._quorum)
+        self._report(Question.BALANCES, votes, believed)
+        return believed
+
+    @property
+    def tell_diffs(self) -> bool:
+        """Whether enough nodes can say what a milestone changed: HORNET ones."""
+        return len(self._hornets()) >= self._quorum
+
+    def _hornets(self) -> list[int]:
+        clients = enumerate(self.clients)
+        return [number for number, node in clients if node.dialect == "hornet"]
+
+    async def ledger_diff(self, index: int) -> dict[Address, int] | None:
+        """Return what a milestone did to the balances, as a quorum tells it.
+
+        Args:
+            index: Of a milestone that a quorum has reached.
+
+        Returns:
+            Iota by address; None if no quorum will ever say the same: they have
+            pruned it, or contradict each other.
+
+        Raises:
+            NodeUnavailableError: If nodes are away or not that far; ask again.
+        """
+
+        async def ask(node: NodeClient) -> dict[Address, int] | None:
+            try:
+                return await node.ledger_diff(index)
+            except NodeRefusedError as error:
+                if (node.record.milestone_index or 0) < index:
+                    raise  # it is not there yet
+                _log.info("node %s", error)
+                return None
+
+        answers = await self._ask_each(ask, among=self._hornets())
+        votes = [
+            Vote(voter, index, {index: frozenset(diff.items())})
+            for voter, diff in answers
+            if diff is not None
+        ]
+        believed = agreed([index], votes, quorum=self._quorum)
+        self._report(Question.DIFFS, votes, believed)
+        if index in believed:
+            return dict(believed[index])
+        silent = len(self._hornets()) - len(answers)
+        if most_alike(index, votes) + silent >= self._quorum:
+            raise NodeUnavailableError(f"no quorum tells milestone {index} yet")
+        for vote in votes:
+            url, said = self.clients[vote.voter].url, _quoted(vote.said[index])
+            _log.warning("node %s tells of milestone %d alone: %s", url, index, said)
+        return None
 
     async def were_spent(self, addresses: Sequence[Address]) -> list[bool]:
         """Return for each address whether any node has seen it spent.
@@ -116,9 +201,15 @@ class Nodes:
         """Return for each tail whether a quorum shows it confirmed."""
         if not tails:
             return {}
-        answers = await self._ask_all(lambda node: node.confirmed(tails))
+        answers = await self._ask_each(lambda node: node.confirmed(tails))
+        votes = [
+            Vote(voter, self.clients[voter].record.milestone_index, states)
+            for voter, states in answers
+        ]
+        believed = agreed(tails, votes, quorum=self._quorum)
+        self._report(Question.CONFIRMATIONS, votes, believed)
         return {
-            tail: sum(states.get(tail, False) for states in answers) >= self._quorum
+            tail: sum(vote.said.get(tail, False) for vote in votes) >= self._quorum
             for tail in tails
         }
 
@@ -162,30 +253,28 @@ class Nodes:
         """
         self._turn += 1
         failure = NodeUnavailableError("no node is configured")
-        for offset in range(len(self.clients)):
-            node = self.clients[(self._turn + offset) % len(self.clients)]
+        turn = self._turn % max(len(self.clients), 1)
+        in_turn = [*self.clients[turn:], *self.clients[:turn]]
+        for node in self.ready_first(in_turn):
             try:
-                return await node.tips(depth=depth, reference=reference)
+                return await self._asked(
+                    node, lambda node: node.tips(depth=depth, reference=reference)
+                )
             except NodeUnavailableError as error:
                 _log.warning("node %s", error)
                 failure = error
         raise failure
 
     async def send(self, trytes: Sequence[str]) -> None:
-        """Store and broadcast at every node; one success is enough.
+        """Store and broadcast at every node that is not spared; one success is enough.
 
         Raises:
             NodeUnavailableError: If no node took it.
         """
-        results = await asyncio.gather(
-            *(node.send(trytes) for node in self.clients), return_exceptions=True
-        )
-        errors = [r for r in results if isinstance(r, BaseException)]
-        for error in errors:
-            if not isinstance(error, NodeUnavailableError):
-                raise error
-        if len(errors) == len(results):
-            raise NodeUnavailableError(f"no node stored the bundle: {errors[0]}")
+        try:
+            await self._ask_each(lambda node: node.send(trytes), at_least=1)
+        except NodeUnavailableError as error:
+            raise NodeUnavailableError(f"no node stored the bundle: {error}") from error
 
     async def _union(
         self, find: Callable[[NodeClient], Awaitable[list[TransactionHash]]]
@@ -211,31 +300,126 @@ class Nodes:
             NodeUnavailableError: If fewer answered.
         """
         wanted = self._quorum if at_least is None else at_least
+        return [answer for _, answer in await self._ask_each(ask, at_least=wanted)]
+
+    async def _ask_each(
+        self,
+        ask: Callable[[NodeClient], Awaitable[_Item]],
+        *,
+        at_least: int | None = None,
+        among: Sequence[int] | None = None,
+    ) -> list[tuple[int, _Item]]:
+        """Ask every node that is not spared, and the others if those do not suffice.
+
+        Args:
+            ask: The question.
+            at_least: How many must answer; by default the quorum.
+            among: The numbers of the nodes to ask; by default all.
+
+        Returns:
+            The answers that came, each with the number of its node.
+
+        Raises:
+            NodeUnavailableError: If fewer came.
+        """
+        wanted = self._quorum if at_least is None else at_least
+        numbers = range(len(self.clients)) if among is None else among
+        spared = [n for n in numbers if self._is_paused(self.clients[n])]
+        asked = [n for n in numbers if n not in spared]
+        answers = await self._gathered(asked, ask)
+        if len(answers) < wanted:
+            answers += await self._gathered(spared, ask)
+        if len(answers) < wanted:
+            raise NodeUnavailableError(
+                f"{len(answers)} of {len(numbers)} nodes answered, {wanted} must"
+            )
+        return answers
+
+    async def _gathered(
+        self, numbers: Sequence[int], ask: Callable[[NodeClient], Awaitable[_Item]]
+    ) -> list[tuple[int, _Item]]:
         results = await asyncio.gather(
-            *(ask(node) for node in self.clients), return_exceptions=True
+            *(self._asked(self.clients[number], ask) for number in numbers),
+            return_exceptions=True,
         )
-        answers: list[_Item] = []
-        for result in results:
+        answers: list[tuple[int, _Item]] = []
+        for number, result in zip(numbers, results, strict=True):
             if isinstance(result, NodeUnavailableError):
                 _log.warning("node %s", result)
             elif isinstance(result, BaseException):
                 raise result
             else:
-                answers.append(result)
-        if len(answers) < wanted:
-            raise NodeUnavailableError(
-                f"{len(answers)} of {len(self.clients)} nodes answered, {wanted} must"
-            )
+                answers.append((number, result))
         return answers
 
-    def _agreed(
-        self, keys: Sequence[_Value], answers: Iterable[Mapping[_Value, int]]
-    ) -> dict[_Value, int]:
-        agreed: dict[_Value, int] = {}
-        listed = list(answers)
-        for key in keys:
-            votes = Counter(answer[key] for answer in listed if key in answer)
-            values = [v for v, count in votes.items() if count >= self._quorum]
-            if len(values) == 1:
-                agreed[key] = values[0]
-        return agreed
+    async def _asked(
+        self, node: NodeClient, ask: Callable[[NodeClient], Awaitable[_Item]]
+    ) -> _Item:
+        """Ask one node and remember how it did."""
+        loop = asyncio.get_running_loop()
+        began_s = loop.time()
+        try:
+            answer = await ask(node)
+        except NodeRefusedError:
+            self._note_answer(node, loop.time() - began_s)
+            raise
+        except NodeUnavailableError:
+            node.record.failed(at_s=loop.time())
+            raise
+        self._note_answer(node, loop.time() - began_s)
+        return answer
+
+    def ready_first(self, clients: Sequence[NodeClient]) -> list[NodeClient]:
+        """Put nodes that are spared behind the others, otherwise in their order."""
+        return sorted(clients, key=self._is_paused)
+
+    def _note_answer(self, node: NodeClient, latency_s: float) -> None:
+        node.record.answered(now_ms=self._clock_ms(), latency_s=latency_s)
+
+    def _is_paused(self, node: NodeClient) -> bool:
+        return node.record.is_paused(at_s=asyncio.get_running_loop().time())
+
+    def _report(
+        self,
+        question: Question,
+        votes: Sequence[Vote[_Key, _Value]],
+        believed: Mapping[_Key, _Value],
+    ) -> None:
+        """Count and name who was outvoted, what it said and what the others said."""
+        for dissent in dissenting(votes, believed):
+            node = self.clients[dissent.voter]
+            node.record.outvoted(question)
+            _log.warning(
+                "node outvoted on %s: %s says of %s %s, the quorum %s; differs in %d",
+                question.value,
+                node.url,
+                dissent.key,
+                _quoted(dissent.said),
+                _quoted(dissent.agreed),
+                dissent.parts,
+            )
+
+    def health(self) -> list[NodeHealth]:
+        """Return how each node does, in the order configured; asks none."""
+        at_s = asyncio.get_running_loop().time()
+        reached = sorted(
+            (
+                node.record.milestone_index
+                for node in self.clients
+                if node.record.milestone_index is not None
+            ),
+            reverse=True,
+        )
+        best = reached[self._quorum - 1] if len(reached) >= self._quorum else None
+        return [
+            node.record.health(
+                url=node.url, dialect=node.dialect, best_index=best, at_s=at_s
+            )
+            for node in self.clients
+        ]
+
+
+def _quoted(value: object) -> str:
+    """Shorten an answer for the log; of a long one, what comes first in order."""
+    text = str(sorted(value)) if isinstance(value, frozenset) else str(value)
+    return text if len(text) <= _LONGEST_QUOTE else f"{text[:_LONGEST_QUOTE]}..."

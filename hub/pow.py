@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Proof of work: a signed bundle becomes one that nodes accept.
 
-Every nonce is checked here before it is used, whoever found it.
+Every nonce is checked here before it is used, whoever found it; engines of another
+kind (a board on a serial line, say) are one more ``ProofOfWork``.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Final, Protocol
 
@@ -16,6 +18,8 @@ from trinary.bundle import Transaction, parse_transaction, serialise_transaction
 from trinary.curl import transaction_hash
 from trinary.errors import TrinaryError
 from trinary.pow import Cancel, find_nonce, weight_magnitude
+
+_log = logging.getLogger(__name__)
 
 _LATEST_ATTACHMENT: Final = (3**27 - 1) // 2  # the upper bound nodes set themselves
 _NO_TAG: Final = "9" * 27
@@ -123,7 +127,7 @@ class RemoteProofOfWork:
             NodeUnavailableError: If none does.
         """
         failure = NodeUnavailableError("no node is configured")
-        for node in self._nodes.clients:
+        for node in self._nodes.ready_first(self._nodes.clients):
             try:
                 attached = await node.attach(
                     trytes,
@@ -151,10 +155,18 @@ class FallbackProofOfWork:
 
     Args:
         engines: At least one.
+        check: Refuses an attached bundle that another implementation than ours finds
+            wrong; run on every one, whoever attached it.
     """
 
-    def __init__(self, engines: Sequence[ProofOfWork]) -> None:
+    def __init__(
+        self,
+        engines: Sequence[ProofOfWork],
+        *,
+        check: Callable[[Sequence[str]], Awaitable[None]],
+    ) -> None:
         self._engines = engines
+        self._check = check
 
     async def attach(
         self, trytes: Sequence[str], *, trunk: str, branch: str
@@ -165,15 +177,29 @@ class FallbackProofOfWork:
             Attached transactions in order of index.
 
         Raises:
+            BundleInvalidError: If it must not be sent: the bundle itself is wrong, and
+                no other engine would mend it.
             NodeUnavailableError: If no engine could.
         """
+        attached = await self._attach(trytes, trunk=trunk, branch=branch)
+        await self._check(attached)
+        return attached
+
+    async def _attach(
+        self, trytes: Sequence[str], *, trunk: str, branch: str
+    ) -> list[str]:
         failure = NodeUnavailableError("no proof-of-work engine is configured")
         for engine in self._engines:
             try:
                 return await engine.attach(trytes, trunk=trunk, branch=branch)
             except NodeUnavailableError as error:
+                _log.warning("%s: the next engine is tried: %s", _name(engine), error)
                 failure = error
         raise failure
+
+
+def _name(engine: ProofOfWork) -> str:
+    return type(engine).__name__
 
 
 def require_attachment_of(

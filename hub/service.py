@@ -15,6 +15,7 @@ from typing import Final
 
 from channel import ChannelFiles
 from hub.address_pool import AddressPool
+from hub.address_rounds import AddressRounds
 from hub.api import legacy
 from hub.api.grpc_server import GrpcApi
 from hub.api.legacy_commands import commands
@@ -62,7 +63,7 @@ _LOOK_S: Final = 0.2
 """How often a hub looks whether another one has published events."""
 _STATUS_S: Final = 30.0
 _STATUS_RETRY_S: Final = 1.0
-_LEASED: Final = (
+LEASED: Final = (
     "deposits",
     "sweeps",
     "attachments",
@@ -163,6 +164,24 @@ def open_store(
     return Store(section.database_url, clock=clock, options=options)
 
 
+def nodes_of(config: Config, *, clock: Clock) -> Nodes:
+    """Make the nodes a configuration names; nothing is opened yet.
+
+    Args:
+        config: What the hub is.
+        clock: The time.
+
+    Returns:
+        A context that opens and closes their connections.
+    """
+    return Nodes(
+        [(node.url, node.dialect) for node in config.nodes.endpoints],
+        quorum=config.nodes.quorum,
+        timeout_s=config.nodes.timeout_s,
+        clock_ms=clock,
+    )
+
+
 @contextlib.asynccontextmanager
 async def open_hub(
     config: Config,
@@ -191,14 +210,7 @@ async def open_hub(
         signer = await stack.enter_async_context(
             Signer(_signer_settings(config), StoredHeads(store))
         )
-        nodes = await stack.enter_async_context(
-            Nodes(
-                [(node.url, node.dialect) for node in config.nodes.endpoints],
-                quorum=config.nodes.quorum,
-                timeout_s=config.nodes.timeout_s,
-                clock_ms=clock,
-            )
-        )
+        nodes = await stack.enter_async_context(nodes_of(config, clock=clock))
         auditor = None
         if config.reconciler.auditor_certificate is not None:
             auditor = await stack.enter_async_context(
@@ -229,9 +241,11 @@ async def open_hub(
                 nodes,
                 credit=config.deposits.credit,
                 keep_messages=config.deposits.keep_messages,
+                rounds=AddressRounds(full_look_s=config.deposits.full_look_s),
+                clock=clock,
             ),
             _sweeper(config, of.get("sweeps", store), nodes, signer, desk, clock),
-            _attacher(config, of.get("attachments", store), nodes, clock),
+            _attacher(config, of.get("attachments", store), nodes, desk, clock),
             _doors(config, store, nodes, signer, desk, clock),
             Publisher(of.get("events", store)),
             webhooks,
@@ -311,7 +325,7 @@ def _leases(config: Config, store: Store, holder: str) -> dict[str, Lease]:
     duration_s = config.hub.lease_s
     return {
         name: Lease(store, name, holder=holder, duration_s=duration_s)
-        for name in _LEASED
+        for name in LEASED
     }
 
 
@@ -405,6 +419,7 @@ def _ports(hub: Hub) -> v1.Ports:
         publisher=hub.publisher,
         appliance=appliance,
         nodes=hub.nodes.require_synced,
+        node_health=hub.nodes.health,
         rules=_rules(hub.config),
         clock=hub.clock,
     )
@@ -508,7 +523,7 @@ def _doors(
             nodes,
             signer,
             desk,
-            _work(config, nodes, clock),
+            _work(config, nodes, desk, clock),
             settings=RecoverySettings(
                 config.hub.state_dir / "recoveries",
                 section.mining_tries,
@@ -519,22 +534,26 @@ def _doors(
     return Doors(signer, nodes, tokens, recoveries)
 
 
-def _work(config: Config, nodes: Nodes, clock: Clock) -> ProofOfWork:
+def _work(config: Config, nodes: Nodes, desk: BundleDesk, clock: Clock) -> ProofOfWork:
     section = config.attachments
     weight = section.min_weight_magnitude
-    local = LocalProofOfWork(min_weight_magnitude=weight, clock_ms=clock)
-    if section.pow == "remote":
-        remote = RemoteProofOfWork(nodes, min_weight_magnitude=weight)
-        return FallbackProofOfWork([remote, local])
-    return local
+    engines: dict[str, ProofOfWork] = {
+        "local": LocalProofOfWork(min_weight_magnitude=weight, clock_ms=clock),
+        "remote": RemoteProofOfWork(nodes, min_weight_magnitude=weight),
+    }
+    return FallbackProofOfWork(
+        [engines[name] for name in section.pow], check=desk.check
+    )
 
 
-def _attacher(config: Config, store: Store, nodes: Nodes, clock: Clock) -> Attacher:
+def _attacher(
+    config: Config, store: Store, nodes: Nodes, desk: BundleDesk, clock: Clock
+) -> Attacher:
     section = config.attachments
     return Attacher(
         store,
         nodes,
-        _work(config, nodes, clock),
+        _work(config, nodes, desk, clock),
         settings=AttachmentSettings(
             section.depth, section.max_promotion_age_s * _MILLISECONDS
         ),

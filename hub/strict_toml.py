@@ -105,6 +105,8 @@ def _section_of(hint: object) -> type | None:
 
 
 def _type_name(hint: object) -> str:
+    if typing.get_origin(hint) is tuple:
+        return f"list of {_type_name(typing.get_args(hint)[0])}"
     choices = _choices(hint)
     if choices:
         return " | ".join(f'"{choice}"' for choice in choices)
@@ -135,6 +137,8 @@ def _as_toml(value: object) -> str:
         return str(value).lower()
     if value is None:
         return "none"
+    if isinstance(value, tuple):
+        return f"[{', '.join(_as_toml(item) for item in value)}]"
     return f'"{value}"' if isinstance(value, str) else str(value)
 
 
@@ -172,6 +176,8 @@ class _Reader:
             return self._list(inner, value, where)
         if inner is not None:
             return self.section(inner, value, where=where)
+        if typing.get_origin(hint) is tuple:
+            return self._several(typing.get_args(hint)[0], value, where)
         choices = _choices(hint)
         if choices:
             return _choice(hint, choices, value, where)
@@ -187,6 +193,14 @@ class _Reader:
             self.section(kind, table, where=f"{where}[{index}]")
             for index, table in enumerate(value)
         )
+
+    def _several(self, kind: Any, value: object, where: str) -> object:  # noqa: ANN401 - a type
+        """Read a list of distinct values; one alone may stand without brackets."""
+        items = value if isinstance(value, list) else [value]
+        if not items or len(set(map(repr, items))) < len(items):
+            message = f"{where} must be a list of at least one, none of them twice"
+            raise ConfigError(message)
+        return tuple(self._value(kind, item, where) for item in items)
 
     def _scalar(self, hint: type, value: object, where: str) -> object:
         if hint is Path and isinstance(value, str) and value:

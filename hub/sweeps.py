@@ -25,6 +25,7 @@ from hub.model import (
     IssuedAddress,
     OwnAddress,
     Sweep,
+    SweepId,
     SweepState,
     Withdrawal,
 )
@@ -114,27 +115,41 @@ class Sweeper:
         self._suspects = Suspects(wait_ms=refused_wait_ms, clock=clock)
 
     async def tick(self) -> None:
-        """Finish planned sweeps; then plan and sign until nothing is left to do."""
+        """Finish planned sweeps; then plan and sign until nothing is left to do.
+
+        Raises:
+            HubError: What came of the first sweep planned in this round and not signed;
+                one that was planned before is only logged.
+        """
         await self._nodes.require_synced()  # a stale balance must not sign either
+        fresh: set[SweepId] = set()
         for _ in range(_MAX_ROUNDS):
-            if not await self._finish_planned() or not await self._plan_some():
+            failures = await self._finish_planned()
+            for sweep_id, error in failures.items():
+                if sweep_id in fresh:
+                    raise error
+            if any(isinstance(error, FaultError) for error in failures.values()):
+                return  # the appliance or the nodes do not answer
+            fresh = await self._plan_some()
+            if not fresh:
                 return
 
-    async def _plan_some(self) -> int:
+    async def _plan_some(self) -> set[SweepId]:
         """Plan as many sweeps as may wait for the appliance at once.
 
         Returns:
-            How many were planned.
+            Those that were planned.
         """
-        planned = 0
+        planned: set[SweepId] = set()
         room = self._max_unsigned - len(await self._unsigned())
         for choose in (self.preview, self._choose_suspect):
-            while planned < room:
+            while len(planned) < room:
                 choice = await choose()
-                if choice is None or await self._plan(choice) is None:
+                sweep = None if choice is None else await self._plan(choice)
+                if sweep is None:
                     break
                 failpoint("hub.sweep.after-plan")
-                planned += 1
+                planned.add(sweep.sweep_id)
         return planned
 
     async def preview(self) -> Choice | None:
@@ -308,30 +323,31 @@ class Sweeper:
         async with self._store.reading() as tx:
             return await tx.sweeps.in_state(SweepState.PLANNED)
 
-    async def _finish_planned(self) -> bool:
+    async def _finish_planned(self) -> dict[SweepId, HubError]:
         """Ask for every planned sweep at once, none of which holds up another.
 
         Returns:
-            Whether planning more makes sense: the appliance and nodes answer.
+            What went wrong, by sweep.
         """
+        sweeps = await self._unsigned()
         async with asyncio.TaskGroup() as group:
-            asked = [
-                group.create_task(self._is_answered(sweep))
-                for sweep in await self._unsigned()
-            ]
-        return all(one.result() for one in asked)
+            asked = [group.create_task(self._failure_of(one)) for one in sweeps]
+        failures = zip(sweeps, [one.result() for one in asked], strict=True)
+        return {sweep.sweep_id: error for sweep, error in failures if error}
 
-    async def _is_answered(self, sweep: Sweep) -> bool:
+    async def _failure_of(self, sweep: Sweep) -> HubError | None:
         try:
             await self._get_signed(sweep)
         except RequestRejectedError as error:
             _log.error("sweep %s: %s", sweep.plan.bundle_hash, error)
+            return error
         except FaultError as error:
             _log.warning("sweep %s waits: %s", sweep.plan.bundle_hash, error)
-            return False
-        except HubError:
+            return error
+        except HubError as error:
             _log.critical("sweep %s", sweep.plan.bundle_hash, exc_info=True)
-        return True
+            return error
+        return None
 
     async def _get_signed(self, sweep: Sweep) -> None:
         """Ask the appliance for exactly this bundle and act on its answer.

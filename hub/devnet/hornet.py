@@ -123,6 +123,7 @@ class HornetApi:
             "isHealthy": self._devnet.is_healthy(),
             "features": ["RemotePOW", "WereAddressesSpentFrom"],
             **queries.node_info(self._devnet),
+            "milestoneStartIndex": queries.pruned_until(self._node),
         }
 
     async def _configuration(self, _: Mapping[str, object]) -> Json:

@@ -65,7 +65,7 @@ def node_info(devnet: Devnet) -> dict[str, object]:
         "latestSolidSubtangleMilestone": solid.hash,
         "latestSolidSubtangleMilestoneIndex": solid.index,
         "milestoneStartIndex": MILESTONE_START_INDEX,
-        "lastSnapshottedMilestoneIndex": _pruned_until(node),
+        "lastSnapshottedMilestoneIndex": pruned_until(node),
         "neighbors": 0,
         "time": devnet.clock_ms(),
         "tips": len(node.tips),
@@ -125,7 +125,7 @@ def visible(node: Node, tx_hash: str) -> Record | None:
     confirmation = node.confirmations.get(tx_hash)
     is_pruned = (
         confirmation is not None
-        and confirmation.index <= _pruned_until(node)
+        and confirmation.index <= pruned_until(node)
         and tx_hash not in node.milestone_transactions
     )
     return None if is_pruned else node.tangle.get(tx_hash)
@@ -221,9 +221,9 @@ def ledger_diff(node: Node, index: int) -> Mapping[str, int]:
         index: From 0 to the latest.
 
     Returns:
-        Address to change in iota.
+        Address to change in iota; empty once it is pruned.
     """
-    return node.milestones[index].diff
+    return node.milestones[index].diff if index > pruned_until(node) else {}
 
 
 def confirmed_values(node: Node, index: int) -> list[list[Record]]:
@@ -247,6 +247,14 @@ def confirmed_values(node: Node, index: int) -> list[list[Record]]:
     return [list(bundle.records) for bundle in wanted]
 
 
-def _pruned_until(node: Node) -> int:
+def pruned_until(node: Node) -> int:
+    """Say which milestones history has lost.
+
+    Args:
+        node: The state to look in.
+
+    Returns:
+        The last of them; 0 if it has them all.
+    """
     wanted = node.faults.get(Fault.PRUNED_HISTORY)
     return node.latest.index if wanted is True else int(wanted or 0)

@@ -132,6 +132,22 @@ class Addresses:
         """
         return await self._all(address.c.address.in_(texts))
 
+    async def with_ids(self, address_ids: Collection[AddressId]) -> list[OwnAddress]:
+        """Read several addresses.
+
+        Args:
+            address_ids: At most some hundred rows.
+
+        Returns:
+            Those that exist, in the order of their rows.
+        """
+        return await self._all(address.c.id.in_(address_ids))
+
+    async def newest_id(self) -> AddressId:
+        """Return the row of the address recorded last; 0 without any."""
+        found = await self._connection.execute(select(func.max(address.c.id)))
+        return AddressId(found.scalar() or 0)
+
     async def after(
         self,
         last_id: AddressId,

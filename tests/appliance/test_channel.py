@@ -32,6 +32,7 @@ from appliance.server import Server
 from appliance.service import ROLES
 from appliance.wire import (
     AcceptHead,
+    AdoptAddress,
     ApproveAct,
     CancelMining,
     Done,
@@ -272,6 +273,9 @@ SAMPLES = {
     IssueAddress: IssueAddress(request_id="r", seed_uuid=new_uuid()),
     SignTransfer: bundle([Coin(new_uuid(), new_address())]),
     FetchBundle: FetchBundle(request_id="r", bundle_hash=new_address()),
+    AdoptAddress: AdoptAddress(
+        request_id="r", seed_uuid=new_uuid(), generation=2, address="A" * 81
+    ),
     LegacyAddress: LegacyAddress(request_id="r", seed_uuid=new_uuid()),
     SignBlind: SignBlind(
         request_id="r", seed_uuid=new_uuid(), bundle_hash=new_address()

@@ -14,6 +14,7 @@ import aiohttp
 from hub.devnet.config import DevnetConfig, Dialect
 from hub.devnet.embedded import RunningDevnet, running_devnet
 from hub.devnet.faults import FaultValue
+from hub.service import LEASED
 from tests.flows.hub_process import HubProcess
 from tests.flows.test_crash_hub import require_single_use
 from tests.flows.world import (
@@ -25,7 +26,7 @@ from tests.flows.world import (
 from tests.hub.databases import Postgresql
 
 LEASE_S = 1.5
-FLOWS = {"deposits", "sweeps", "attachments", "books"}
+FLOWS = set(LEASED)
 PAID_IN_I = 100
 PAID_OUT_I = 30
 PATIENCE_S = 40.0

@@ -165,7 +165,7 @@ async def test_a_signed_bundle_whose_claims_we_no_longer_know_is_fetched(
 async def test_w18_a_deferred_bundle_waits_and_does_not_hold_up_a_smaller_one(
     template: Path, tmp_path: Path
 ) -> None:
-    policy = ("max_outside_per_window_i = 100", "window_s = 4")
+    policy = ("max_outside_per_window_i = 100", "window_s = 9")
     async with world_with(template, tmp_path, *policy) as world:
         for name in ("alice", "bob"):
             await world.funded_user(name, 1_000)
@@ -180,7 +180,7 @@ async def test_w18_a_deferred_bundle_waits_and_does_not_hold_up_a_smaller_one(
         await world.sweep()
         assert (await world.withdrawal(small)).state is WithdrawalState.PAID
         assert (await world.withdrawal(large)).state is WithdrawalState.PLANNED
-        await asyncio.sleep(4)
+        await asyncio.sleep(9)
         await world.sweep()
         assert (await world.withdrawal(large)).state is WithdrawalState.PAID
         bundles = [s.plan.bundle_hash for s in await world.sweeps(SweepState.CONFIRMED)]

@@ -73,6 +73,10 @@ ELSEWHERE = (  # tests/hub/test_crashes.py: no appliance and no node take part
     "hub.cancellation.done",
     "hub.transfer.before-commit",
     "hub.transfer.done",
+    # where /v1 is killed: test_v1_processes
+    "hub.authorisation.before-commit",
+    "hub.events.published",
+    "hub.webhook.posted",
     # and where an import is killed: tests/hub/legacy_import
     "hub.import.before-commit",
     "hub.import.after-commit",

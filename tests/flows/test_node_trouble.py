@@ -152,7 +152,7 @@ async def test_an_old_tail_is_promoted_and_an_older_one_reattached(
 async def test_w10_a_node_that_refuses_remote_work_is_passed_over(
     shared_appliance: Appliance, dialect: Dialect, tmp_path: Path
 ) -> None:
-    remote: dict[str, object] = {"pow": "remote"}
+    remote: dict[str, object] = {"pow": ["remote", "local"]}
     async with running_world(
         shared_appliance, tmp_path, dialect=dialect, attachments=remote
     ) as world:

@@ -14,10 +14,12 @@ import pytest
 
 from hub.devnet.config import Dialect
 from hub.model import Address, BundleHash, SweepState
+from hub.pow import LocalProofOfWork
 from hub.reconciler import SEEN_AFTER_MS, FindingKind
 from hub.tangle import Draft, DraftInput, DraftOutput, draft_bundle, finish
 from tests.flows.hub_process import HubProcess
 from tests.flows.world import (
+    MIN_WEIGHT_MAGNITUDE,
     Appliance,
     World,
     hub_table,
@@ -93,7 +95,12 @@ async def test_a_made_up_signature_is_nobody_s_spend(world: World) -> None:
         timestamp_s=world.clock() // 1000,
     )
     wrong = sign(secrets.token_bytes(48), bundle_hash=draft.bundle_hash, level=LEVEL)
-    await world.hub.attachments.attach_signed(finish(draft, {0: wrong}))
+    work = LocalProofOfWork(
+        min_weight_magnitude=MIN_WEIGHT_MAGNITUDE, clock_ms=world.clock
+    )
+    trunk, branch = await world.hub.nodes.tips(depth=3)
+    attached = await work.attach(finish(draft, {0: wrong}), trunk=trunk, branch=branch)
+    await world.hub.nodes.send(attached)  # a stranger does: the hub would not
     assert await kinds(world) == []
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.flows.cluster import Cluster, running_cluster
+from tests.flows.cluster import FLOWS, Cluster, running_cluster
 from tests.flows.world import Appliance
 from tests.hub.databases import Postgresql, running_postgresql
 
@@ -25,7 +25,7 @@ async def test_two_hubs_start_at_once_on_an_empty_database_and_share_its_flows(
     async with running_cluster(shared_appliance, tmp_path, postgresql) as cluster:
         one, two = cluster.hubs
         await asyncio.gather(*(asyncio.to_thread(hub.start) for hub in (one, two)))
-        await cluster.until(lambda: len(cluster.holders()) == 4)
+        await cluster.until(lambda: len(cluster.holders()) == len(FLOWS))
         assert None not in cluster.holders().values()
         await cluster.story(one)
         assert one.stop() == 0

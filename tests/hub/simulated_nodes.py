@@ -2,11 +2,11 @@
 """Nodes that say what a test wants, over real HTTP; one handler each."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
-from aiohttp import web
+from aiohttp import ClientSession, web
 from aiohttp.test_utils import TestServer
 
 from hub.nodes import Nodes
@@ -41,6 +41,7 @@ async def quorum_of(
     quorum: int,
     timeout_s: float = 1.0,
     dialect: str = "hornet",
+    clock_ms: Callable[[], int] | None = None,
 ) -> AsyncGenerator[Nodes]:
     async with AsyncExitStack() as stack:
         urls = []
@@ -54,6 +55,31 @@ async def quorum_of(
                 [(url, dialect) for url in urls],  # type: ignore[misc]
                 quorum=quorum,
                 timeout_s=timeout_s,
-                clock_ms=ManualClock(),
+                clock_ms=clock_ms or ManualClock(),
             )
         )
+
+
+class RelayNode(SimulatedNode):
+    """Passes on to a real node what no answer of its own overrides."""
+
+    def __init__(self, url: str, **answers: object) -> None:
+        super().__init__(**answers)
+        self.url = url
+
+    def commands(self, name: str) -> list[dict[str, Any]]:
+        """Return what was asked under a name."""
+        return [asked for asked in self.asked if asked["command"] == name]
+
+    async def serve(self, request: web.Request) -> web.Response:
+        command = await request.json()
+        if command["command"] in self.answers:
+            return await super().serve(request)
+        self.asked.append(command)
+        async with (
+            ClientSession() as session,
+            session.post(
+                self.url, json=command, headers={"X-IOTA-API-Version": "1"}
+            ) as reply,
+        ):
+            return web.json_response(await reply.json(), status=reply.status)

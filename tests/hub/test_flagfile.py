@@ -117,7 +117,7 @@ def test_an_empty_file_means_the_old_defaults(tmp_path: Path) -> None:
     assert config.api.grpc.listen == "127.0.0.1:50051"  # and not everywhere
     assert config.api.grpc.error_details == "string"
     assert config.attachments.min_weight_magnitude == 9
-    assert config.attachments.pow == "remote"
+    assert config.attachments.pow == ("remote", "local")
     assert config.nodes.endpoints[0].url == "http://127.0.0.1:14265"
     assert config.sweeps.interval_s == 600.0
     assert (config.sweeps.max_withdrawals, config.sweeps.max_deposits) == (7, 5)
@@ -161,7 +161,7 @@ def test_every_flag_with_a_key_sets_it(tmp_path: Path) -> None:
     assert config.deposits.keep_messages
     attachments = config.attachments
     assert (attachments.interval_s, attachments.depth) == (1.5, 2)
-    assert (attachments.pow, attachments.max_promotion_age_s) == ("local", 600)
+    assert (attachments.pow, attachments.max_promotion_age_s) == (("local",), 600)
     assert attachments.min_weight_magnitude == 14
     assert (config.sweeps.max_withdrawals, config.sweeps.max_deposits) == (9, 3)
 

@@ -11,8 +11,9 @@ import pytest
 from hub.errors import NodeUnavailableError
 from hub.model import Address, BundleHash, TransactionHash
 from hub.node import TailHealth
+from hub.node_health import PATIENT_FAILURES, pause_s
 from hub.nodes import Nodes
-from tests.hub.bookkeeping import T0_MS, trytes
+from tests.hub.bookkeeping import T0_MS, ManualClock, trytes
 from tests.hub.simulated_nodes import SimulatedNode, quorum_of
 from trinary.bundle import Transaction, serialise_transaction
 from trinary.curl import transaction_hash
@@ -143,6 +144,145 @@ async def test_a_spend_that_one_node_saw_is_a_spend() -> None:
     no = SimulatedNode(wereAddressesSpentFrom={"states": [False]})
     async with quorum_of(no, yes, no, quorum=2) as nodes:
         assert await nodes.were_spent([ONE]) == [True]
+
+
+# --- how each node does ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("failures", "pause"),
+    [(0, 0), (2, 0), (3, 5), (4, 10), (5, 20), (6, 40), (7, 60), (10_000, 60)],
+)
+def test_a_failing_node_is_spared_for_longer_each_time_up_to_a_minute(
+    failures: int, pause: float
+) -> None:
+    assert pause_s(failures) == pause
+
+
+async def test_a_node_that_keeps_failing_is_spared_and_one_that_refuses_is_not() -> (
+    None
+):
+    away, refusing = SimulatedNode(), SimulatedNode(getBalances={"error": "no"})
+    away.raw = b"<html>"
+    made = [away, refusing, holding(3), holding(3)]
+    async with quorum_of(*made, quorum=2) as nodes:
+        for _ in range(6):
+            assert await nodes.balances([ONE]) == {ONE: 3}
+        assert len(away.asked) == PATIENT_FAILURES + 1
+        assert len(refusing.asked) == 6
+        health = nodes.health()
+    assert [node.failures for node in health] == [3, 0, 0, 0]
+    assert health[0].paused_s > 0
+    assert health[0].last_answer_ms is None
+    assert health[1].last_answer_ms == T0_MS
+
+
+async def test_a_node_s_password_is_never_shown(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with quorum_of(holding(3), SimulatedNode(), quorum=1) as made:
+        urls = [node.url.replace("//", "//hub:hunter2@") for node in made.clients]
+        nodes = Nodes(
+            [(url, "hornet") for url in urls],
+            quorum=1,
+            timeout_s=1.0,
+            clock_ms=ManualClock(),
+        )
+        async with nodes:
+            assert await nodes.balances([ONE]) == {ONE: 3}
+            assert "hunter2" not in str(nodes.health())
+    assert "unknown" in caplog.text
+    assert "hunter2" not in caplog.text
+
+
+async def test_a_spared_node_is_asked_when_the_quorum_needs_it() -> None:
+    node, other = SimulatedNode(), holding(3)
+    node.raw = b""
+    async with quorum_of(node, other, quorum=2) as nodes:
+        for _ in range(5):
+            with pytest.raises(NodeUnavailableError):
+                await nodes.balances([ONE])
+        assert nodes.health()[0].paused_s > 0
+        node.raw, node.answers = None, other.answers
+        assert await nodes.balances([ONE]) == {ONE: 3}
+        assert nodes.health()[0].failures == 0
+
+
+def holding_at(index: int, amount_i: int, **fields: Any) -> SimulatedNode:  # noqa: ANN401
+    node = milestone_node(latest=index, solid=index, **fields)
+    node.answers["getBalances"] = {"balances": [str(amount_i)], "milestoneIndex": index}
+    return node
+
+
+async def test_an_outvoted_node_is_named_with_what_it_said_and_a_late_one_is_not(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    made = [holding_at(11, 5), holding_at(11, 5), holding_at(11, 9), holding_at(10, 0)]
+    async with quorum_of(*made, quorum=2) as nodes:
+        await nodes.require_synced()
+        assert await nodes.balances([ONE]) == {ONE: 5}
+        health = nodes.health()
+    assert [node.outvoted_balances for node in health] == [0, 0, 1, 0]
+    assert [node.lag for node in health] == [0, 0, 0, 1]
+    assert f"{health[2].url} says of {ONE} 9, the quorum 5" in caplog.text
+    assert health[3].url not in caplog.text
+
+
+async def test_a_node_whose_milestone_is_old_has_no_vote_on_balances() -> None:
+    stale = [holding_at(3, 0, age_s=500), holding_at(3, 0, age_s=500)]
+    async with quorum_of(holding_at(11, 5), holding_at(11, 5), *stale, quorum=2) as n:
+        assert await n.balances([ONE]) == {}  # two quorums contradict each other
+        await n.require_synced()
+        assert await n.balances([ONE]) == {ONE: 5}
+        assert [node.stale for node in n.health()] == [False, False, True, True]
+
+
+async def test_only_what_was_true_since_a_milestone_counts_where_that_is_asked() -> (
+    None
+):
+    made = [holding_at(11, 5), holding_at(10, 0), holding_at(10, 0)]
+    async with quorum_of(*made, quorum=2) as nodes:
+        assert await nodes.balances([ONE]) == {ONE: 0}
+        assert await nodes.balances([ONE], since=11) == {}
+
+
+async def test_a_node_that_says_unconfirmed_against_the_quorum_is_counted() -> None:
+    states = [True, True, False]
+    made = [SimulatedNode(getInclusionStates={"states": [s]}) for s in states]
+    async with quorum_of(*made, quorum=2) as nodes:
+        await nodes.confirmed([TAIL])
+        assert [n.outvoted_confirmations for n in nodes.health()] == [0, 0, 1]
+
+
+@pytest.mark.parametrize(
+    "diff",
+    [
+        {ONE: 5},  # makes value
+        {ONE: True, TWO: -1},
+        {ONE: "5", TWO: "-5"},
+        {"A": 5, TWO: -5},
+        {ONE: 2779530283277762, TWO: -2779530283277762},
+        [ONE],
+        None,
+    ],
+    ids=str,
+)
+async def test_a_diff_that_makes_no_sense_is_no_answer(diff: object) -> None:
+    node = milestone_node()
+    node.answers["getLedgerDiff"] = {"diff": diff, "milestoneIndex": 10}
+    async with quorum_of(node, quorum=1) as nodes:
+        await nodes.require_synced()
+        with pytest.raises(NodeUnavailableError, match="0 of 1 nodes"):
+            await nodes.ledger_diff(10)
+        assert nodes.health()[0].failures == 1
+
+
+async def test_a_diff_of_another_milestone_is_no_answer() -> None:
+    node = milestone_node()
+    node.answers["getLedgerDiff"] = {"diff": {ONE: 1, TWO: -1}, "milestoneIndex": 9}
+    async with quorum_of(node, quorum=1) as nodes:
+        with pytest.raises(NodeUnavailableError):
+            await nodes.ledger_diff(10)
 
 
 # --- milestones ---------------------------------------------------------------------
@@ -336,6 +476,7 @@ QUESTIONS: dict[str, Callable[[Nodes], Any]] = {
     "were_spent": lambda nodes: nodes.were_spent([ONE]),
     "transactions_at": lambda nodes: nodes.transactions_at([ONE]),
     "transactions_of": lambda nodes: nodes.transactions_of([BundleHash("A" * 81)]),
+    "ledger_diff": lambda nodes: nodes.ledger_diff(1),
     "tail_health": lambda nodes: nodes.tail_health(TAIL),
     "tips": lambda nodes: nodes.tips(depth=3),
     "send": lambda nodes: nodes.send(["9" * 2673]),

@@ -4,6 +4,7 @@
 import asyncio
 import secrets
 import warnings
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -19,7 +20,14 @@ from hub.pow import (
     require_attachment_of,
     tail_hash,
 )
-from hub.tangle import DraftInput, DraftOutput, draft_bundle, finish
+from hub.tangle import (
+    BundleInvalidError,
+    DraftInput,
+    DraftOutput,
+    draft_bundle,
+    finish,
+    require_valid,
+)
 from tests.hub.bookkeeping import T0_MS, ManualClock, trytes
 from tests.hub.simulated_nodes import SimulatedNode, quorum_of
 from trinary import winternitz
@@ -56,6 +64,10 @@ def local() -> LocalProofOfWork:
 
 async def attached() -> list[str]:
     return await local().attach(BUNDLE, trunk=TRUNK, branch=BRANCH)
+
+
+async def pyota(texts: Sequence[str]) -> None:
+    await asyncio.to_thread(require_valid, texts)
 
 
 def check(texts: list[str]) -> None:
@@ -152,5 +164,20 @@ async def test_w10_where_no_node_works_we_do() -> None:
             remote = RemoteProofOfWork(nodes, min_weight_magnitude=WEIGHT)
             with pytest.raises(NodeUnavailableError):
                 await remote.attach(BUNDLE, trunk=TRUNK, branch=BRANCH)
-            work = FallbackProofOfWork([remote, local()])
+            work = FallbackProofOfWork([remote, local()], check=pyota)
             check(await work.attach(BUNDLE, trunk=TRUNK, branch=BRANCH))
+
+
+async def test_no_attached_bundle_that_pyota_refuses_is_let_through() -> None:
+    """Our own kernel would attach it; another implementation has the last word."""
+    seed = secrets.token_bytes(48)
+    source = Address(winternitz.address(seed, level=2))
+    draft = draft_bundle(
+        [DraftInput(source, 50, 2)],
+        [DraftOutput(Address(trytes()), 50)],
+        timestamp_s=T0_MS // 1000,
+    )
+    wrong = winternitz.sign(seed, level=2, bundle_hash="A" * 81)
+    work = FallbackProofOfWork([local()], check=pyota)
+    with pytest.raises(BundleInvalidError):
+        await work.attach(finish(draft, {0: wrong}), trunk=TRUNK, branch=BRANCH)

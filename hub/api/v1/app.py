@@ -2,7 +2,7 @@
 """Builds ``/v1``: every operation at its place, and the document of them."""
 
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -23,6 +23,7 @@ from hub.api.v1.serving import Serving, tell
 from hub.api.v1.stream import StreamOperations
 from hub.clock import Clock
 from hub.config import V1ApiSection
+from hub.node_health import NodeHealth
 from hub.publisher import Publisher
 from hub.store import Store
 from hub.withdrawal_rules import NO_RULES, WithdrawalRules
@@ -43,6 +44,7 @@ class Ports:
         publisher: Gives events their positions; its loop runs elsewhere.
         appliance: Says in a word how the appliance is.
         nodes: Raises when no quorum of nodes is synchronised.
+        node_health: How each node does.
         rules: What is asked of withdrawals beyond a balance.
         clock: The time.
     """
@@ -53,6 +55,7 @@ class Ports:
     publisher: Publisher
     appliance: Callable[[], Awaitable[str]]
     nodes: Callable[[], Awaitable[object]]
+    node_health: Callable[[], Sequence[NodeHealth]]
     rules: WithdrawalRules
     clock: Clock
     ready: ReadyAddresses | None = None
@@ -80,7 +83,9 @@ def operations(
         max_streams=section.max_streams,
     )
     return [
-        *ConditionOperations(store, ports.appliance, ports.nodes, refused).operations(),
+        *ConditionOperations(
+            store, ports.appliance, ports.nodes, ports.node_health, refused
+        ).operations(),
         *AccountOperations(store, ports.issuer, ports.oracle, ports.ready).operations(),
         *PaymentOperations(store, ports.oracle, ports.rules).operations(),
         *stream.operations(),
@@ -143,6 +148,7 @@ def whole_document() -> dict[str, Any]:
         publisher=absent,
         appliance=absent,
         nodes=absent,
+        node_health=list,
         rules=NO_RULES,
         clock=absent,
     )

@@ -2,14 +2,15 @@
 """How the hub is: for load balancers, for monitors and for the curious."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Final
 
 from hub.api.v1.operations import Call, Operation
-from hub.api.v1.resources import Health, Part, Stats, Status
+from hub.api.v1.resources import Health, Node, Part, Stats, Status
 from hub.api_keys import Scope
 from hub.errors import HubError
+from hub.node_health import NodeHealth
 from hub.store import Store
 
 _PROBE_S: Final = 5.0
@@ -23,12 +24,14 @@ class ConditionOperations:
         store: The database.
         appliance: Says in a word how the appliance is; raises when it is away.
         nodes: Raises when no quorum of nodes is synchronised.
+        node_health: How each node does; asks none.
         refused: Requests turned away before a key was known, by reason.
     """
 
     store: Store
     appliance: Callable[[], Awaitable[str]]
     nodes: Callable[[], Awaitable[object]]
+    node_health: Callable[[], Sequence[NodeHealth]]
     refused: Mapping[str, int]
 
     def operations(self) -> list[Operation]:
@@ -81,6 +84,7 @@ class ConditionOperations:
             database=database,
             appliance=appliance,
             nodes=nodes,
+            each_node=[Node(**asdict(node)) for node in self.node_health()],
             last_position=last_position,
         )
 

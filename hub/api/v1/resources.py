@@ -51,6 +51,23 @@ class Part(Resource, frozen=True, kw_only=True):
     detail: str
 
 
+class Node(Resource, frozen=True, kw_only=True):
+    """How one node does, as the process that answers has met it."""
+
+    url: str
+    dialect: str
+    last_answer_ms: int | None
+    latency_ms: int | None
+    failures: int
+    paused_s: float
+    milestone_index: int | None
+    lag: int | None
+    stale: bool
+    outvoted_balances: int
+    outvoted_confirmations: int
+    outvoted_diffs: int
+
+
 class Status(Resource, frozen=True, kw_only=True):
     """How the hub and what it depends on are."""
 
@@ -58,6 +75,7 @@ class Status(Resource, frozen=True, kw_only=True):
     database: Part
     appliance: Part
     nodes: Part
+    each_node: list[Node]
     last_position: int
 
 

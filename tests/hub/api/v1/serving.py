@@ -113,6 +113,7 @@ async def running_v1(
         publisher=publisher,
         appliance=ready,
         nodes=synced,
+        node_health=list,
         rules=rules,
         clock=clock,
     )
@@ -143,6 +144,7 @@ def ports_of(v1: V1) -> Ports:
         publisher=v1.publisher,
         appliance=ready,
         nodes=synced,
+        node_health=list,
         rules=NO_RULES,
         clock=ManualClock(),
     )
