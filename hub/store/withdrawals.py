@@ -7,6 +7,8 @@ from typing import Any, Final
 from sqlalchemy import Row, Select, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
+from sqlalchemy.exc import IntegrityError
+
 from hub import ledger
 from hub.errors import (
     PlanOutdatedError,
@@ -82,10 +84,6 @@ class Withdrawals:
         Raises:
             WithdrawalExistsError: If the name is taken.
         """
-        taken = select(withdrawal.c.id).where(withdrawal.c.uuid == uuid)
-        if (await self._connection.execute(taken)).first() is not None:
-            message = f"there is a withdrawal {uuid} already"
-            raise WithdrawalExistsError(message)
         await self._books.post(
             ledger.withdrawal_requested(account_id, amount_i=amount_i), reference=uuid
         )
@@ -156,7 +154,13 @@ class Withdrawals:
             "authorisation": authorisation,
         }
         try:
+            # Not looked up before: under serialisable isolation that read would collide
+        # with every withdrawal written beside it on the same page of the index.
+        try:
             await self._connection.execute(_NEW, row)
+        except IntegrityError as error:
+            message = f"there is a withdrawal {uuid} already"
+            raise WithdrawalExistsError(message) from error
         except IntegrityError as error:  # another hub was faster
             message = f"there is a withdrawal {uuid} already"
             raise WithdrawalExistsError(message) from error
