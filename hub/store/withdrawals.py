@@ -7,8 +7,6 @@ from typing import Any, Final
 from sqlalchemy import Row, Select, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from sqlalchemy.exc import IntegrityError
-
 from hub import ledger
 from hub.errors import (
     PlanOutdatedError,
@@ -153,15 +151,11 @@ class Withdrawals:
             "maker": maker,
             "authorisation": authorisation,
         }
-        try:
-            # Not looked up before: under serialisable isolation that read would collide
+        # Not looked up before: under serialisable isolation that read would collide
         # with every withdrawal written beside it on the same page of the index.
         try:
             await self._connection.execute(_NEW, row)
         except IntegrityError as error:
-            message = f"there is a withdrawal {uuid} already"
-            raise WithdrawalExistsError(message) from error
-        except IntegrityError as error:  # another hub was faster
             message = f"there is a withdrawal {uuid} already"
             raise WithdrawalExistsError(message) from error
 
