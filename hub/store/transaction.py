@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """One unit of work: every query of the hub runs inside one of these."""
 
+from functools import cached_property
+
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from hub.store.accounts import Accounts
@@ -58,25 +60,87 @@ class Transaction:
     """
 
     def __init__(self, connection: AsyncConnection, *, now_ms: int) -> None:
-        context = Context(connection, now_ms)
+        self._context = Context(connection, now_ms)
         self.now_ms = now_ms
-        self.accounts = Accounts(context)
-        self.addresses = Addresses(context)
-        self.api_keys = ApiKeys(context)
-        self.audit = Audit(context)
-        self.books = Books(context)
-        self.checks = BooksChecks(context)
-        self.cold = Cold(context)
-        self.deliveries = Deliveries(context)
-        self.deposits = Deposits(context)
-        self.events = Events(context)
-        self.head = Head(context)
-        self.idempotency = Idempotency(context)
-        self.imports = Imports(context)
-        self.leases = Leases(context)
-        self.pages = Pages(context)
-        self.published = Published(context)
-        self.sweeps = Sweeps(context)
-        self.tails = Tails(context)
-        self.webhooks = Webhooks(context)
-        self.withdrawals = Withdrawals(context)
+
+    # Made when asked for: twenty of them for each transaction would be felt.
+
+    @cached_property
+    def accounts(self) -> Accounts:  # noqa: D102 - see the class
+        return Accounts(self._context)
+
+    @cached_property
+    def addresses(self) -> Addresses:  # noqa: D102 - see the class
+        return Addresses(self._context)
+
+    @cached_property
+    def api_keys(self) -> ApiKeys:  # noqa: D102 - see the class
+        return ApiKeys(self._context)
+
+    @cached_property
+    def audit(self) -> Audit:  # noqa: D102 - see the class
+        return Audit(self._context)
+
+    @cached_property
+    def books(self) -> Books:  # noqa: D102 - see the class
+        return Books(self._context)
+
+    @cached_property
+    def checks(self) -> BooksChecks:  # noqa: D102 - see the class
+        return BooksChecks(self._context)
+
+    @cached_property
+    def cold(self) -> Cold:  # noqa: D102 - see the class
+        return Cold(self._context)
+
+    @cached_property
+    def deliveries(self) -> Deliveries:  # noqa: D102 - see the class
+        return Deliveries(self._context)
+
+    @cached_property
+    def deposits(self) -> Deposits:  # noqa: D102 - see the class
+        return Deposits(self._context)
+
+    @cached_property
+    def events(self) -> Events:  # noqa: D102 - see the class
+        return Events(self._context)
+
+    @cached_property
+    def head(self) -> Head:  # noqa: D102 - see the class
+        return Head(self._context)
+
+    @cached_property
+    def idempotency(self) -> Idempotency:  # noqa: D102 - see the class
+        return Idempotency(self._context)
+
+    @cached_property
+    def imports(self) -> Imports:  # noqa: D102 - see the class
+        return Imports(self._context)
+
+    @cached_property
+    def leases(self) -> Leases:  # noqa: D102 - see the class
+        return Leases(self._context)
+
+    @cached_property
+    def pages(self) -> Pages:  # noqa: D102 - see the class
+        return Pages(self._context)
+
+    @cached_property
+    def published(self) -> Published:  # noqa: D102 - see the class
+        return Published(self._context)
+
+    @cached_property
+    def sweeps(self) -> Sweeps:  # noqa: D102 - see the class
+        return Sweeps(self._context)
+
+    @cached_property
+    def tails(self) -> Tails:  # noqa: D102 - see the class
+        return Tails(self._context)
+
+    @cached_property
+    def webhooks(self) -> Webhooks:  # noqa: D102 - see the class
+        return Webhooks(self._context)
+
+    @cached_property
+    def withdrawals(self) -> Withdrawals:  # noqa: D102 - see the class
+        return Withdrawals(self._context)
