@@ -15,7 +15,16 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import appliance, argon2, argon2_kernel, hub, journal, kernel, miner
+from benchmarks import (
+    appliance,
+    argon2,
+    argon2_kernel,
+    hub,
+    hub_scale,
+    journal,
+    kernel,
+    miner,
+)
 from benchmarks.rounds import Figure
 
 SUITES: dict[str, Callable[..., Iterator[Figure]]] = {
@@ -26,6 +35,7 @@ SUITES: dict[str, Callable[..., Iterator[Figure]]] = {
     "argon2-kernel": argon2_kernel.measure,
     "journal": journal.measure,
     "hub": hub.measure,
+    "hub-scale": hub_scale.measure,
 }
 _ROUNDS = 9
 
@@ -70,9 +80,16 @@ def main() -> int:
         default=hub.SECONDS,
         help="length of the load of the suite `hub`",
     )
+    parser.add_argument(
+        "--hub-users",
+        type=int,
+        default=hub_scale.USERS,
+        help="users of the large database of the suite `hub-scale`",
+    )
     options = parser.parse_args()
     SUITES["journal"] = partial(journal.measure, rows=options.journal_rows)
     SUITES["hub"] = partial(hub.measure, seconds=options.hub_seconds)
+    SUITES["hub-scale"] = partial(hub_scale.measure, users=options.hub_users)
     logging.disable(logging.WARNING)  # pyota-pow switches everything on
     console = Console()
     figures: list[Figure] = []

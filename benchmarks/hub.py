@@ -15,6 +15,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from statistics import median
 from typing import Final
 
 from benchmarks.rounds import Figure
@@ -33,6 +34,9 @@ _USERS: Final = 2000
 _EACH_I: Final = 1_000_000
 _TURNS: Final = 3
 _BAR: Final = 0.3
+_ADDRESS_BAR: Final = 3.0
+_ASKED: Final = 600
+_WARM: Final = 100
 _PAYOUT: Final = "A" * 80 + "9"
 
 
@@ -64,18 +68,49 @@ def measure(*, rounds: int, seconds: float = SECONDS) -> Iterator[Figure]:
         seconds: How long, both servers together.
 
     Yields:
-        One figure.
+        The price of a ready address, and of the mixed load.
     """
     del rounds
     server = Server()
     try:
         server.start()
-        yield _figure(Postgresql(server), seconds)
+        postgresql = Postgresql(server)
+        yield _address_figure(postgresql)
+        yield _figure(postgresql, seconds)
     finally:
         server.destroy()
 
 
-def _figure(postgresql: Postgresql, seconds: float) -> Figure:
+def _address_figure(postgresql: Postgresql) -> Figure:
+    ours_s, bare_s = asyncio.run(_address_times(_prepared(postgresql)))
+    ratio = ours_s / bare_s
+    return Figure(
+        "a deposit address from the pool : one bare INSERT, one client",
+        ours_s * 1000,
+        bare_s * 1000,
+        ratio,
+        f"<= {_ADDRESS_BAR:g}",
+        ratio <= _ADDRESS_BAR,
+        f"medians of {_ASKED} requests each, in turn",
+    )
+
+
+async def _address_times(url: str) -> tuple[float, float]:
+    """Return the median latency of both servers, asked in turn, in seconds."""
+    ours_s: list[float] = []
+    bare_s: list[float] = []
+    with _running("ours", url) as our_port, _running("bare", url) as bare_port:
+        async with _connection(our_port) as ask, _connection(bare_port) as ask_bare:
+            for number in range(_ASKED):
+                for one, times in ((ask, ours_s), (ask_bare, bare_s)):
+                    start_s = time.perf_counter()
+                    body = await one(_address_wanted(number))
+                    times.append(time.perf_counter() - start_s)
+                    assert b'"error"' not in body, body
+    return median(ours_s[_WARM:]), median(bare_s[_WARM:])
+
+
+def _prepared(postgresql: Postgresql) -> str:
     url = postgresql.migrated()
     asyncio.run(_prepare(url))
     with postgresql.server.connect(url.rpartition("/")[2]) as admin:
@@ -83,6 +118,11 @@ def _figure(postgresql: Postgresql, seconds: float) -> Figure:
         admin.run("GRANT ALL ON ALL TABLES IN SCHEMA public TO PUBLIC")
         admin.run("GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO PUBLIC")
         admin.run("ANALYZE")
+    return url
+
+
+def _figure(postgresql: Postgresql, seconds: float) -> Figure:
+    url = _prepared(postgresql)
     ours, bare = asyncio.run(_both(url, seconds / 2))
     ratio = ours.per_s / bare.per_s
     return Figure(
@@ -190,6 +230,11 @@ def _withdrawal() -> bytes:
         "payoutAddress": _PAYOUT,
         "validateChecksum": "false",
     }
+    return json.dumps(wish).encode()
+
+
+def _address_wanted(number: int) -> bytes:
+    wish = {"command": "GetDepositAddress", "userId": _name(number % _USERS)}
     return json.dumps(wish).encode()
 
 

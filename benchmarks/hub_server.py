@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The two servers that ``benchmarks.hub`` compares, each in a process of its own.
 
-``ours`` is the hub's API with its store. ``bare`` is what a programmer would write
+``ours`` is the hub's API with its store, and a pool of ready addresses that an
+appliance has filled. ``bare`` is what a programmer would write
 first: aiohttp, SQLAlchemy, and one INSERT. Both have twenty connections.
 """
 
 import asyncio
+import secrets
 import sys
 from collections.abc import Sequence
 
@@ -13,19 +15,41 @@ from aiohttp import web
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from hub.api.legacy import build_app, commands
+from hub.api.legacy import build_app
+from hub.api.legacy_commands import commands
 from hub.clock import system_clock_ms
 from hub.config import LegacyApiSection
 from hub.errors import ApplianceUnavailableError
-from hub.model import Address, IssuedAddress
+from hub.model import Address, IssuedAddress, SeedUuid
 from hub.store import Store
 
 _POOL_SIZE = 20
+_TRYTES = "9ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_BASE64 = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 
 
 class _NoAppliance:
     async def issue(self, user_commitment: str) -> IssuedAddress:
         raise ApplianceUnavailableError(f"none here for {user_commitment}")
+
+
+class _FullPool:
+    """Stands for a pool that is always filled: issuing goes on beside, at its pace."""
+
+    def take(self) -> IssuedAddress:
+        return IssuedAddress(
+            address=Address(_random(_TRYTES, 80) + "9"),
+            seed_uuid=SeedUuid(_random(_BASE64, 64)),
+            generation=1,
+            security_level=2,
+            receipt="header.payload.signature",
+        )
+
+
+def _random(alphabet: str, length: int) -> str:
+    return "".join(
+        alphabet[byte % len(alphabet)] for byte in secrets.token_bytes(length)
+    )
 
 
 class _NothingSpent:
@@ -45,7 +69,9 @@ def ours(url: str) -> web.Application:
         The application.
     """
     store = Store(url, clock=system_clock_ms)
-    table = commands(store, issuer=_NoAppliance(), oracle=_NothingSpent())
+    table = commands(
+        store, issuer=_NoAppliance(), oracle=_NothingSpent(), ready=_FullPool()
+    )
     return build_app(LegacyApiSection(), table)
 
 
