@@ -122,8 +122,10 @@ class JournalMemory:
             case {"step": "recover-journal"}:
                 self.recovering = False
                 self.doubtful |= payload.get("imported") != "complete"
-            case {"step": "import-interchange"}:
-                self.told_at = row.sequence
+            case {"step": "import-interchange", "part": part, "of": parts}:
+                # Not before the last one: a key named in it would sign again.
+                if part == parts:
+                    self.told_at = row.sequence
             case {"step": "retire", "generation": int(generation)}:
                 self._retired.add(generation)
 

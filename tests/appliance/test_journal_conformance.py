@@ -866,7 +866,7 @@ def test_an_adopted_key_signs_only_after_the_old_hub_s_last_word(place: Place) -
     make(place)
     journal = open_journal(place)
     take_over(journal, 2)
-    told = {"step": "import-interchange"}
+    told: dict[str, object] = {"step": "import-interchange", "part": 1, "of": 1}
     journal.commit_spent([], client="o", payload=told)
     coins = [new_coin() for _ in range(3)]
     for coin in coins:

@@ -11,6 +11,7 @@ from appliance.roster import ENROL, REVOKE
 from tests.appliance.journals import POLICY
 
 ROOT = {"step": "init"}
+TOLD: dict[str, object] = {"step": "import-interchange", "part": 1, "of": 1}
 
 
 def told(*payloads: dict[str, object]) -> Verified:
@@ -95,15 +96,23 @@ def test_the_last_import_of_spent_keys_and_the_last_adoption_are_known() -> None
     memory = JournalMemory("ab" * 16)
     take(memory, ROOT)
     assert (memory.told().told_at, memory.told().last_adopted) == (0, 0)
-    take(memory, {"step": "import-interchange"})
+    take(memory, TOLD)
     for receipt in ("", "header.payload.signature"):
         issued = {"generation": 2, "receipt": receipt}
         memory.take(
             next_row(memory.head, now_ms=1, client="h", kind="issued", payload=issued)
         )
     assert (memory.told().told_at, memory.told().last_adopted) == (2, 3)
-    take(memory, {"step": "import-interchange"})
+    take(memory, TOLD)
     assert memory.told().told_at == 5
+
+
+def test_spent_keys_are_not_told_before_the_last_part_is_there() -> None:
+    """Between two parts, or after a crash there, a key of the last one would sign."""
+    assert told(ROOT, TOLD | {"part": 1, "of": 3}).told_at == 0
+    parts = [TOLD | {"part": part, "of": 3} for part in (1, 2, 3)]
+    assert told(ROOT, *parts[:2]).told_at == 0
+    assert told(ROOT, *parts).told_at == 4
 
 
 def test_a_restore_leaves_no_salt_of_before_it_in_good_faith() -> None:
