@@ -1,28 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
 """Postings and entries: the only code that changes a balance."""
 
-from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from sqlalchemy import (
     ARRAY,
     BigInteger,
+    ColumnElement,
     Insert,
     String,
     Table,
+    TableValuedAlias,
     Update,
     bindparam,
     delete,
     exists,
     func,
     insert,
+    literal_column,
     select,
     true,
     update,
 )
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from hub.errors import (
     BooksLatchedError,
@@ -66,35 +70,69 @@ _NEW_POSTING: Final = insert(posting).returning(posting.c.id)
 _NEW_ENTRY: Final = insert(entry)
 
 
-def _new_whole() -> Insert:
-    """Return the statement that inserts a posting and its entries in one round trip."""
+_AMOUNTS: Final[Mapping[str, tuple[Table, tuple[str, ...]]]] = {
+    table.name: (table, tuple(n for t, n in COLUMNS.values() if t is table))
+    for table, _ in COLUMNS.values()
+}
+"""The balances of each table that has some."""
+
+
+def _unnested(name: str, arrays: Mapping[str, Any]) -> TableValuedAlias:
+    """Return bound arrays, one for each column, as a table."""
+    columns = [bindparam(f"{name}_{key}", type_=ARRAY(arrays[key])) for key in arrays]
+    return func.unnest(*columns).table_valued(*arrays, name=name).render_derived()
+
+
+def _guarded_rows(table: Table, columns: tuple[str, ...]) -> ReturningUpdate[Any]:
+    """Return the statement that changes balances of many rows of a table."""
+    names = ("row", *columns)
+    changes = _unnested(table.name, dict.fromkeys(names, BigInteger))
+    after = {name: table.c[name] + changes.c[name] for name in columns}
+    statement = update(table).where(table.c.id == changes.c.row).values(after)
+    return _unless_below_zero(statement, after.values()).returning(table.c.id)
+
+
+def _unless_below_zero(
+    statement: Update, after: Iterable[ColumnElement[int]]
+) -> Update:
+    for balance in after:
+        statement = statement.where(balance >= literal_column("0"))
+    # In the same statement: broken books cost no query while they are sound.
+    return statement.where(~exists().select_from(books_latch))
+
+
+def _written_after(changed: ReturningUpdate[Any]) -> Insert:
+    """Return the statement that changes balances and writes the posting down.
+
+    One round trip for what would be three. No row of it is written, the posting's
+    neither, unless every balance could be changed.
+    """
+    done = changed.cte("done")
     names = ("kind", "reference", "created_at_ms")
-    header: dict[str, Any] = {name: bindparam(name) for name in names}
-    made = insert(posting).values(header).returning(posting.c.id).cte("made")
-    legs = (
-        func.unnest(
-            bindparam("books", type_=ARRAY(String)),
-            bindparam("ref_ids", type_=ARRAY(BigInteger)),
-            bindparam("amounts_i", type_=ARRAY(BigInteger)),
-        )
-        .table_valued("book", "ref_id", "amount_i", name="legs")
-        .render_derived()
+    types = {name: posting.c[name].type for name in names}
+    # Their names are no column's: SQLAlchemy would take them for the UPDATE's.
+    header = select(
+        *(bindparam(f"posting_{name}", type_=types[name]) for name in names)
+    ).where(
+        select(func.count()).select_from(done).scalar_subquery() == bindparam("rows")
     )
-    rows = select(made.c.id, legs.c.book, legs.c.ref_id, legs.c.amount_i)
+    made = (
+        insert(posting)
+        .from_select(names, header, include_defaults=False)
+        .returning(posting.c.id)
+        .cte("made")
+    )
+    legs = _unnested(
+        "legs", {"book": String, "ref_id": BigInteger, "amount_i": BigInteger}
+    )
+    lines = select(made.c.id, legs.c.book, legs.c.ref_id, legs.c.amount_i)
     columns = ["posting_id", "book", "ref_id", "amount_i"]
-    joined = rows.select_from(made.join(legs, true()))
+    joined = lines.select_from(made.join(legs, true()))
     return insert(entry).from_select(columns, joined, include_defaults=False)
 
 
-_NEW_WHOLE: Final = _new_whole()
-
-
-def _columns_of(what: Posting) -> dict[str, list[str] | list[int]]:
-    return {
-        "books": [leg.key.book_name for leg in what.legs],
-        "ref_ids": [leg.key.ref_id for leg in what.legs],
-        "amounts_i": [leg.amount_i for leg in what.legs],
-    }
+_CHANGES: Final = {n: _guarded_rows(*_AMOUNTS[n]) for n in _AMOUNTS}
+_LAST_CHANGES: Final = {n: _written_after(_CHANGES[n]) for n in _CHANGES}
 
 
 @lru_cache(maxsize=64)
@@ -102,10 +140,28 @@ def _guarded(table: Table, columns: tuple[str, ...]) -> Update:
     """Return the statement that changes some balances of one row, if it may."""
     after = {name: table.c[name] + bindparam(f"by_{name}") for name in columns}
     statement = update(table).where(table.c.id == bindparam("row")).values(after)
-    for balance in after.values():
-        statement = statement.where(balance >= 0)
-    # In the same statement: broken books cost no query while they are sound.
-    return statement.where(~exists().select_from(books_latch))
+    return _unless_below_zero(statement, after.values())
+
+
+def _changes_of(what: Posting) -> dict[str, dict[int, dict[str, int]]]:
+    """Return what changes, by table, row and column, in one fixed order.
+
+    So two postings can not wait for each other in a circle.
+    """
+    changes: dict[str, dict[int, dict[str, int]]] = {}
+    for leg in sorted(what.legs, key=lambda leg: leg.key.ref_id):
+        table, column = COLUMNS[leg.key.book]
+        rows = changes.setdefault(table.name, {})
+        rows.setdefault(leg.key.ref_id, {})[column] = leg.amount_i
+    return dict(sorted(changes.items()))
+
+
+def _arrays_of(name: str, rows: Mapping[int, Mapping[str, int]]) -> dict[str, Any]:
+    _, columns = _AMOUNTS[name]
+    return {f"{name}_row": list(rows)} | {
+        f"{name}_{column}": [amounts_i.get(column, 0) for amounts_i in rows.values()]
+        for column in columns
+    }
 
 
 class Books:
@@ -141,27 +197,15 @@ class Books:
         """
         if not what.legs:
             return
-        await self._change_balances(what)
         header = {
             "kind": what.kind.value,
             "reference": reference,
             "created_at_ms": self._context.now_ms,
         }
         if chains_inserts(self._connection):
-            await self._connection.execute(_NEW_WHOLE, header | _columns_of(what))
-            return
-        result = await self._connection.execute(_NEW_POSTING, header)
-        posting_id = result.scalar_one()
-        rows = [
-            {
-                "posting_id": posting_id,
-                "book": leg.key.book_name,
-                "ref_id": leg.key.ref_id,
-                "amount_i": leg.amount_i,
-            }
-            for leg in what.legs
-        ]
-        await self._connection.execute(_NEW_ENTRY, rows)
+            await self._post_chained(what, header)
+        else:
+            await self._post_row_by_row(what, header)
 
     async def verify(self) -> BooksReport:
         """Recompute every balance from its entries.
@@ -228,27 +272,56 @@ class Books:
             raise LedgerImbalanceError("the books are still broken: see `audit`")
         await self._connection.execute(delete(books_latch))
 
-    async def _change_balances(self, what: Posting) -> None:
-        # One guarded statement per row, rows in one fixed order: no read before
-        # write, and two postings can not wait for each other in a circle.
-        changes: defaultdict[tuple[str, int], dict[str, int]] = defaultdict(dict)
-        tables = {table.name: table for table, _ in COLUMNS.values()}
-        for leg in what.legs:
-            table, column = COLUMNS[leg.key.book]
-            changes[table.name, leg.key.ref_id][column] = leg.amount_i
-        for (name, ref_id), amounts_i in sorted(changes.items()):
-            await self._change_row(tables[name], ref_id, amounts_i)
+    async def _post_chained(self, what: Posting, header: dict[str, Any]) -> None:
+        """Change one table after the other; the last statement writes the posting."""
+        *others, last = _changes_of(what).items()
+        for name, rows in others:
+            changed = await self._connection.execute(
+                _CHANGES[name], _arrays_of(name, rows)
+            )
+            if len(changed.all()) != len(rows):
+                await self._refuse(name, rows)
+        name, rows = last
+        values = {f"posting_{column}": header[column] for column in header}
+        values |= _arrays_of(name, rows) | {"rows": len(rows)}
+        legs = {
+            "legs_book": [leg.key.book_name for leg in what.legs],
+            "legs_ref_id": [leg.key.ref_id for leg in what.legs],
+            "legs_amount_i": [leg.amount_i for leg in what.legs],
+        }
+        written = await self._connection.execute(_LAST_CHANGES[name], values | legs)
+        if written.rowcount != len(what.legs):
+            await self._refuse(name, rows)
 
-    async def _change_row(
-        self, table: Table, ref_id: int, amounts_i: Mapping[str, int]
-    ) -> None:
-        statement = _guarded(table, tuple(amounts_i))
-        values = {f"by_{name}": amount_i for name, amount_i in amounts_i.items()}
-        result = await self._connection.execute(statement, {"row": ref_id, **values})
-        if result.rowcount != 1:
-            await self.require_open()
-            message = f"{table.name} {ref_id} can not bear {dict(amounts_i)}"
-            raise InsufficientBalanceError(message)
+    async def _post_row_by_row(self, what: Posting, header: dict[str, Any]) -> None:
+        for name, rows in _changes_of(what).items():
+            for ref_id, amounts_i in rows.items():
+                statement = _guarded(_AMOUNTS[name][0], tuple(amounts_i))
+                values = {f"by_{column}": by_i for column, by_i in amounts_i.items()}
+                result = await self._connection.execute(
+                    statement, {"row": ref_id, **values}
+                )
+                if result.rowcount != 1:
+                    await self._refuse(name, {ref_id: amounts_i})
+        result = await self._connection.execute(_NEW_POSTING, header)
+        posting_id = result.scalar_one()
+        legs = [
+            {
+                "posting_id": posting_id,
+                "book": leg.key.book_name,
+                "ref_id": leg.key.ref_id,
+                "amount_i": leg.amount_i,
+            }
+            for leg in what.legs
+        ]
+        await self._connection.execute(_NEW_ENTRY, legs)
+
+    async def _refuse(
+        self, name: str, rows: Mapping[int, Mapping[str, int]]
+    ) -> NoReturn:
+        await self.require_open()
+        message = f"a row of {name} can not bear its part of {rows}"
+        raise InsufficientBalanceError(message)
 
     async def _sums_of_entries(self) -> Counter[BalanceKey]:
         columns = (entry.c.book, entry.c.ref_id)

@@ -49,6 +49,9 @@ _SESSION: Final = {
     "idle_in_transaction_session_timeout": "15000",
     "lock_timeout": "10000",
     "synchronous_commit": "on",
+    # A sequential scan locks its whole table against serialisable writers.
+    # Source: PostgreSQL manual, "Serializable Isolation Level".
+    "random_page_cost": "1.1",
 }
 """Settings of each session; times in milliseconds."""
 
