@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The hub's API on PostgreSQL beside a handler that only inserts one row.
+"""The hub's two APIs on PostgreSQL beside a handler that only inserts one row.
 
 Two hundred clients, each over one connection, send transfers and withdrawals in
 turn, between accounts drawn at random. The clients are lean on purpose: what they
@@ -7,7 +7,6 @@ cost is taken from both servers' machine. The nodes are simulated.
 """
 
 import asyncio
-import json
 import secrets
 import subprocess
 import sys
@@ -18,7 +17,16 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Final
 
+from benchmarks.hub_requests import (
+    LEGACY,
+    USERS,
+    V1,
+    Dialect,
+    deposit_address,
+    name_of,
+)
 from benchmarks.rounds import Figure
+from hub.api_keys import FreshKey, Scope, digest_of, make_key
 from hub.clock import system_clock_ms
 from hub.model import UserId
 from hub.store import Store
@@ -30,14 +38,12 @@ from tests.postgres import Server
 SECONDS: Final = 12.0
 """Of load, by default; half of it for each server, in three turns."""
 _CLIENTS: Final = 200
-_USERS: Final = 2000
 _EACH_I: Final = 1_000_000
 _TURNS: Final = 3
 _BAR: Final = 0.3
 _ADDRESS_BAR: Final = 3.0
 _ASKED: Final = 600
 _WARM: Final = 100
-_PAYOUT: Final = "A" * 80 + "9"
 
 
 @dataclass
@@ -76,7 +82,8 @@ def measure(*, rounds: int, seconds: float = SECONDS) -> Iterator[Figure]:
         server.start()
         postgresql = Postgresql(server)
         yield _address_figure(postgresql)
-        yield _figure(postgresql, seconds)
+        for dialect in (LEGACY, V1):
+            yield _figure(postgresql, dialect, seconds)
     finally:
         server.destroy()
 
@@ -99,20 +106,20 @@ async def _address_times(url: str) -> tuple[float, float]:
     """Return the median latency of both servers, asked in turn, in seconds."""
     ours_s: list[float] = []
     bare_s: list[float] = []
-    with _running("ours", url) as our_port, _running("bare", url) as bare_port:
+    with _running("legacy", url) as our_port, _running("bare", url) as bare_port:
         async with _connection(our_port) as ask, _connection(bare_port) as ask_bare:
             for number in range(_ASKED):
                 for one, times in ((ask, ours_s), (ask_bare, bare_s)):
                     start_s = time.perf_counter()
-                    body = await one(_address_wanted(number))
+                    body = await one(deposit_address(number))
                     times.append(time.perf_counter() - start_s)
                     assert b'"error"' not in body, body
     return median(ours_s[_WARM:]), median(bare_s[_WARM:])
 
 
-def _prepared(postgresql: Postgresql) -> str:
+def _prepared(postgresql: Postgresql, key: FreshKey | None = None) -> str:
     url = postgresql.migrated()
-    asyncio.run(_prepare(url))
+    asyncio.run(_prepare(url, key))
     with postgresql.server.connect(url.rpartition("/")[2]) as admin:
         admin.run("CREATE TABLE bare (id bigserial PRIMARY KEY, who text, amount int)")
         admin.run("GRANT ALL ON ALL TABLES IN SCHEMA public TO PUBLIC")
@@ -121,12 +128,14 @@ def _prepared(postgresql: Postgresql) -> str:
     return url
 
 
-def _figure(postgresql: Postgresql, seconds: float) -> Figure:
-    url = _prepared(postgresql)
-    ours, bare = asyncio.run(_both(url, seconds / 2))
+def _figure(postgresql: Postgresql, dialect: Dialect, seconds: float) -> Figure:
+    key = make_key()
+    url = _prepared(postgresql, key)
+    ours, bare = asyncio.run(_both(url, dialect, key.text, seconds / 2))
     ratio = ours.per_s / bare.per_s
     return Figure(
-        f"{_CLIENTS} clients, transfers and withdrawals : one bare INSERT each",
+        f"{_CLIENTS} clients, transfers and withdrawals by {dialect.name}"
+        " : one bare INSERT each",
         1000 / ours.per_s,
         1000 / bare.per_s,
         ratio,
@@ -136,25 +145,34 @@ def _figure(postgresql: Postgresql, seconds: float) -> Figure:
     )
 
 
-async def _prepare(url: str) -> None:
+async def _prepare(url: str, key: FreshKey | None) -> None:
     store = Store(url, clock=system_clock_ms)
-    await funded_user(store, "rich", _USERS * _EACH_I)
-    for number in range(_USERS):
-        name = UserId(_name(number))
+    if key is not None:
+        await store.run(
+            lambda tx: tx.api_keys.add(
+                key.key_id, name="load", digest=digest_of(key.text), scopes=Scope
+            )
+        )
+    await funded_user(store, "rich", USERS * _EACH_I)
+    for number in range(USERS):
+        name = UserId(name_of(number))
         await store.run(lambda tx, name=name: tx.accounts.create(name))
-    gifts = [Transfer(UserId(_name(n)), _EACH_I) for n in range(_USERS)]
-    await process_batch(store, [Transfer(UserId("rich"), -_USERS * _EACH_I), *gifts])
+    gifts = [Transfer(UserId(name_of(n)), _EACH_I) for n in range(USERS)]
+    await process_batch(store, [Transfer(UserId("rich"), -USERS * _EACH_I), *gifts])
     await store.close()
 
 
-async def _both(url: str, seconds: float) -> tuple[Load, Load]:
+async def _both(
+    url: str, dialect: Dialect, key: str, seconds: float
+) -> tuple[Load, Load]:
     ours, bare = Load(), Load()
-    with _running("ours", url) as our_port, _running("bare", url) as bare_port:
-        for port, load in ((our_port, Load()), (bare_port, Load())):  # warm up
-            await _press(port, load, 1.0)
+    with _running(dialect.name, url) as our_port, _running("bare", url) as bare_port:
+        sides = ((our_port, dialect, ours), (bare_port, LEGACY, bare))
+        for port, asked, _ in sides:  # warm up
+            await _press(port, asked, key, Load(), 1.0)
         for _ in range(_TURNS):
-            await _press(our_port, ours, seconds / _TURNS)
-            await _press(bare_port, bare, seconds / _TURNS)
+            for port, asked, load in sides:
+                await _press(port, asked, key, load, seconds / _TURNS)
     return ours, bare
 
 
@@ -174,19 +192,26 @@ def _running(which: str, url: str) -> Iterator[int]:
             process.kill()
 
 
-async def _press(port: int, load: Load, seconds: float) -> None:
+async def _press(
+    port: int, dialect: Dialect, key: str, load: Load, seconds: float
+) -> None:
     start_s = time.monotonic()
     until_s = start_s + seconds
-    await asyncio.gather(*(_client(port, load, until_s, n) for n in range(_CLIENTS)))
+    clients = (_client(port, dialect, key, load, until_s) for _ in range(_CLIENTS))
+    await asyncio.gather(*clients)
     load.spent_s += time.monotonic() - start_s
 
 
-async def _client(port: int, load: Load, until_s: float, number: int) -> None:
+async def _client(
+    port: int, dialect: Dialect, key: str, load: Load, until_s: float
+) -> None:
+    number = secrets.randbelow(2)
     async with _connection(port) as ask:
         while time.monotonic() < until_s:
             number += 1
-            body = await ask(_withdrawal() if number % 2 else _transfer())
-            if b'"error"' in body:
+            wish = dialect.withdrawal if number % 2 else dialect.transfer
+            body = await ask(wish(key))
+            if dialect.refused in body:
                 load.failed += 1
             else:
                 load.done += 1
@@ -196,12 +221,8 @@ async def _client(port: int, load: Load, until_s: float, number: int) -> None:
 async def _connection(port: int) -> AsyncIterator[Callable[[bytes], Awaitable[bytes]]]:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
 
-    async def ask(body: bytes) -> bytes:
-        head = (
-            "POST / HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\n"
-            f"Content-Length: {len(body)}\r\n\r\n"
-        )
-        writer.write(head.encode() + body)
+    async def ask(request: bytes) -> bytes:
+        writer.write(request)
         answer = (await reader.readuntil(b"\r\n\r\n")).lower()
         length = int(answer.split(b"content-length:")[1].split(b"\r\n", 1)[0])
         return await reader.readexactly(length)
@@ -210,33 +231,3 @@ async def _connection(port: int) -> AsyncIterator[Callable[[bytes], Awaitable[by
         yield ask
     finally:
         writer.close()
-
-
-def _transfer() -> bytes:
-    source = secrets.randbelow(_USERS)
-    target = (source + 1 + secrets.randbelow(_USERS - 1)) % _USERS
-    legs = [
-        {"userId": _name(source), "amount": -1},
-        {"userId": _name(target), "amount": 1},
-    ]
-    return json.dumps({"command": "ProcessTransferBatch", "transfers": legs}).encode()
-
-
-def _withdrawal() -> bytes:
-    wish = {
-        "command": "UserWithdraw",
-        "userId": _name(secrets.randbelow(_USERS)),
-        "amount": "1",
-        "payoutAddress": _PAYOUT,
-        "validateChecksum": "false",
-    }
-    return json.dumps(wish).encode()
-
-
-def _address_wanted(number: int) -> bytes:
-    wish = {"command": "GetDepositAddress", "userId": _name(number % _USERS)}
-    return json.dumps(wish).encode()
-
-
-def _name(number: int) -> str:
-    return f"user-{number}"

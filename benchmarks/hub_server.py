@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """The two servers that ``benchmarks.hub`` compares, each in a process of its own.
 
-``ours`` is the hub's API with its store, and a pool of ready addresses that an
-appliance has filled. ``bare`` is what a programmer would write
-first: aiohttp, SQLAlchemy, and one INSERT. Both have twenty connections.
+``legacy`` and ``v1`` are the hub's APIs with its store, and a pool of ready addresses
+that an appliance has filled; withdrawals have a limit in both. ``bare`` is what a
+programmer would write first: aiohttp, SQLAlchemy, and one INSERT. Each has twenty
+connections.
 """
 
 import asyncio
 import secrets
 import sys
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 
 from aiohttp import web
 from sqlalchemy import text
@@ -17,13 +18,18 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from hub.api.legacy import build_app
 from hub.api.legacy_commands import commands
+from hub.api.v1.app import Ports
+from hub.api.v1.app import build_app as build_v1
 from hub.clock import system_clock_ms
-from hub.config import LegacyApiSection
+from hub.config import LegacyApiSection, V1ApiSection
 from hub.errors import ApplianceUnavailableError
 from hub.model import Address, IssuedAddress, SeedUuid
+from hub.publisher import Publisher
 from hub.store import Store
+from hub.withdrawal_rules import WithdrawalRules
 
 _POOL_SIZE = 20
+_RULES = WithdrawalRules(per_user_i=1_000_000_000)
 _TRYTES = "9ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _BASE64 = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 
@@ -59,8 +65,27 @@ class _NothingSpent:
         return [False for _ in addresses]
 
 
-def ours(url: str) -> web.Application:
-    """Return the hub's API.
+def legacy(url: str) -> web.Application:
+    """Return the hub's legacy API.
+
+    Args:
+        url: A migrated database.
+
+    Returns:
+        The application.
+    """
+    table = commands(
+        Store(url, clock=system_clock_ms),
+        issuer=_NoAppliance(),
+        oracle=_NothingSpent(),
+        ready=_FullPool(),
+        rules=_RULES,
+    )
+    return build_app(LegacyApiSection(), table)
+
+
+def v1(url: str) -> web.Application:
+    """Return the hub's ``/v1``, its publisher running beside it.
 
     Args:
         url: A migrated database.
@@ -69,10 +94,41 @@ def ours(url: str) -> web.Application:
         The application.
     """
     store = Store(url, clock=system_clock_ms)
-    table = commands(
-        store, issuer=_NoAppliance(), oracle=_NothingSpent(), ready=_FullPool()
+    publisher = Publisher(store, interval_s=1.0)
+    ports = Ports(
+        store=store,
+        issuer=_NoAppliance(),
+        oracle=_NothingSpent(),
+        publisher=publisher,
+        appliance=_ready,
+        nodes=_synced,
+        node_health=list,
+        rules=_RULES,
+        clock=system_clock_ms,
+        ready=_FullPool(),
     )
-    return build_app(LegacyApiSection(), table)
+    app = build_v1(V1ApiSection(rate_per_s=1_000_000, burst=1_000_000), ports)
+
+    async def publishing(_app: web.Application) -> AsyncIterator[None]:
+        task = asyncio.create_task(_publish(publisher))
+        yield
+        task.cancel()
+
+    app.cleanup_ctx.append(publishing)
+    return app
+
+
+async def _publish(publisher: Publisher) -> None:
+    while True:
+        await publisher.tick()
+
+
+async def _ready() -> str:
+    return "ready"
+
+
+async def _synced() -> None:
+    pass
 
 
 def bare(url: str) -> web.Application:
@@ -100,7 +156,7 @@ def bare(url: str) -> web.Application:
 
 
 async def _main(which: str, url: str) -> None:
-    app = {"ours": ours, "bare": bare}[which](url)
+    app = {"legacy": legacy, "v1": v1, "bare": bare}[which](url)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0, backlog=1024).start()
