@@ -7,8 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from trinary.kerl import with_checksum
+
 USERS: Final = 2000
 _PAYOUT: Final = "A" * 80 + "9"
+_CHECKED: Final = with_checksum(_PAYOUT)
 
 
 def _request(path: str, wish: object, *headers: str) -> bytes:
@@ -58,7 +61,7 @@ def _v1_transfer(key: str) -> bytes:
 
 def _v1_withdrawal(key: str) -> bytes:
     name = name_of(secrets.randbelow(USERS))
-    wish = {"user_id": name, "amount_i": 1, "address": _PAYOUT}
+    wish = {"user_id": name, "amount_i": 1, "address": _CHECKED}
     return _request("/v1/withdrawals", wish, *_once(key))
 
 

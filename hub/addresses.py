@@ -22,7 +22,6 @@ from hub.model import (
     Address,
     AddressState,
     IssuedAddress,
-    OwnAddress,
 )
 from hub.receipts import user_commitment
 from hub.store import Store, Transaction
@@ -105,9 +104,8 @@ async def was_spent(store: Store, oracle: SpentOracle, address: Address) -> bool
     Returns:
         True if either knows of a spend.
     """
-    async with store.looking() as tx:
-        own = await tx.addresses.find(address)
-    return await _is_spent(own, oracle, address)
+    state = await _state_of(store, address)
+    return await _is_spent(state, oracle, address)
 
 
 async def new_address(
@@ -180,10 +178,16 @@ async def draw_address(
     raise ApplianceUnavailableError(message)
 
 
+async def _state_of(store: Store, address: Address) -> AddressState | None:
+    async with store.looking() as tx:
+        own = await tx.addresses.find(address)
+    return None if own is None else own.state
+
+
 async def _is_spent(
-    own: OwnAddress | None, oracle: SpentOracle, address: Address
+    state: AddressState | None, oracle: SpentOracle, address: Address
 ) -> bool:
-    if own is not None and own.state is AddressState.SPENT:
+    if state is AddressState.SPENT:
         return True
     return (await oracle.were_spent([address]))[0]
 
@@ -196,25 +200,23 @@ async def require_unspent(store: Store, oracle: SpentOracle, address: Address) -
         oracle: The nodes.
         address: Where value is to go; ``AddressSpentError`` if it was spent from.
     """
-    async with store.looking() as tx:
-        own = await tx.addresses.find(address)
-    await refuse_spent(own, oracle, address)
+    await refuse_spent(await _state_of(store, address), oracle, address)
 
 
 async def refuse_spent(
-    own: OwnAddress | None, oracle: SpentOracle, address: Address
+    state: AddressState | None, oracle: SpentOracle, address: Address
 ) -> None:
     """Do as ``require_unspent``, for whoever has looked at our records already.
 
     Args:
-        own: What our records say of the address; None if it is none of ours.
+        state: What our records say of the address; None if it is none of ours.
         oracle: The nodes.
         address: Where value is to go.
 
     Raises:
         AddressSpentError: If it was spent from.
     """
-    if await _is_spent(own, oracle, address):
+    if await _is_spent(state, oracle, address):
         message = f"{address} was already spent from"
         raise AddressSpentError(message)
 

@@ -22,12 +22,13 @@ from hub.store import Store
 from hub.withdrawal_rules import NO_RULES, WithdrawalRules
 from hub.withdrawals import (
     WithdrawalWish,
+    look_at_requests,
     parse_tag,
     parse_uuid,
     require_amount,
     require_covered,
     require_last_trit,
-    require_within_limit,
+    require_room,
 )
 
 
@@ -64,10 +65,9 @@ async def find_faults(
         async with store.reading() as tx:
             account = await tx.accounts.by_identifier(wish.user_id)
         require_covered(account, wish.amount_i)
-        async with store.reading() as tx:
-            await require_within_limit(
-                tx, account.account_id, rules, asked_i=wish.amount_i
-            )
+        async with store.looking() as tx:
+            requested = await look_at_requests(tx, account.account_id, rules)
+        require_room(requested, rules, asked_i=wish.amount_i)
     if address is not None:
         with _noting(faults):
             await require_unspent(store, oracle, address)

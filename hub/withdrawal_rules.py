@@ -39,6 +39,11 @@ class WithdrawalRules:
     total_i: int | None = None
     window_ms: int = DAY_MS
 
+    def room_i(self, requested_i: int) -> int:
+        """Return what one account may still request, in iota; 0 or less: nothing."""
+        assert self.per_user_i is not None, "asked only where there is a limit"
+        return self.per_user_i - requested_i
+
     def needs_approval(self, amount_i: int) -> bool:
         """Return whether another key must approve."""
         return self.approve_above_i is not None and amount_i > self.approve_above_i

@@ -33,6 +33,7 @@ from hub.model import (
     WithdrawalUuid,
 )
 from hub.store import Store, Transaction
+from hub.store.withdrawals import Requested
 from hub.withdrawal_rules import NO_RULES, WithdrawalRules
 from trinary.trytes import is_trytes, last_trit_is_zero
 
@@ -64,7 +65,11 @@ class WithdrawalWish:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckedWithdrawal:
-    """A withdrawal that may be reserved; see ``hub.model.Withdrawal``."""
+    """A withdrawal that may be reserved; see ``hub.model.Withdrawal``.
+
+    ``requested`` is what the account had requested when it was looked at; None where
+    there is no limit.
+    """
 
     uuid: WithdrawalUuid
     account_id: AccountId
@@ -74,6 +79,7 @@ class CheckedWithdrawal:
     state: WithdrawalState
     maker: str
     authorisation: str = field(repr=False)
+    requested: Requested | None = None
 
 
 def parse_tag(text: str) -> Tag:
@@ -169,10 +175,12 @@ async def check_withdrawal(
     payout_address = _require_receivable(wish)
     tag = parse_tag(wish.tag)
     async with store.looking() as tx:
-        account = await tx.accounts.by_identifier(wish.user_id)
+        account, own_state = await tx.accounts.beside_address(
+            wish.user_id, payout_address
+        )
         require_covered(account, wish.amount_i)
-        own = await tx.addresses.find(payout_address)
-    await refuse_spent(own, oracle, payout_address)
+        requested = await look_at_requests(tx, account.account_id, rules)
+    await refuse_spent(own_state, oracle, payout_address)
     failpoint("hub.withdrawal.checked")
     checked = CheckedWithdrawal(
         uuid=parse_uuid(wish.uuid or str(uuids.uuid4())),
@@ -185,6 +193,7 @@ async def check_withdrawal(
         ),
         maker=maker,
         authorisation=wish.authorisation,
+        requested=requested,
     )
     if wish.authorisation:
         require_fitting(
@@ -217,33 +226,68 @@ async def reserve_withdrawal(
         maker=checked.maker,
         authorisation=checked.authorisation,
     )
-    await require_within_limit(tx, checked.account_id, rules, asked_i=0)
+    if checked.requested is not None:
+        await _count(tx, checked, checked.requested, rules)
     failpoint("hub.withdrawal.before-commit")
 
 
-async def require_within_limit(
-    tx: Transaction, account_id: AccountId, rules: WithdrawalRules, *, asked_i: int
-) -> None:
-    """Insist that an account stays below its limit.
+async def look_at_requests(
+    tx: Transaction, account_id: AccountId, rules: WithdrawalRules
+) -> Requested | None:
+    """Look at what counts against an account's limit.
 
     Args:
-        tx: The transaction; the account's balance row is locked in it, if it writes.
+        tx: A look: inside a transaction that writes, it would collide with others.
         account_id: Whose limit.
         rules: The limit.
-        asked_i: What is to be added, in iota; 0 when it is reserved already.
 
-    Raises:
-        WithdrawalLimitError: If it would have requested more within the window.
+    Returns:
+        What it has requested within the window; None when there is no limit.
     """
     if rules.per_user_i is None:
-        return
+        return None
     since_ms = tx.now_ms - rules.window_ms
-    asked_before_i = await tx.withdrawals.requested_since_i(account_id, since_ms)
-    if asked_before_i + asked_i > rules.per_user_i:
-        message = (
-            f"{rules.per_user_i} i may be requested within {rules.window_ms // 1000} s,"
-            f" this would make {asked_before_i + asked_i} i"
+    return await tx.withdrawals.requests_of(account_id, since_ms)
+
+
+async def _count(
+    tx: Transaction,
+    checked: CheckedWithdrawal,
+    requested: Requested,
+    rules: WithdrawalRules,
+) -> None:
+    # What came after the look has raised the counter, and counts in full.
+    room_i = rules.room_i(requested.since_i)
+    counted = await tx.withdrawals.count_request(
+        checked.account_id,
+        amount_i=checked.amount_i,
+        unless_above_i=requested.ever_i + room_i - checked.amount_i,
+    )
+    if not counted:
+        raise WithdrawalLimitError(
+            f"{checked.amount_i} i are more than is left of {rules.per_user_i} i within"
+            f" {rules.window_ms // 1000} s: at most {room_i} i"
         )
+
+
+def require_room(
+    requested: Requested | None, rules: WithdrawalRules, *, asked_i: int
+) -> None:
+    """Insist that an account stays within its limit, as far as a look can tell.
+
+    Args:
+        requested: What ``look_at_requests`` returned.
+        rules: The limit.
+        asked_i: What is to be requested next, in iota.
+
+    Raises:
+        WithdrawalLimitError: If it would be too much.
+    """
+    if requested is None:
+        return
+    room_i = rules.room_i(requested.since_i)
+    if asked_i > room_i:
+        message = f"{asked_i} i are more than the {room_i} i left within the limit"
         raise WithdrawalLimitError(message)
 
 

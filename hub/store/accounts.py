@@ -8,9 +8,17 @@ from sqlalchemy import Row, Select, bindparam, func, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from hub.errors import UserExistsError, UserUnknownError
-from hub.model import OWNER_IDENTIFIER, Account, AccountId, AccountKind, UserId
+from hub.model import (
+    OWNER_IDENTIFIER,
+    Account,
+    AccountId,
+    AccountKind,
+    Address,
+    AddressState,
+    UserId,
+)
 from hub.store.context import Context
-from hub.store.schema import account
+from hub.store.schema import account, address
 
 _NAMES_PER_QUERY: Final = 1000
 """Below every database's limit of parameters."""
@@ -20,6 +28,11 @@ _NAMES_PER_QUERY: Final = 1000
 _BY_NAME: Final = select(account).where(account.c.identifier == bindparam("name"))
 _LOCKED_BY_NAME: Final = _BY_NAME.with_for_update()
 _BY_ROW: Final = select(account).where(account.c.id == bindparam("row"))
+_BESIDE_ADDRESS: Final = (
+    select(account, address.c.state.label("address_state"))
+    .outerjoin(address, address.c.address == bindparam("text"))
+    .where(account.c.identifier == bindparam("name"))
+)
 _IDS: Final = select(account.c.identifier, account.c.id).where(
     account.c.identifier.in_(bindparam("names", expanding=True))
 )
@@ -81,6 +94,22 @@ class Accounts:
         query = _LOCKED_BY_NAME if lock else _BY_NAME
         return await self._one(query, {"name": identifier})
 
+    async def beside_address(
+        self, identifier: UserId, text: Address
+    ) -> tuple[Account, AddressState | None]:
+        """Find an account, and what we know of an address, by one query.
+
+        Args:
+            identifier: The account's name; ``UserUnknownError`` if there is none.
+            text: 81 trytes.
+
+        Returns:
+            The account, and the address's state; None when it is none of ours.
+        """
+        row = await self._row(_BESIDE_ADDRESS, {"name": identifier, "text": text})
+        state = row.address_state
+        return account_of(row), None if state is None else AddressState(state)
+
     async def by_id(self, account_id: AccountId) -> Account:
         """Find an account by its row.
 
@@ -129,11 +158,15 @@ class Accounts:
         return int((await self._connection.execute(query)).scalar_one())
 
     async def _one(self, query: Select[Any], which: dict[str, Any]) -> Account:
-        row = (await self._connection.execute(query, which)).one_or_none()
+        return account_of(await self._row(query, which))
+
+    async def _row(self, query: Select[Any], which: dict[str, Any]) -> Row[Any]:
+        result = await self._connection.execute(query, which)
+        row: Row[Any] | None = result.one_or_none()
         if row is None:
             message = "no such account"
             raise UserUnknownError(message)
-        return account_of(row)
+        return row
 
 
 def account_of(row: Row[Any]) -> Account:

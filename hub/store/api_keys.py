@@ -2,9 +2,9 @@
 """API keys as stored: a digest, never the key."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import Row, insert, select, update
+from sqlalchemy import Row, bindparam, insert, select, update
 
 from hub.api_keys import (
     ApiKey,
@@ -17,6 +17,8 @@ from hub.api_keys import (
 from hub.errors import ApiKeyUnknownError
 from hub.store.api_schema import api_key
 from hub.store.context import Context
+
+_FIND: Final = select(api_key).where(api_key.c.key_id == bindparam("id"))
 
 
 class ApiKeys:
@@ -72,8 +74,7 @@ class ApiKeys:
         Returns:
             The key, revoked or not; None when there is none.
         """
-        query = select(api_key).where(api_key.c.key_id == key_id)
-        row = (await self._connection.execute(query)).one_or_none()
+        row = (await self._connection.execute(_FIND, {"id": key_id})).one_or_none()
         return None if row is None else _key(row)
 
     async def by_id(self, key_id: KeyId) -> ApiKey:

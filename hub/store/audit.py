@@ -2,11 +2,14 @@
 """Who did what by ``/v1``: one row per effect, in the effect's own transaction."""
 
 from dataclasses import dataclass
+from typing import Final
 
 from sqlalchemy import insert, select
 
 from hub.store.api_schema import api_audit
 from hub.store.context import Context
+
+_NEW: Final = insert(api_audit)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,13 +56,14 @@ class Audit:
             subject: What it was about.
         """
         await self._connection.execute(
-            insert(api_audit).values(
-                actor=actor,
-                request_id=request_id,
-                operation=operation,
-                subject=subject,
-                created_at_ms=self._context.now_ms,
-            )
+            _NEW,
+            {
+                "actor": actor,
+                "request_id": request_id,
+                "operation": operation,
+                "subject": subject,
+                "created_at_ms": self._context.now_ms,
+            },
         )
 
     async def page(

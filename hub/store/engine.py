@@ -9,7 +9,7 @@ failure.
 """
 
 import ssl
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,12 +19,15 @@ from sqlalchemy import (
     BigInteger,
     ColumnElement,
     Connection,
+    Insert,
+    Table,
     cast,
     event,
     extract,
     func,
     select,
 )
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DisconnectionError, InvalidRequestError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -219,6 +222,37 @@ async def set_up_look(connection: AsyncConnection) -> AsyncConnection:
 def chains_inserts(connection: AsyncConnection) -> bool:
     """Return whether one statement may insert into two tables."""
     return not is_sqlite(connection.engine.url)
+
+
+class Upsert:
+    """An insert that replaces the row of the same primary key, if it may.
+
+    Args:
+        table: Into which.
+        replaced: Columns that take the new row's values.
+        where: What must hold for the row that is there.
+    """
+
+    def __init__(
+        self, table: Table, *, replaced: Sequence[str], where: ColumnElement[bool]
+    ) -> None:
+        keys = list(table.primary_key.columns)
+        # The two dialects have classes of their own for the same words.
+        self.on_sqlite, self.on_postgresql = (
+            made.on_conflict_do_update(
+                index_elements=keys,
+                set_={name: made.excluded[name] for name in replaced},
+                where=where,
+            )
+            for made in (sqlite.insert(table), postgresql.insert(table))
+        )
+
+
+def upsert(connection: AsyncConnection, statement: Upsert) -> Insert:
+    """Return the statement for the database at hand; it changes one row or none."""
+    if is_sqlite(connection.engine.url):
+        return statement.on_sqlite
+    return statement.on_postgresql
 
 
 async def set_up_migration(connection: AsyncConnection) -> AsyncConnection:

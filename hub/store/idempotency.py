@@ -2,16 +2,26 @@
 """Replies kept for retries, written in the transaction of the effect they tell of."""
 
 from dataclasses import dataclass
+from typing import Final
 
-from sqlalchemy import delete, insert, select, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import bindparam, delete, select
 
 from hub.api_keys import ApiKeyRow
 from hub.errors import FaultError, IdempotencyKeyReusedError
 from hub.store.api_schema import idempotency
 from hub.store.context import Context
+from hub.store.engine import Upsert, upsert
 
-_UNANSWERED = 0
+_FIND: Final = select(idempotency).where(
+    idempotency.c.api_key_id == bindparam("owner"),
+    idempotency.c.key == bindparam("key"),
+    idempotency.c.expires_at_ms > bindparam("now_ms"),
+)
+_KEEP: Final = Upsert(
+    idempotency,
+    replaced=("digest", "status", "body", "created_at_ms", "expires_at_ms"),
+    where=idempotency.c.expires_at_ms <= bindparam("now_ms"),
+)
 
 
 class TwinCommittedError(FaultError):
@@ -60,12 +70,8 @@ class Idempotency:
         Raises:
             IdempotencyKeyReusedError: If the content was another.
         """
-        query = select(idempotency).where(
-            idempotency.c.api_key_id == owner,
-            idempotency.c.key == key,
-            idempotency.c.expires_at_ms > self._context.now_ms,
-        )
-        row = (await self._connection.execute(query)).one_or_none()
+        which = {"owner": owner, "key": key, "now_ms": self._context.now_ms}
+        row = (await self._connection.execute(_FIND, which)).one_or_none()
         if row is None:
             return None
         if row.digest != digest:
@@ -73,57 +79,45 @@ class Idempotency:
             raise IdempotencyKeyReusedError(message)
         return KeptReply(row.status, row.body)
 
-    async def claim(
-        self, owner: ApiKeyRow, key: str, *, digest: str, lifetime_ms: int
+    async def keep(
+        self,
+        owner: ApiKeyRow,
+        key: str,
+        reply: KeptReply,
+        *,
+        digest: str,
+        lifetime_ms: int,
     ) -> None:
-        """Take a key before the effect; a twin's insert waits for our commit.
+        """Store a reply in the transaction of its effect, as the last thing.
+
+        A twin's statement waits for our commit. It reads nothing before it writes:
+        that read would collide with every key written beside it.
 
         Args:
             owner: The API key.
-            key: Its idempotency key.
+            key: Its idempotency key; what is kept by it and has expired is replaced.
+            reply: What the client is told.
             digest: SHA-256 of the request's content, hex.
             lifetime_ms: How long the reply is kept.
 
         Raises:
-            TwinCommittedError: If a twin was faster.
+            TwinCommittedError: If a twin was faster; roll back.
         """
         now_ms = self._context.now_ms
-        await self._connection.execute(
-            delete(idempotency).where(
-                idempotency.c.api_key_id == owner,
-                idempotency.c.key == key,
-                idempotency.c.expires_at_ms <= now_ms,
-            )
-        )
-        try:
-            await self._connection.execute(
-                insert(idempotency).values(
-                    api_key_id=owner,
-                    key=key,
-                    digest=digest,
-                    status=_UNANSWERED,
-                    body="",
-                    created_at_ms=now_ms,
-                    expires_at_ms=now_ms + lifetime_ms,
-                )
-            )
-        except IntegrityError as error:
+        row = {
+            "api_key_id": owner,
+            "key": key,
+            "digest": digest,
+            "status": reply.status,
+            "body": reply.body,
+            "created_at_ms": now_ms,
+            "expires_at_ms": now_ms + lifetime_ms,
+            "now_ms": now_ms,
+        }
+        kept = await self._connection.execute(upsert(self._connection, _KEEP), row)
+        if kept.rowcount != 1:
             message = "the same request was committed meanwhile"
-            raise TwinCommittedError(message) from error
-
-    async def keep(self, owner: ApiKeyRow, key: str, reply: KeptReply) -> None:
-        """Store the reply of a key that this transaction claimed.
-
-        Args:
-            owner: The API key.
-            key: Its idempotency key.
-            reply: What the client is told.
-        """
-        await self._connection.execute(
-            update(idempotency)
-            .where(idempotency.c.api_key_id == owner, idempotency.c.key == key)
-            .values(status=reply.status, body=reply.body)
-        )
+            raise TwinCommittedError(message)
 
     async def forget_expired(self) -> int:
         """Delete what no retry is given any more.

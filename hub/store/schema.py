@@ -73,6 +73,8 @@ account: Final = Table(
     Column("pending_i", BigInteger, nullable=False),
     Column("quarantined_i", BigInteger, nullable=False),
     Column("created_at_ms", BigInteger, nullable=False),
+    # All that was ever requested of limited withdrawals: it only rises.
+    Column("requested_i", BigInteger, nullable=False, server_default=text("0")),
     _one_of("kind", AccountKind),
     *_not_negative("available_i", "unswept_i", "pending_i", "quarantined_i"),
 )

@@ -2,9 +2,10 @@
 """Withdrawals: reserved, cancelled, put into a sweep, released from one."""
 
 from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Row, Select, func, insert, select, update
+from sqlalchemy import Row, Select, bindparam, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from hub import ledger
@@ -33,11 +34,43 @@ from hub.store.books import Books
 from hub.store.cold import Cold
 from hub.store.context import Context
 from hub.store.events import Events, NewEvent
-from hub.store.schema import sweep, withdrawal
+from hub.store.schema import account, sweep, withdrawal
 
 _FINAL: Final = frozenset({WithdrawalState.PAID, WithdrawalState.CANCELLED})
 
 _NEW: Final = insert(withdrawal)
+_REQUESTED: Final = select(
+    account.c.requested_i,
+    select(func.coalesce(func.sum(withdrawal.c.amount_i), 0))
+    .where(
+        withdrawal.c.account_id == bindparam("account_id"),
+        withdrawal.c.requested_at_ms > bindparam("since_ms"),
+        withdrawal.c.state != WithdrawalState.CANCELLED.value,
+    )
+    .scalar_subquery()
+    .label("since_i"),
+).where(account.c.id == bindparam("account_id"))
+_COUNT: Final = (
+    update(account)
+    .where(
+        account.c.id == bindparam("row"),
+        account.c.requested_i <= bindparam("most_i"),
+    )
+    .values(requested_i=account.c.requested_i + bindparam("by_i"))
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Requested:
+    """What an account has requested.
+
+    Attributes:
+        since_i: Within the time that was asked for and not cancelled, in iota.
+        ever_i: All that was counted, in iota; whatever is requested later raises it.
+    """
+
+    since_i: int
+    ever_i: int
 
 
 class Withdrawals:
@@ -217,22 +250,36 @@ class Withdrawals:
         )
         await self._events.add([_notice(found, NoticeReason.WITHDRAWAL_APPROVED)])
 
-    async def requested_since_i(self, account_id: AccountId, since_ms: int) -> int:
-        """Add up what an account has requested and not cancelled, in iota.
+    async def requests_of(self, account_id: AccountId, since_ms: int) -> Requested:
+        """Add up what an account has requested and not cancelled.
 
         Args:
             account_id: Whose withdrawals.
             since_ms: From this time on.
 
         Returns:
-            The sum.
+            The sum, and the counter that tells whether it still is the sum.
         """
-        query = select(func.coalesce(func.sum(withdrawal.c.amount_i), 0)).where(
-            withdrawal.c.account_id == account_id,
-            withdrawal.c.requested_at_ms > since_ms,
-            withdrawal.c.state != WithdrawalState.CANCELLED.value,
-        )
-        return int((await self._connection.execute(query)).scalar_one())
+        values = {"account_id": account_id, "since_ms": since_ms}
+        row = (await self._connection.execute(_REQUESTED, values)).one()
+        return Requested(since_i=int(row.since_i), ever_i=row.requested_i)
+
+    async def count_request(
+        self, account_id: AccountId, *, amount_i: int, unless_above_i: int
+    ) -> bool:
+        """Add to what an account has ever requested, unless others have meanwhile.
+
+        Args:
+            account_id: Whose.
+            amount_i: Iota, positive.
+            unless_above_i: Most that the counter may be before, in iota.
+
+        Returns:
+            Whether it was added.
+        """
+        values = {"row": account_id, "by_i": amount_i, "most_i": unless_above_i}
+        counted = await self._connection.execute(_COUNT, values)
+        return counted.rowcount == 1
 
     async def paid_since_i(self, since_ms: int, *, but: AccountId) -> int:
         """Add up what sweeps pay that were planned since a time, in iota.

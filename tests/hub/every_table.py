@@ -49,8 +49,9 @@ async def use_v1(tx: Transaction) -> None:
     key = await tx.api_keys.add(
         KeyId("kid"), name="back end", digest="d" * 64, scopes={Scope.READ}
     )
-    await tx.idempotency.claim(key.row, "k", digest="e" * 64, lifetime_ms=1_000)
-    await tx.idempotency.keep(key.row, "k", KeptReply(201, "{}"))
+    await tx.idempotency.keep(
+        key.row, "k", KeptReply(201, "{}"), digest="e" * 64, lifetime_ms=1_000
+    )
     await tx.audit.add(actor="kid", request_id="r", operation="o", subject="s")
     webhook = await tx.webhooks.add(
         "wh", url="https://example.org/", types=[], nonce="n", position=0

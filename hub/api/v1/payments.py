@@ -34,6 +34,7 @@ from hub.store import Store, Transaction
 from hub.transfers import Transfer, book_batch
 from hub.withdrawal_rules import WithdrawalRules
 from hub.withdrawals import (
+    CheckedWithdrawal,
     WithdrawalWish,
     approve_withdrawal,
     authorise_withdrawal,
@@ -189,7 +190,7 @@ class PaymentOperations:
 
         async def reserve(tx: Transaction) -> Withdrawal:
             await reserve_withdrawal(tx, checked, rules=self.rules)
-            return await _shown(tx, checked.uuid)
+            return _reserved(checked, call.body.user_id, now_ms=tx.now_ms)
 
         return reserve
 
@@ -306,6 +307,25 @@ def withdrawal_of(
         sweep_bundle_hash=bundle_hash,
         requested_at_ms=stored.requested_at_ms,
         cancelled_at_ms=stored.cancelled_at_ms,
+    )
+
+
+def _reserved(checked: CheckedWithdrawal, user_id: str, *, now_ms: int) -> Withdrawal:
+    # As its row would be read: to read what was just written costs a round trip.
+    return Withdrawal(
+        uuid=checked.uuid,
+        user_id=user_id,
+        amount_i=checked.amount_i,
+        address=checked.payout_address,
+        address_with_checksum=with_checksum(checked.payout_address),
+        tag=checked.tag,
+        state=checked.state.value,
+        made_by=checked.maker,
+        approved_by=None,
+        authorised=bool(checked.authorisation),
+        sweep_bundle_hash=None,
+        requested_at_ms=now_ms,
+        cancelled_at_ms=None,
     )
 
 

@@ -3,7 +3,7 @@
 
 A retried request is answered from the database before anything else is asked. The
 key, the effect, the audit line and the reply are one transaction: a crash leaves all
-of them or none, and of two processes one commits while the other waits at the key.
+of them or none, and of two processes one commits; the other is told its reply.
 """
 
 import asyncio
@@ -158,7 +158,7 @@ class Serving:
             raise
 
     async def _kept(self, once: _Once, key: str) -> KeptReply | None:
-        async with self._store.reading() as tx:
+        async with self._store.looking() as tx:
             return await tx.idempotency.find(once.actor.row, key, digest=once.digest)
 
     async def _attempt(self, once: _Once) -> KeptReply:
@@ -172,13 +172,6 @@ class Serving:
 
     async def _commit(self, tx: Transaction, once: _Once, effect: Effect) -> KeptReply:
         owner, operation = once.actor.row, once.operation
-        if once.key is not None:
-            await tx.idempotency.claim(
-                owner,
-                once.key,
-                digest=once.digest,
-                lifetime_ms=self._keep_replies_ms,
-            )
         answer = await effect(tx)
         await tx.audit.add(
             actor=once.actor.key_id,
@@ -188,7 +181,13 @@ class Serving:
         )
         if once.key is not None:
             kept = answer if operation.redact is None else operation.redact(answer)
-            await tx.idempotency.keep(owner, once.key, _reply(operation.status, kept))
+            await tx.idempotency.keep(
+                owner,
+                once.key,
+                _reply(operation.status, kept),
+                digest=once.digest,
+                lifetime_ms=self._keep_replies_ms,
+            )
         failpoint("hub.v1.before-commit")
         return _reply(operation.status, answer)
 
