@@ -38,6 +38,7 @@ from hub.import_command import Invocation
 from hub.model import Address, BundleHash, HeadToken
 from hub.service import open_hub, open_store, run_hub
 from hub.store import Transaction
+from hub.store.audit import Done
 from hub.store.books import BooksReport
 from hub.sweep_plan import Choice
 
@@ -412,7 +413,9 @@ def revoke_api_key(options: tuple[Path | None, bool], *, key_id: str) -> None:
 
 async def _audit_key(tx: Transaction, operation: str, key_id: str) -> None:
     await tx.audit.add(
-        actor="cli", request_id="", operation=operation, subject=f"api-key {key_id}"
+        Done(
+            actor="cli", request_id="", operation=operation, subject=f"api-key {key_id}"
+        )
     )
 
 

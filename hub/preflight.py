@@ -17,12 +17,11 @@ from hub.errors import (
     WithdrawalExistsError,
     WithdrawalUnknownError,
 )
-from hub.model import WithdrawalUuid
+from hub.model import Address, WithdrawalUuid
 from hub.store import Store
 from hub.withdrawal_rules import NO_RULES, WithdrawalRules
 from hub.withdrawals import (
     WithdrawalWish,
-    look_at_requests,
     parse_tag,
     parse_uuid,
     require_amount,
@@ -62,12 +61,12 @@ async def find_faults(
     with _noting(faults):
         tag = parse_tag(wish.tag)
     with _noting(faults):
-        async with store.reading() as tx:
-            account = await tx.accounts.by_identifier(wish.user_id)
-        require_covered(account, wish.amount_i)
         async with store.looking() as tx:
-            requested = await look_at_requests(tx, account.account_id, rules)
-        require_room(requested, rules, asked_i=wish.amount_i)
+            since_ms = rules.since_ms(tx.now_ms)
+            nowhere = Address("")
+            look = await tx.withdrawals.look(wish.user_id, address or nowhere, since_ms)
+        require_covered(look.account, wish.amount_i)
+        require_room(look.requested, rules, asked_i=wish.amount_i)
     if address is not None:
         with _noting(faults):
             await require_unspent(store, oracle, address)

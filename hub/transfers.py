@@ -67,12 +67,12 @@ async def _book(tx: Transaction, net_i: Mapping[UserId, int]) -> None:
         raise UserUnknownError(message)
     by_account = {ids[user_id]: amount_i for user_id, amount_i in net_i.items()}
     posting = ledger.transfer_batch(by_account)
+    events = [_event(*change) for change in sorted(by_account.items())]
     try:
-        await tx.books.post(posting, reference=f"{len(net_i)} accounts")
+        await tx.books.post(posting, reference=f"{len(net_i)} accounts", events=events)
     except InsufficientBalanceError as error:
         message = "the batch would overdraw an account"
         raise BatchInconsistentError(message) from error
-    await tx.events.add(_event(*change) for change in sorted(by_account.items()))
     failpoint("hub.transfer.before-commit")
 
 

@@ -39,6 +39,17 @@ class WithdrawalRules:
     total_i: int | None = None
     window_ms: int = DAY_MS
 
+    def since_ms(self, now_ms: int) -> int | None:
+        """Return from when on requests count against a user's limit, if there is one.
+
+        Args:
+            now_ms: Milliseconds since 1970.
+
+        Returns:
+            The window's beginning.
+        """
+        return None if self.per_user_i is None else now_ms - self.window_ms
+
     def room_i(self, requested_i: int) -> int:
         """Return what one account may still request, in iota; 0 or less: nothing."""
         assert self.per_user_i is not None, "asked only where there is a limit"

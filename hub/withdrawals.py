@@ -175,16 +175,14 @@ async def check_withdrawal(
     payout_address = _require_receivable(wish)
     tag = parse_tag(wish.tag)
     async with store.looking() as tx:
-        account, own_state = await tx.accounts.beside_address(
-            wish.user_id, payout_address
-        )
-        require_covered(account, wish.amount_i)
-        requested = await look_at_requests(tx, account.account_id, rules)
-    await refuse_spent(own_state, oracle, payout_address)
+        since_ms = rules.since_ms(tx.now_ms)
+        look = await tx.withdrawals.look(wish.user_id, payout_address, since_ms)
+    require_covered(look.account, wish.amount_i)
+    await refuse_spent(look.address_state, oracle, payout_address)
     failpoint("hub.withdrawal.checked")
     checked = CheckedWithdrawal(
         uuid=parse_uuid(wish.uuid or str(uuids.uuid4())),
-        account_id=account.account_id,
+        account_id=look.account.account_id,
         amount_i=wish.amount_i,
         payout_address=payout_address,
         tag=tag,
@@ -193,7 +191,7 @@ async def check_withdrawal(
         ),
         maker=maker,
         authorisation=wish.authorisation,
-        requested=requested,
+        requested=look.requested,
     )
     if wish.authorisation:
         require_fitting(
@@ -231,25 +229,6 @@ async def reserve_withdrawal(
     failpoint("hub.withdrawal.before-commit")
 
 
-async def look_at_requests(
-    tx: Transaction, account_id: AccountId, rules: WithdrawalRules
-) -> Requested | None:
-    """Look at what counts against an account's limit.
-
-    Args:
-        tx: A look: inside a transaction that writes, it would collide with others.
-        account_id: Whose limit.
-        rules: The limit.
-
-    Returns:
-        What it has requested within the window; None when there is no limit.
-    """
-    if rules.per_user_i is None:
-        return None
-    since_ms = tx.now_ms - rules.window_ms
-    return await tx.withdrawals.requests_of(account_id, since_ms)
-
-
 async def _count(
     tx: Transaction,
     checked: CheckedWithdrawal,
@@ -276,7 +255,7 @@ def require_room(
     """Insist that an account stays within its limit, as far as a look can tell.
 
     Args:
-        requested: What ``look_at_requests`` returned.
+        requested: What was looked up; None when there is no limit.
         rules: The limit.
         asked_i: What is to be requested next, in iota.
 

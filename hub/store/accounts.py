@@ -13,12 +13,10 @@ from hub.model import (
     Account,
     AccountId,
     AccountKind,
-    Address,
-    AddressState,
     UserId,
 )
 from hub.store.context import Context
-from hub.store.schema import account, address
+from hub.store.schema import account
 
 _NAMES_PER_QUERY: Final = 1000
 """Below every database's limit of parameters."""
@@ -28,11 +26,6 @@ _NAMES_PER_QUERY: Final = 1000
 _BY_NAME: Final = select(account).where(account.c.identifier == bindparam("name"))
 _LOCKED_BY_NAME: Final = _BY_NAME.with_for_update()
 _BY_ROW: Final = select(account).where(account.c.id == bindparam("row"))
-_BESIDE_ADDRESS: Final = (
-    select(account, address.c.state.label("address_state"))
-    .outerjoin(address, address.c.address == bindparam("text"))
-    .where(account.c.identifier == bindparam("name"))
-)
 _IDS: Final = select(account.c.identifier, account.c.id).where(
     account.c.identifier.in_(bindparam("names", expanding=True))
 )
@@ -94,22 +87,6 @@ class Accounts:
         query = _LOCKED_BY_NAME if lock else _BY_NAME
         return await self._one(query, {"name": identifier})
 
-    async def beside_address(
-        self, identifier: UserId, text: Address
-    ) -> tuple[Account, AddressState | None]:
-        """Find an account, and what we know of an address, by one query.
-
-        Args:
-            identifier: The account's name; ``UserUnknownError`` if there is none.
-            text: 81 trytes.
-
-        Returns:
-            The account, and the address's state; None when it is none of ours.
-        """
-        row = await self._row(_BESIDE_ADDRESS, {"name": identifier, "text": text})
-        state = row.address_state
-        return account_of(row), None if state is None else AddressState(state)
-
     async def by_id(self, account_id: AccountId) -> Account:
         """Find an account by its row.
 
@@ -158,15 +135,11 @@ class Accounts:
         return int((await self._connection.execute(query)).scalar_one())
 
     async def _one(self, query: Select[Any], which: dict[str, Any]) -> Account:
-        return account_of(await self._row(query, which))
-
-    async def _row(self, query: Select[Any], which: dict[str, Any]) -> Row[Any]:
-        result = await self._connection.execute(query, which)
-        row: Row[Any] | None = result.one_or_none()
+        row = (await self._connection.execute(query, which)).one_or_none()
         if row is None:
             message = "no such account"
             raise UserUnknownError(message)
-        return row
+        return account_of(row)
 
 
 def account_of(row: Row[Any]) -> Account:

@@ -4,12 +4,52 @@
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import insert, select
+from sqlalchemy import bindparam, insert, select
 
 from hub.store.api_schema import api_audit
 from hub.store.context import Context
 
-_NEW: Final = insert(api_audit)
+_COLUMNS: Final = ("actor", "request_id", "operation", "subject", "created_at_ms")
+NEW_AUDIT_LINE: Final = insert(api_audit).values(
+    {name: bindparam(f"audit_{name}") for name in _COLUMNS}
+)
+"""Takes what ``audit_row`` returns, also as a part of another statement."""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """An effect that is to be written down.
+
+    Attributes:
+        actor: The API key's id, or ``cli``.
+        request_id: At most 64 characters.
+        operation: Its name.
+        subject: What it was about.
+    """
+
+    actor: str
+    request_id: str
+    operation: str
+    subject: str
+
+
+def audit_row(done: Done, *, now_ms: int) -> dict[str, str | int]:
+    """Return the values of a line.
+
+    Args:
+        done: What was done.
+        now_ms: When, milliseconds since 1970.
+
+    Returns:
+        The parameters of ``NEW_AUDIT_LINE``.
+    """
+    return {
+        "audit_actor": done.actor,
+        "audit_request_id": done.request_id,
+        "audit_operation": done.operation,
+        "audit_subject": done.subject,
+        "audit_created_at_ms": now_ms,
+    }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,27 +84,14 @@ class Audit:
         self._context = context
         self._connection = context.connection
 
-    async def add(
-        self, *, actor: str, request_id: str, operation: str, subject: str
-    ) -> None:
+    async def add(self, done: Done) -> None:
         """Write down an effect of this transaction.
 
         Args:
-            actor: The API key's id, or ``cli``.
-            request_id: At most 64 characters.
-            operation: Its name.
-            subject: What it was about.
+            done: What was done.
         """
-        await self._connection.execute(
-            _NEW,
-            {
-                "actor": actor,
-                "request_id": request_id,
-                "operation": operation,
-                "subject": subject,
-                "created_at_ms": self._context.now_ms,
-            },
-        )
+        row = audit_row(done, now_ms=self._context.now_ms)
+        await self._connection.execute(NEW_AUDIT_LINE, row)
 
     async def page(
         self, *, before_id: int | None, limit: int, actor: str | None = None

@@ -2,13 +2,14 @@
 """Postings and entries: the only code that changes a balance."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final, NoReturn
 
 from sqlalchemy import (
     ARRAY,
+    CTE,
     BigInteger,
     ColumnElement,
     Insert,
@@ -37,7 +38,8 @@ from hub.ledger import BalanceKey, Posting, totals_i
 from hub.store.books_checks import COLUMNS, BooksChecks, Mismatch
 from hub.store.context import Context
 from hub.store.engine import chains_inserts
-from hub.store.schema import books_latch, entry, posting
+from hub.store.events import EVENT_COLUMNS, Events, NewEvent
+from hub.store.schema import books_latch, entry, event, posting
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +103,10 @@ def _unless_below_zero(
     return statement.where(~exists().select_from(books_latch))
 
 
-def _written_after(changed: ReturningUpdate[Any]) -> Insert:
+def _written_after(changed: ReturningUpdate[Any], *, tells: bool) -> Insert:
     """Return the statement that changes balances and writes the posting down.
 
-    One round trip for what would be three. No row of it is written, the posting's
+    One round trip for what would be four. No row of it is written, the posting's
     neither, unless every balance could be changed.
     """
     done = changed.cte("done")
@@ -128,11 +130,24 @@ def _written_after(changed: ReturningUpdate[Any]) -> Insert:
     lines = select(made.c.id, legs.c.book, legs.c.ref_id, legs.c.amount_i)
     columns = ["posting_id", "book", "ref_id", "amount_i"]
     joined = lines.select_from(made.join(legs, true()))
-    return insert(entry).from_select(columns, joined, include_defaults=False)
+    whole = insert(entry).from_select(columns, joined, include_defaults=False)
+    return whole.add_cte(_told_after(made)) if tells else whole
+
+
+def _told_after(made: CTE) -> CTE:
+    """Return the part of the statement that writes events of a posting."""
+    rows = _unnested("event", {name: event.c[name].type for name in EVENT_COLUMNS})
+    told = select(*rows.c).where(exists().select_from(made))
+    written = insert(event).from_select(EVENT_COLUMNS, told, include_defaults=False)
+    return written.cte("told")
 
 
 _CHANGES: Final = {n: _guarded_rows(*_AMOUNTS[n]) for n in _AMOUNTS}
-_LAST_CHANGES: Final = {n: _written_after(_CHANGES[n]) for n in _CHANGES}
+_LAST_CHANGES: Final = {
+    (name, tells): _written_after(_CHANGES[name], tells=tells)
+    for name in _CHANGES
+    for tells in (False, True)
+}
 
 
 @lru_cache(maxsize=64)
@@ -175,6 +190,7 @@ class Books:
         self._context = context
         self._connection = context.connection
         self._checks = BooksChecks(context)
+        self._events = Events(context)
 
     async def was_posted(self, reference: str) -> bool:
         """Say whether something was booked already.
@@ -188,12 +204,15 @@ class Books:
         query = select(func.count()).where(posting.c.reference == reference)
         return bool((await self._connection.execute(query)).scalar_one())
 
-    async def post(self, what: Posting, *, reference: str) -> None:
+    async def post(
+        self, what: Posting, *, reference: str, events: Sequence[NewEvent] = ()
+    ) -> None:
         """Apply a posting and write it down; nothing when it has no legs.
 
         Args:
             what: Balanced by construction.
             reference: What caused it, for people: a hash, a UUID.
+            events: What tells of it.
         """
         if not what.legs:
             return
@@ -203,9 +222,10 @@ class Books:
             "created_at_ms": self._context.now_ms,
         }
         if chains_inserts(self._connection):
-            await self._post_chained(what, header)
+            await self._post_chained(what, header, self._events.rows(events))
         else:
             await self._post_row_by_row(what, header)
+            await self._events.add(events)
 
     async def verify(self) -> BooksReport:
         """Recompute every balance from its entries.
@@ -272,7 +292,9 @@ class Books:
             raise LedgerImbalanceError("the books are still broken: see `audit`")
         await self._connection.execute(delete(books_latch))
 
-    async def _post_chained(self, what: Posting, header: dict[str, Any]) -> None:
+    async def _post_chained(
+        self, what: Posting, header: dict[str, Any], events: list[dict[str, Any]]
+    ) -> None:
         """Change one table after the other; the last statement writes the posting."""
         *others, last = _changes_of(what).items()
         for name, rows in others:
@@ -289,7 +311,10 @@ class Books:
             "legs_ref_id": [leg.key.ref_id for leg in what.legs],
             "legs_amount_i": [leg.amount_i for leg in what.legs],
         }
-        written = await self._connection.execute(_LAST_CHANGES[name], values | legs)
+        if events:
+            values |= {f"event_{c}": [row[c] for row in events] for c in EVENT_COLUMNS}
+        statement = _LAST_CHANGES[name, bool(events)]
+        written = await self._connection.execute(statement, values | legs)
         if written.rowcount != len(what.legs):
             await self._refuse(name, rows)
 

@@ -19,7 +19,6 @@ from sqlalchemy import (
     BigInteger,
     ColumnElement,
     Connection,
-    Insert,
     Table,
     cast,
     event,
@@ -231,6 +230,10 @@ class Upsert:
         table: Into which.
         replaced: Columns that take the new row's values.
         where: What must hold for the row that is there.
+
+    Attributes:
+        on_sqlite: The statement there; it changes one row or none.
+        on_postgresql: The statement there.
     """
 
     def __init__(
@@ -246,13 +249,6 @@ class Upsert:
             )
             for made in (sqlite.insert(table), postgresql.insert(table))
         )
-
-
-def upsert(connection: AsyncConnection, statement: Upsert) -> Insert:
-    """Return the statement for the database at hand; it changes one row or none."""
-    if is_sqlite(connection.engine.url):
-        return statement.on_sqlite
-    return statement.on_postgresql
 
 
 async def set_up_migration(connection: AsyncConnection) -> AsyncConnection:

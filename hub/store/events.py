@@ -33,6 +33,19 @@ class NewEvent:
     message: str = ""
 
 
+EVENT_COLUMNS: Final = (
+    "reason",
+    "account_id",
+    "address_id",
+    "amount_i",
+    "bundle_hash",
+    "tail_hash",
+    "withdrawal_uuid",
+    "message",
+    "created_at_ms",
+)
+"""What a row has when it is written; its position comes later."""
+
 _NEW: Final = insert(event)
 
 
@@ -53,9 +66,20 @@ class Events:
         Args:
             events: In the order they happened.
         """
-        rows = [self._row(new) for new in events]
+        rows = self.rows(events)
         if rows:
             await self._connection.execute(_NEW, rows)
+
+    def rows(self, events: Iterable[NewEvent]) -> list[dict[str, Any]]:
+        """Return events as rows, for whoever writes them with something else.
+
+        Args:
+            events: In the order they happened.
+
+        Returns:
+            One for each, with ``EVENT_COLUMNS``.
+        """
+        return [self._row(new) for new in events]
 
     async def since(
         self,
@@ -122,7 +146,7 @@ class Events:
         )
         return [_event(row) for row in await self._connection.execute(query)]
 
-    def _row(self, new: NewEvent) -> dict[str, object]:
+    def _row(self, new: NewEvent) -> dict[str, Any]:
         return {
             "reason": new.reason.value,
             "account_id": new.account_id,

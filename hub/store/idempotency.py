@@ -9,8 +9,9 @@ from sqlalchemy import bindparam, delete, select
 from hub.api_keys import ApiKeyRow
 from hub.errors import FaultError, IdempotencyKeyReusedError
 from hub.store.api_schema import idempotency
+from hub.store.audit import NEW_AUDIT_LINE, Done, audit_row
 from hub.store.context import Context
-from hub.store.engine import Upsert, upsert
+from hub.store.engine import Upsert, chains_inserts
 
 _FIND: Final = select(idempotency).where(
     idempotency.c.api_key_id == bindparam("owner"),
@@ -22,6 +23,8 @@ _KEEP: Final = Upsert(
     replaced=("digest", "status", "body", "created_at_ms", "expires_at_ms"),
     where=idempotency.c.expires_at_ms <= bindparam("now_ms"),
 )
+
+_KEEP_AND_AUDIT: Final = _KEEP.on_postgresql.add_cte(NEW_AUDIT_LINE.cte("audited"))
 
 
 class TwinCommittedError(FaultError):
@@ -87,8 +90,9 @@ class Idempotency:
         *,
         digest: str,
         lifetime_ms: int,
+        done: Done,
     ) -> None:
-        """Store a reply in the transaction of its effect, as the last thing.
+        """Store a reply and the audit's line with its effect, as the last thing.
 
         A twin's statement waits for our commit. It reads nothing before it writes:
         that read would collide with every key written beside it.
@@ -99,6 +103,7 @@ class Idempotency:
             reply: What the client is told.
             digest: SHA-256 of the request's content, hex.
             lifetime_ms: How long the reply is kept.
+            done: What the audit is told.
 
         Raises:
             TwinCommittedError: If a twin was faster; roll back.
@@ -114,7 +119,12 @@ class Idempotency:
             "expires_at_ms": now_ms + lifetime_ms,
             "now_ms": now_ms,
         }
-        kept = await self._connection.execute(upsert(self._connection, _KEEP), row)
+        line = audit_row(done, now_ms=now_ms)
+        if chains_inserts(self._connection):
+            kept = await self._connection.execute(_KEEP_AND_AUDIT, row | line)
+        else:
+            await self._connection.execute(NEW_AUDIT_LINE, line)
+            kept = await self._connection.execute(_KEEP.on_sqlite, row)
         if kept.rowcount != 1:
             message = "the same request was committed meanwhile"
             raise TwinCommittedError(message)

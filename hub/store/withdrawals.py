@@ -11,18 +11,22 @@ from sqlalchemy.exc import IntegrityError
 from hub import ledger
 from hub.errors import (
     PlanOutdatedError,
+    UserUnknownError,
     WithdrawalExistsError,
     WithdrawalFinalError,
     WithdrawalUnknownError,
 )
 from hub.model import (
+    Account,
     AccountId,
     Address,
+    AddressState,
     ColdAddress,
     EventReason,
     NoticeReason,
     SweepId,
     Tag,
+    UserId,
     Withdrawal,
     WithdrawalId,
     WithdrawalState,
@@ -30,26 +34,31 @@ from hub.model import (
     require_transition,
     sources_of,
 )
+from hub.store.accounts import account_of
 from hub.store.books import Books
 from hub.store.cold import Cold
 from hub.store.context import Context
 from hub.store.events import Events, NewEvent
-from hub.store.schema import account, sweep, withdrawal
+from hub.store.schema import account, address, sweep, withdrawal
 
 _FINAL: Final = frozenset({WithdrawalState.PAID, WithdrawalState.CANCELLED})
 
 _NEW: Final = insert(withdrawal)
-_REQUESTED: Final = select(
-    account.c.requested_i,
+_LOOK: Final = (
+    select(account, address.c.state.label("address_state"))
+    .outerjoin(address, address.c.address == bindparam("text"))
+    .where(account.c.identifier == bindparam("name"))
+)
+_LOOK_LIMITED: Final = _LOOK.add_columns(
     select(func.coalesce(func.sum(withdrawal.c.amount_i), 0))
     .where(
-        withdrawal.c.account_id == bindparam("account_id"),
+        withdrawal.c.account_id == account.c.id,
         withdrawal.c.requested_at_ms > bindparam("since_ms"),
         withdrawal.c.state != WithdrawalState.CANCELLED.value,
     )
     .scalar_subquery()
-    .label("since_i"),
-).where(account.c.id == bindparam("account_id"))
+    .label("since_i")
+)
 _COUNT: Final = (
     update(account)
     .where(
@@ -71,6 +80,21 @@ class Requested:
 
     since_i: int
     ever_i: int
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What is asked before a withdrawal.
+
+    Attributes:
+        account: Whose balance is to pay.
+        address_state: Of the payout address; None when it is none of ours.
+        requested: What counts against a limit; None when there is none.
+    """
+
+    account: Account
+    address_state: AddressState | None
+    requested: Requested | None
 
 
 class Withdrawals:
@@ -115,8 +139,16 @@ class Withdrawals:
         Raises:
             WithdrawalExistsError: If the name is taken.
         """
+        event = NewEvent(
+            reason=EventReason.WITHDRAWAL,
+            account_id=account_id,
+            amount_i=-amount_i,
+            withdrawal_uuid=uuid,
+        )
         await self._books.post(
-            ledger.withdrawal_requested(account_id, amount_i=amount_i), reference=uuid
+            ledger.withdrawal_requested(account_id, amount_i=amount_i),
+            reference=uuid,
+            events=[event],
         )
         await self._insert(
             uuid,
@@ -128,13 +160,6 @@ class Withdrawals:
             maker=maker,
             authorisation=authorisation,
         )
-        event = NewEvent(
-            reason=EventReason.WITHDRAWAL,
-            account_id=account_id,
-            amount_i=-amount_i,
-            withdrawal_uuid=uuid,
-        )
-        await self._events.add([event])
 
     async def request_cold_move(
         self,
@@ -250,19 +275,41 @@ class Withdrawals:
         )
         await self._events.add([_notice(found, NoticeReason.WITHDRAWAL_APPROVED)])
 
-    async def requests_of(self, account_id: AccountId, since_ms: int) -> Requested:
-        """Add up what an account has requested and not cancelled.
+    async def look(
+        self, user_id: UserId, payout_address: Address, since_ms: int | None
+    ) -> Look:
+        """Look up what is asked before a withdrawal, by one query.
 
         Args:
-            account_id: Whose withdrawals.
-            since_ms: From this time on.
+            user_id: Who asks.
+            payout_address: 81 trytes.
+            since_ms: Requests from this time on count against a limit; None: there
+                is none.
 
         Returns:
-            The sum, and the counter that tells whether it still is the sum.
+            The account, what we know of the address, and what was requested.
+
+        Raises:
+            UserUnknownError: If there is no such account.
         """
-        values = {"account_id": account_id, "since_ms": since_ms}
-        row = (await self._connection.execute(_REQUESTED, values)).one()
-        return Requested(since_i=int(row.since_i), ever_i=row.requested_i)
+        which: dict[str, str | int] = {"name": user_id, "text": payout_address}
+        if since_ms is None:
+            result = await self._connection.execute(_LOOK, which)
+        else:
+            which |= {"since_ms": since_ms}
+            result = await self._connection.execute(_LOOK_LIMITED, which)
+        row = result.one_or_none()
+        if row is None:
+            message = "no such account"
+            raise UserUnknownError(message)
+        state = row.address_state
+        return Look(
+            account=account_of(row),
+            address_state=None if state is None else AddressState(state),
+            requested=None
+            if since_ms is None
+            else Requested(since_i=int(row.since_i), ever_i=row.requested_i),
+        )
 
     async def count_request(
         self, account_id: AccountId, *, amount_i: int, unless_above_i: int

@@ -11,6 +11,7 @@ from hub.api_keys import KeyId, Scope
 from hub.cold import move_to_cold
 from hub.model import Address, HeadToken, TransactionHash, UserId
 from hub.store import Store, Transaction
+from hub.store.audit import Done
 from hub.store.deliveries import Attempt
 from hub.store.idempotency import KeptReply
 from hub.transfers import Transfer, process_batch
@@ -50,9 +51,13 @@ async def use_v1(tx: Transaction) -> None:
         KeyId("kid"), name="back end", digest="d" * 64, scopes={Scope.READ}
     )
     await tx.idempotency.keep(
-        key.row, "k", KeptReply(201, "{}"), digest="e" * 64, lifetime_ms=1_000
+        key.row,
+        "k",
+        KeptReply(201, "{}"),
+        digest="e" * 64,
+        lifetime_ms=1_000,
+        done=Done(actor="kid", request_id="r", operation="o", subject="s"),
     )
-    await tx.audit.add(actor="kid", request_id="r", operation="o", subject="s")
     webhook = await tx.webhooks.add(
         "wh", url="https://example.org/", types=[], nonce="n", position=0
     )

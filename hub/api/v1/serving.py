@@ -36,6 +36,7 @@ from hub.api_keys import ApiKey
 from hub.errors import FaultError, HubError, RefusedError
 from hub.publisher import Publisher
 from hub.store import Store, Transaction
+from hub.store.audit import Done
 from hub.store.idempotency import KeptReply, TwinCommittedError
 
 _log = logging.getLogger(__name__)
@@ -173,13 +174,12 @@ class Serving:
     async def _commit(self, tx: Transaction, once: _Once, effect: Effect) -> KeptReply:
         owner, operation = once.actor.row, once.operation
         answer = await effect(tx)
-        await tx.audit.add(
-            actor=once.actor.key_id,
-            request_id=once.call.request_id,
-            operation=operation.name,
-            subject=once.subject,
+        done = Done(
+            once.actor.key_id, once.call.request_id, operation.name, once.subject
         )
-        if once.key is not None:
+        if once.key is None:
+            await tx.audit.add(done)
+        else:
             kept = answer if operation.redact is None else operation.redact(answer)
             await tx.idempotency.keep(
                 owner,
@@ -187,6 +187,7 @@ class Serving:
                 _reply(operation.status, kept),
                 digest=once.digest,
                 lifetime_ms=self._keep_replies_ms,
+                done=done,
             )
         failpoint("hub.v1.before-commit")
         return _reply(operation.status, answer)
