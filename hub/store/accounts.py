@@ -41,6 +41,7 @@ class Accounts:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._connection = context.connection
+        self._created = False
 
     async def create(self, identifier: UserId) -> AccountId:
         """Open an empty user account.
@@ -67,6 +68,7 @@ class Accounts:
                 created_at_ms=self._context.now_ms,
             )
         )
+        self._created = True
         try:
             result = await self._connection.execute(statement)
         except IntegrityError as error:
@@ -115,12 +117,17 @@ class Accounts:
         Returns:
             The rows of those that exist.
         """
-        found: dict[UserId, AccountId] = {}
-        names = sorted(identifiers)
-        for start in range(0, len(names), _NAMES_PER_QUERY):
-            some = names[start : start + _NAMES_PER_QUERY]
-            for name, row in await self._connection.execute(_IDS, {"names": some}):
-                found[UserId(name)] = AccountId(row)
+        names = self._context.names
+        known = {name: names.get(name) for name in identifiers}
+        found = {name: row for name, row in known.items() if row is not None}
+        missing = sorted(known.keys() - found.keys())
+        for start in range(0, len(missing), _NAMES_PER_QUERY):
+            some = missing[start : start + _NAMES_PER_QUERY]
+            for text, row in await self._connection.execute(_IDS, {"names": some}):
+                name = UserId(text)
+                found[name] = AccountId(row)
+                if not self._created:  # our own may yet be rolled back
+                    names.remember(name, found[name])
         return found
 
     async def total_available_i(self) -> int:

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncTransaction
 from hub.clock import Clock
 from hub.errors import DatabaseUnavailableError, OutcomeUnknownError
 from hub.store import migrate
+from hub.store.context import Names
 from hub.store.engine import (
     WRITES,
     DatabaseOptions,
@@ -55,6 +56,7 @@ class Store:
         # SQLite has one writer; waiting in turn here beats polling its lock.
         self._turn = asyncio.Semaphore(1 << 16 if self.is_shared else 1)
         self._fence: Fence | None = None
+        self._names = Names()
 
     @property
     def is_shared(self) -> bool:
@@ -87,7 +89,7 @@ class Store:
         async with self._turn, self._engine.connect() as plain:
             connection = await plain.execution_options(**{WRITES: True})
             async with connection.begin() as begun:
-                tx = Transaction(connection, now_ms=self._clock())
+                tx = self._begun(connection)
                 if self._fence is not None:
                     await self._fence(tx)
                 yield tx
@@ -112,7 +114,7 @@ class Store:
         try:
             async with self._engine.connect() as plain:
                 connection = await set_up(plain)
-                yield Transaction(connection, now_ms=self._clock())
+                yield self._begun(connection)
         except FAILURES as error:
             if judge(error, committing=False) is Verdict.FAILED:
                 raise
@@ -165,6 +167,9 @@ class Store:
         message = f"given up after {MAX_ATTEMPTS} attempts, the last: {said}"
         raise DatabaseUnavailableError(message)
 
+    def _begun(self, connection: AsyncConnection) -> Transaction:
+        return Transaction(connection, now_ms=self._clock(), names=self._names)
+
     async def migrate(self, revision: str = "head") -> None:
         """Bring the tables to a revision, in one transaction where it can be.
 
@@ -174,6 +179,7 @@ class Store:
         Raises:
             DatabaseUnavailableError: If the database can not be opened or says no.
         """
+        self._names = Names()
         try:
             async with self._engine.connect() as plain, foreign_keys_unchecked(plain):
                 connection = await set_up_migration(plain)

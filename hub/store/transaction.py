@@ -12,7 +12,7 @@ from hub.store.audit import Audit
 from hub.store.books import Books
 from hub.store.books_checks import BooksChecks
 from hub.store.cold import Cold
-from hub.store.context import Context
+from hub.store.context import Context, Names
 from hub.store.deliveries import Deliveries
 from hub.store.deposits import Deposits
 from hub.store.events import Events
@@ -34,6 +34,7 @@ class Transaction:
     Args:
         connection: The connection that holds it.
         now_ms: When it began, milliseconds since 1970.
+        names: Accounts that earlier transactions have found.
 
     Attributes:
         now_ms: When it began; every row written carries it.
@@ -59,8 +60,10 @@ class Transaction:
         withdrawals: What users take out.
     """
 
-    def __init__(self, connection: AsyncConnection, *, now_ms: int) -> None:
-        self._context = Context(connection, now_ms)
+    def __init__(
+        self, connection: AsyncConnection, *, now_ms: int, names: Names
+    ) -> None:
+        self._context = Context(connection, now_ms, names)
         self.now_ms = now_ms
 
     # Made when asked for: twenty of them for each transaction would be felt.

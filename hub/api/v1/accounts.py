@@ -104,6 +104,7 @@ class AccountOperations:
                 keyed=Keyed.REQUIRED,
                 refusals=(errors.UserUnknownError,),
                 plan=self.create_address,
+                draws=True,
             ),
             Operation(
                 name="list-addresses",

@@ -12,11 +12,13 @@ from aiohttp import web
 
 from hub.api.v1.buckets import Allowance, Buckets
 from hub.api.v1.errors import RateLimitedError, ScopeMissingError
-from hub.api_keys import ApiKey, ApiKeyRow, Scope, key_id_of, require_valid
+from hub.api_keys import ApiKey, ApiKeyRow, KeyId, Scope, key_id_of, require_valid
 from hub.clock import Clock
 from hub.errors import ApiKeyInvalidError
 from hub.store import Store
 
+REMEMBER_MS: Final = 1000
+"""How long a key is let in after another process has revoked it, in milliseconds."""
 _TOUCH_MS: Final = 60_000
 _SCHEME: Final = "bearer"
 
@@ -34,6 +36,7 @@ class Gate:
         self._store = store
         self._clock = clock
         self._buckets = Buckets(allowance)
+        self._known: dict[KeyId, tuple[ApiKey, int]] = {}
         self._touched_ms: dict[ApiKeyRow, int] = {}
         self.refused: Counter[str] = Counter()
 
@@ -63,13 +66,27 @@ class Gate:
         if key_id is None:
             self.refused["no-key"] += 1
             raise ApiKeyInvalidError("no valid API key was shown")
-        async with self._store.looking() as tx:
-            found = await tx.api_keys.find(key_id)
+        found = await self._find(key_id)
         try:
             return require_valid(found, text.strip(), now_ms=self._clock())
         except ApiKeyInvalidError:
             self.refused["bad-key"] += 1
             raise
+
+    async def _find(self, key_id: KeyId) -> ApiKey | None:
+        now_ms = self._clock()
+        known, read_at_ms = self._known.get(key_id, (None, 0))
+        if known is not None and 0 <= now_ms - read_at_ms < REMEMBER_MS:
+            return known
+        async with self._store.looking() as tx:
+            found = await tx.api_keys.find(key_id)
+        if found is not None:
+            self._known[key_id] = (found, now_ms)
+        return found
+
+    def forget(self) -> None:
+        """Look every key up again: one may have been revoked."""
+        self._known.clear()
 
     def _spend(self, key: ApiKey) -> None:
         wait_s = self._buckets.take(key.row, now_ms=self._clock())

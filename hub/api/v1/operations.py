@@ -76,6 +76,8 @@ class Operation:
         plan: What prepares its effect, for one that writes.
         stream: What answers it, for one that goes on answering.
         redact: What a retry is given instead of a reply with a secret.
+        draws: Whether its plan leaves something behind, so that a retry must be
+            answered before it is planned.
     """
 
     name: str
@@ -93,6 +95,7 @@ class Operation:
     plan: Plan | None = None
     stream: Stream | None = None
     redact: Callable[[Any], msgspec.Struct] | None = None
+    draws: bool = False
 
 
 PATH_PARAMETERS: Final[Mapping[str, Mapping[str, object]]] = {

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The one path around every operation: let in, read, act once, answer, tell.
 
-A retried request is answered from the database before anything else is asked. The
+A retried request is answered from the database, whatever else it would meet now. The
 key, the effect, the audit line and the reply are one transaction: a crash leaves all
 of them or none, and of two processes one commits; the other is told its reply.
 """
@@ -32,7 +32,7 @@ from hub.api.v1.reading import (
     read_query,
     request_id_of,
 )
-from hub.api_keys import ApiKey
+from hub.api_keys import ApiKey, Scope
 from hub.errors import FaultError, HubError, RefusedError
 from hub.publisher import Publisher
 from hub.store import Store, Transaction
@@ -146,13 +146,15 @@ class Serving:
         raise FaultError("a twin of this request is being served; repeat it")
 
     async def _act_in_turn(self, once: _Once, key: str) -> web.Response:
-        kept = await self._kept(once, key)
-        if kept is not None:
-            return _replayed(kept)
+        if once.operation.draws:
+            kept = await self._kept(once, key)
+            if kept is not None:
+                return _replayed(kept)
         try:
             return _json_text(await self._attempt(once))
-        except RefusedError:
-            # What refuses us may be what our twin elsewhere has just done.
+        except (RefusedError, FaultError):
+            # A retry finds its key taken, or is refused for what it did itself. To
+            # look first would cost every first request a round trip.
             kept = await self._kept(once, key)
             if kept is not None:
                 return _replayed(kept)
@@ -168,6 +170,8 @@ class Serving:
         failpoint("hub.v1.planned")
         reply = await self._store.run(lambda tx: self._commit(tx, once, effect))
         failpoint("hub.v1.committed")
+        if once.operation.scope is Scope.ADMIN:
+            self._gate.forget()  # it may have been a key's end
         self._publisher.wake()
         return reply
 
