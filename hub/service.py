@@ -15,7 +15,7 @@ from typing import Final
 
 from channel import ChannelFiles
 from hub.address_pool import AddressPool
-from hub.address_rounds import AddressRounds
+from hub.address_rounds import STEP_S, AddressRounds, RoundSettings
 from hub.api import legacy
 from hub.api.grpc_server import GrpcApi
 from hub.api.legacy_commands import commands
@@ -28,7 +28,8 @@ from hub.attachments import Attacher, AttachmentSettings
 from hub.books_watch import BooksWatch
 from hub.clock import Clock, system_clock_ms
 from hub.config import Config, read_secret, read_webhook_key
-from hub.deposits import DepositMonitor
+from hub.deposit_monitor import DepositMonitor
+from hub.deposits import AddressLooks
 from hub.errors import FaultError, HubError, InvariantError
 from hub.holder import held_name
 from hub.leases import Lease, run_leased
@@ -65,6 +66,7 @@ _STATUS_S: Final = 30.0
 _STATUS_RETRY_S: Final = 1.0
 LEASED: Final = (
     "deposits",
+    "address rounds",
     "sweeps",
     "attachments",
     "books",
@@ -107,6 +109,7 @@ class Hub:
         signer: The appliance.
         pool: Addresses kept ready.
         deposits: The deposit monitor.
+        rounds: The look at every address in its turn.
         sweeps: The sweep planner.
         attachments: The attachment service.
         doors: What of the guarded legacy commands is switched on.
@@ -125,6 +128,7 @@ class Hub:
     signer: Signer
     pool: AddressPool
     deposits: DepositMonitor
+    rounds: AddressRounds
     sweeps: Sweeper
     attachments: Attacher
     doors: Doors
@@ -236,14 +240,8 @@ async def open_hub(
                 target=config.addresses.ready,
                 lanes=config.addresses.lanes,
             ),
-            DepositMonitor(
-                of.get("deposits", store),
-                nodes,
-                credit=config.deposits.credit,
-                keep_messages=config.deposits.keep_messages,
-                rounds=AddressRounds(full_look_s=config.deposits.full_look_s),
-                clock=clock,
-            ),
+            _monitor(config, of.get("deposits", store), nodes),
+            _rounds(config, of.get("address rounds", store), nodes, clock),
             _sweeper(config, of.get("sweeps", store), nodes, signer, desk, clock),
             _attacher(config, of.get("attachments", store), nodes, desk, clock),
             _doors(config, store, nodes, signer, desk, clock),
@@ -304,6 +302,7 @@ def _flows(hub: Hub) -> dict[str, tuple[Callable[[], Awaitable[object]], float]]
     config = hub.config
     return {
         "deposits": (hub.deposits.tick, config.deposits.interval_s),
+        "address rounds": (hub.rounds.tick, STEP_S),
         "sweeps": (partial(_sweep, hub), config.sweeps.interval_s),
         "attachments": (hub.attachments.tick, config.attachments.interval_s),
         "books": (hub.books.tick, config.books.interval_s),
@@ -473,6 +472,30 @@ def _auditor_settings(config: Config) -> SignerSettings:
         settings.files, certificate=section.auditor_certificate, key=section.auditor_key
     )
     return replace(settings, files=files)
+
+
+def _looks(config: Config, store: Store, nodes: Nodes) -> AddressLooks:
+    section = config.deposits
+    return AddressLooks(
+        store, nodes, credit=section.credit, keep_messages=section.keep_messages
+    )
+
+
+def _monitor(config: Config, store: Store, nodes: Nodes) -> DepositMonitor:
+    return DepositMonitor(store, nodes, _looks(config, store, nodes))
+
+
+def _rounds(config: Config, store: Store, nodes: Nodes, clock: Clock) -> AddressRounds:
+    section = config.deposits
+    return AddressRounds(
+        store,
+        nodes,
+        _looks(config, store, nodes),
+        settings=RoundSettings(
+            full_look_s=section.full_look_s, interval_s=section.interval_s
+        ),
+        clock=clock,
+    )
 
 
 def _sweeper(
