@@ -25,12 +25,16 @@ from hub.api.legacy_tokens import TokenGate, require_key
 from hub.api.listener import start_listener
 from hub.api.v1 import app as v1
 from hub.attachments import Attacher, AttachmentSettings
+from hub.bell import EarlyRounds
 from hub.books_watch import BooksWatch
 from hub.clock import Clock, system_clock_ms
 from hub.config import Config, read_secret, read_webhook_key
 from hub.deposit_monitor import DepositMonitor
 from hub.deposits import AddressLooks
 from hub.errors import FaultError, HubError, InvariantError
+from hub.hints import listen_for_ever
+from hub.hints_mqtt import MqttSource
+from hub.hints_zmq import ZmqSource
 from hub.holder import held_name
 from hub.leases import Lease, run_leased
 from hub.model import HeadToken
@@ -279,13 +283,17 @@ async def run_hub(config: Config, *, ready: Callable[[str], None]) -> None:
             for name, (tick, interval_s) in _own_flows(hub).items():
                 round_ = partial(one_round, name, tick, interval_s=interval_s)
                 loops.create_task(_repeat(round_, interval_s=interval_s))
+            early = _early_rounds(hub)
             for name, (tick, interval_s) in _flows(hub).items():
                 loop = run_leased(
                     hub.leases[name],
                     partial(one_round, name, tick, interval_s=interval_s),
                     interval_s=interval_s,
+                    early=early.get(name),
                 )
                 loops.create_task(loop)
+            for source in _hint_sources(config):
+                loops.create_task(listen_for_ever(source, partial(_ring, early)))
             ready(" and ".join(urls))
 
 
@@ -311,6 +319,30 @@ def _flows(hub: Hub) -> dict[str, tuple[Callable[[], Awaitable[object]], float]]
         "webhooks": (hub.webhooks.tick, config.webhooks.interval_s),
         "clean-up": (hub.cleaner.tick, _CLEAN_S),
     }
+
+
+def _early_rounds(hub: Hub) -> dict[str, EarlyRounds]:
+    """Return what flows do when a node hints at a new milestone."""
+    looks = {"deposits": hub.deposits.tick, "attachments": hub.attachments.look}
+    return {
+        name: EarlyRounds(
+            one_round=partial(one_round, name, look, interval_s=_flows(hub)[name][1]),
+            least_pause_s=hub.config.nodes.hint_pause_s,
+        )
+        for name, look in looks.items()
+    }
+
+
+def _ring(early: Mapping[str, EarlyRounds]) -> None:
+    for rounds in early.values():
+        rounds.bell.ring()
+
+
+def _hint_sources(config: Config) -> list[ZmqSource | MqttSource]:
+    nodes = config.nodes.endpoints
+    zmq = dict.fromkeys(node.zmq for node in nodes if node.zmq is not None)
+    mqtt = dict.fromkeys(node.mqtt for node in nodes if node.mqtt is not None)
+    return [*map(ZmqSource, zmq), *map(MqttSource, mqtt)]
 
 
 async def _sweep(hub: Hub) -> None:
