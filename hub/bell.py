@@ -18,6 +18,11 @@ class Bell:
     def __init__(self) -> None:
         self._rung = asyncio.Event()
 
+    @property
+    def is_rung(self) -> bool:
+        """Whether a ring waits to be heard."""
+        return self._rung.is_set()
+
     def ring(self) -> None:
         """Ask for a round."""
         self._rung.set()

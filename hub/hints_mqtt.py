@@ -17,6 +17,7 @@ _KEEP_ALIVE_S: Final = 30
 _MOST_HINTS: Final = 100
 _WINDOW_S: Final = 10.0
 """More hints than that in so many seconds are a flood: the broker is left."""
+_log = logging.getLogger(__name__)
 _silent = logging.getLogger(f"{__name__}.client")
 _silent.setLevel(logging.CRITICAL)  # what it has to say is in its errors
 
@@ -49,6 +50,7 @@ class MqttSource:
         try:
             async with self._client() as client:
                 await client.subscribe([(topic, 0) for topic in TOPICS])
+                _log.info("listening to hints of %s", self._url)
                 ring()
                 await _hear(client, ring)
         except aiomqtt.MqttError as error:
