@@ -11,6 +11,7 @@ import resource
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from statistics import median
 from typing import Any, Final, Self
 
@@ -162,6 +163,7 @@ class _Watched:
     ticks_ms: list[float] = field(default_factory=list)
     steps_ms: list[float] = field(default_factory=list)
     rows_read: list[int] = field(default_factory=list)
+    grown_kib: int = 0
 
     @classmethod
     async def on(cls, url: str) -> Self:
@@ -205,9 +207,11 @@ class _Watched:
         assert number < step  # never an address twice
         self.node.pay([address for _, address, _ in await self.own(ids)])
         read = await self.rows_read_so_far()
+        held_kib = _resident_kib()
         self.node.spent_s, start_s = 0.0, time.perf_counter()
         booked = await self.monitor.tick()
         self.ticks_ms.append((time.perf_counter() - start_s - self.node.spent_s) * 1000)
+        self.grown_kib += _resident_kib() - held_kib
         assert booked == CHANGED
         self.rows_read.append(await self.rows_read_so_far() - read)
 
@@ -259,13 +263,14 @@ async def _compare(small: str, large: str, addresses: int, rounds: int) -> Figur
     for watched in both:
         await watched.tick(0)
         await watched.step()
-    before_kib = _peak_kib()
+        watched.grown_kib = 0
+    before_kib = _resident_kib()
     for number in range(1, rounds + 1):
         for watched in both:
             await watched.tick(number)
             for _ in range(10):
                 await watched.step()
-    grown_mib = (_peak_kib() - before_kib) / 1024
+    grown_mib = (_resident_kib() - before_kib) / 1024
     few, many = both
     for watched in both:
         await watched.store.close()
@@ -278,9 +283,11 @@ async def _compare(small: str, large: str, addresses: int, rounds: int) -> Figur
         note=f"rows of addresses and accounts read {median(many.rows_read[1:]):,.0f} :"
         f" {median(few.rows_read[1:]):,.0f};"
         f" a step of the rounds {median(many.steps_ms[1:]):.1f} :"
-        f" {median(few.steps_ms[1:]):.1f} ms; memory grew by {grown_mib:.1f} MB",
+        f" {median(few.steps_ms[1:]):.1f} ms; memory grew by {grown_mib:.1f} MB,"
+        f" in ticks {many.grown_kib / 1024:.1f} : {few.grown_kib / 1024:.1f} MB",
     )
 
 
-def _peak_kib() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+def _resident_kib() -> int:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() // 1024
