@@ -131,10 +131,12 @@ class AddressRounds:
             for ids in self._looks.unsettled():
                 async with self._store.reading() as tx:
                     ours = await tx.addresses.with_ids(ids)
-                booked += await self._look(ours)
+                booked += await self._look(ours, judge=True)
         for _ in range(PAGES_AT_ONCE // PAGES_TOGETHER):
             pages = await self._next_pages()
-            booked += sum(await _all_of([self._look(page) for page in pages]))
+            booked += sum(
+                await _all_of([self._look(page, judge=False) for page in pages])
+            )
         return booked
 
     async def _next_pages(self) -> list[list[OwnAddress]]:
@@ -155,8 +157,11 @@ class AddressRounds:
         self._after_id = page[-1].address_id if len(page) == limit else AddressId(0)
         return page
 
-    async def _look(self, ours: Sequence[OwnAddress]) -> int:
+    async def _look(self, ours: Sequence[OwnAddress], *, judge: bool) -> int:
         """Look at some addresses; those that can not be looked at come again.
+
+        A page may hold what was looked at just now: only the looks at what is not
+        settled judge, one an interval.
 
         Returns:
             How many deposits were booked.
@@ -165,7 +170,7 @@ class AddressRounds:
             NodeUnavailableError: If several looks in a row failed.
         """
         try:
-            booked = await self._looks.look(ours)
+            booked = await self._looks.look(ours, judge=judge)
         except NodeUnavailableError as error:
             self._failures += 1
             if self._failures >= _PATIENCE_LOOKS:

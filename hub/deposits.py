@@ -143,12 +143,16 @@ class AddressLooks:
         """Give the addresses where books and nodes differed, a few at a time."""
         return batched(tuple(self._unsettled), _UNSETTLED_TOGETHER)
 
-    async def look(self, ours: Sequence[OwnAddress], *, since: int = 0) -> int:
+    async def look(
+        self, ours: Sequence[OwnAddress], *, since: int = 0, judge: bool = True
+    ) -> int:
         """Look at some addresses; those that can not be looked at stay unsettled.
 
         Args:
             ours: At most some hundred.
             since: Only balances of this milestone or a later one count.
+            judge: Whether value without a history has now been seen once more;
+                looks that may come in quick succession do not judge.
 
         Returns:
             How many deposits were booked.
@@ -159,12 +163,14 @@ class AddressLooks:
         if not ours:
             return 0
         try:
-            return await self._look_at(ours, since=since)
+            return await self._look_at(ours, since=since, judge=judge)
         except NodeUnavailableError:
             self._note_unsettled(ours, {})
             raise
 
-    async def _look_at(self, page: Sequence[OwnAddress], *, since: int = 0) -> int:
+    async def _look_at(
+        self, page: Sequence[OwnAddress], *, since: int, judge: bool
+    ) -> int:
         awaiting = await self._awaiting_remainder()  # before balances: they only grow
         balances = await self._nodes.balances(
             [own.address for own in page], since=since
@@ -178,7 +184,8 @@ class AddressLooks:
         if not risen:
             return 0
         booked = await self._book_history(risen)
-        await self._hold_unexplained([o for o in risen if o in settled], balances)
+        if judge:
+            await self._hold_unexplained([o for o in risen if o in settled], balances)
         async with self._store.reading() as tx:
             now = await tx.addresses.with_ids([own.address_id for own in risen])
         self._note_unsettled(now, balances)

@@ -323,7 +323,7 @@ def _flows(hub: Hub) -> dict[str, tuple[Callable[[], Awaitable[object]], float]]
 
 def _early_rounds(hub: Hub) -> dict[str, EarlyRounds]:
     """Return what flows do when a node hints at a new milestone."""
-    looks = {"deposits": hub.deposits.tick, "attachments": hub.attachments.look}
+    looks = {"deposits": hub.deposits.early, "attachments": hub.attachments.look}
     return {
         name: EarlyRounds(
             one_round=partial(one_round, name, look, interval_s=_flows(hub)[name][1]),

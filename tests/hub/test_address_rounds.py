@@ -144,6 +144,19 @@ async def test_value_without_a_history_is_held_once_whoever_finds_it(
     assert held_i == 50
 
 
+async def test_a_round_alone_holds_what_stays_without_a_history(watch: Watch) -> None:
+    rounds = watch.rounds(page_addresses=500)
+    watch.relays[0].answers["findTransactions"] = {"hashes": []}
+    await watch.deposit(50)
+    held_i = []
+    for _ in range(UNEXPLAINED_TICKS + 1):
+        await looked_at_after(watch, rounds, seconds=INTERVAL_S)
+        async with watch.store.reading() as tx:
+            alice = await tx.accounts.by_identifier(UserId("alice"))
+        held_i.append(alice.quarantined_i)
+    assert held_i == [0] * UNEXPLAINED_TICKS + [50]  # found, then seen three times
+
+
 async def test_on_iri_there_are_no_rounds(sqlite: Sqlite) -> None:
     async with watching(sqlite, dialect="iri") as watch:
         rounds = watch.rounds()

@@ -205,6 +205,18 @@ async def test_value_without_a_history_is_held_after_as_many_ticks_as_ever(
     assert (before, after) == (0, 50)
 
 
+async def test_early_looks_hold_no_value_that_has_no_history_yet(
+    watch: Watch,
+) -> None:
+    watch.relays[0].answers["findTransactions"] = {"hashes": []}
+    await watch.deposit(50)
+    for _ in range(2 * UNEXPLAINED_TICKS):
+        assert await watch.monitor.early() == 0
+    watch.relays[0].answers.clear()
+    assert await watch.monitor.early() == 1
+    assert await watch.unswept_i() == 50
+
+
 async def test_one_address_whose_history_can_not_be_had_holds_up_no_milestone(
     watch: Watch,
 ) -> None:
