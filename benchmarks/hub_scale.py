@@ -13,6 +13,7 @@ from statistics import median
 from string import Template
 from typing import Final
 
+from benchmarks.hub_tick import tick_figures
 from benchmarks.rounds import Figure
 from hub.clock import system_clock_ms
 from hub.model import Address, TransactionHash
@@ -89,7 +90,7 @@ class _Nodes:
 
 
 def measure(*, rounds: int, users: int = USERS) -> Iterator[Figure]:
-    """Measure planning with ten thousand withdrawals waiting.
+    """Measure planning with ten thousand withdrawals waiting, and the monitor's tick.
 
     Args:
         rounds: How often each figure is taken.
@@ -101,13 +102,16 @@ def measure(*, rounds: int, users: int = USERS) -> Iterator[Figure]:
     server = Server()
     try:
         server.start()
-        yield _planning(Postgresql(server), users, rounds)
+        postgresql = Postgresql(server)
+        large = _made(postgresql, users)
+        yield _planning(_made(postgresql, users // 50), large, users, rounds)
+        tiny = _made(postgresql, users // 100)
+        yield from tick_figures(tiny, large, addresses=2 * users, rounds=rounds)
     finally:
         server.destroy()
 
 
-def _planning(postgresql: Postgresql, users: int, rounds: int) -> Figure:
-    small, large = (_made(postgresql, number) for number in (users // 50, users))
+def _planning(small: str, large: str, users: int, rounds: int) -> Figure:
     before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     small_ms = asyncio.run(_plan_ms(small, rounds))
     at_small_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

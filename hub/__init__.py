@@ -8,7 +8,8 @@ to read it:
 - ``model``, ``states`` and ``ledger``: values, what may follow what, and what every
   posting keeps true; pure.
 - ``store``: the only SQLAlchemy; one transaction object, one module per noun.
-- the flows, each alone: ``addresses`` (a fresh deposit address), ``deposits``,
+- the flows, each alone: ``addresses`` (a fresh deposit address), ``deposits``
+  (looked at by ``deposit_monitor`` and ``address_rounds``, woken by ``hints``),
   ``withdrawals``, ``transfers``, ``sweeps``, ``attachments``.
 - the doors to the outside: ``signer`` (appliance), ``nodes`` (quorum), ``pow``,
   ``tangle`` (the only PyOTA).

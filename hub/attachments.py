@@ -10,7 +10,7 @@ hash and count as ours. A failure concerns one sweep and one tick.
 
 import enum
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -112,21 +112,36 @@ class Attacher:
 
     async def tick(self) -> None:
         """Take each unconfirmed sweep one step further."""
+        await self._each(self._tend, SweepState.SIGNED, SweepState.ATTACHED)
+
+    async def look(self) -> None:
+        """See which attachments are confirmed, before their time.
+
+        Neither attaches nor promotes: that some hint came is no reason to.
+        """
+        await self._each(self._see, SweepState.ATTACHED)
+
+    async def _each(
+        self, step: Callable[[Sweep], Awaitable[None]], *states: SweepState
+    ) -> None:
         async with self._store.reading() as tx:
-            open_sweeps = await tx.sweeps.in_state(
-                SweepState.SIGNED, SweepState.ATTACHED
-            )
+            open_sweeps = await tx.sweeps.in_state(*states)
         if open_sweeps:
             await self._nodes.require_synced()
         for sweep in open_sweeps:
             try:
-                await self._tend(sweep)
+                await step(sweep)
             except FaultError as error:
                 _log.warning(
                     "sweep %s not tended this time: %s", sweep.plan.bundle_hash, error
                 )
             except HubError:
                 _log.critical("sweep %s", sweep.plan.bundle_hash, exc_info=True)
+
+    async def _see(self, sweep: Sweep) -> None:
+        async with self._store.reading() as tx:
+            tails = await tx.tails.of_sweep(sweep.sweep_id)
+        await self._confirm(sweep, tails)
 
     async def _tend(self, sweep: Sweep) -> None:
         visible = await self._adopt_found(sweep)

@@ -251,6 +251,16 @@ class NodeSection:
 
     url: str = documented("http(s)://HOST:PORT of its API.")
     dialect: Literal["iri", "hornet"] = documented("Its software.", "hornet")
+    zmq: str | None = documented(
+        "tcp://HOST:PORT where it publishes by ZMQ; a hint that comes there brings the"
+        " next look forward. None: not listened to.",
+        None,
+    )
+    mqtt: str | None = documented(
+        "mqtt://HOST:PORT, or mqtts:// for TLS, of the broker where HORNET publishes;"
+        " used as zmq is. None: not listened to.",
+        None,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -261,6 +271,11 @@ class NodesSection:
     quorum: int = documented("How many nodes must agree; 1 is for a devnet only.", 1)
     timeout_s: float = documented(
         "Deadline of one request to a node, in seconds.", 10.0
+    )
+    hint_pause_s: float = documented(
+        "However many hints come, an early look begins no sooner than this after the"
+        " look before it, in seconds.",
+        1.0,
     )
 
 
@@ -441,6 +456,9 @@ def _require_sane(config: Config) -> None:
     if not 1 <= nodes.quorum <= len(nodes.endpoints):
         message = f"nodes.quorum is {nodes.quorum} of {len(nodes.endpoints)} nodes"
         raise ConfigError(message)
+    for node in nodes.endpoints:
+        _require_host("zmq", node.zmq, "tcp")
+        _require_host("mqtt", node.mqtt, "mqtt", "mqtts")
     _require_pins(config.appliance)
     section = config.reconciler
     if (section.auditor_certificate is None) != (section.auditor_key is None):
@@ -463,6 +481,20 @@ def _require_sane(config: Config) -> None:
         raise ConfigError(message)
     _require_v1_sane(config.api.v1)
     _require_safe_database(config.hub)
+
+
+def _require_host(name: str, url: str | None, *schemes: str) -> None:
+    if url is None:
+        return
+    parts = urlsplit(url)
+    try:
+        port = parts.port
+    except ValueError:
+        port = None
+    right = parts.scheme in schemes and parts.hostname and port
+    if not right or "@" in parts.netloc or parts.path.strip("/"):
+        message = f"nodes.endpoints.{name} must be {schemes[0]}://HOST:PORT"
+        raise ConfigError(message)
 
 
 def _require_safe_database(section: HubSection) -> None:

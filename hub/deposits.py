@@ -8,25 +8,24 @@ changed only says where to look first; every address has its turn within
 confirmed bundle is booked once, keyed by its tail, and never more than the quorum
 shows to be there. One odd address never holds up the others: what no history explains
 is quarantined by itself.
+
+Who looks where, and when: ``deposit_monitor`` (what milestones name) and
+``address_rounds`` (every address in its turn).
 """
 
 import logging
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from failpoints import failpoint
-from hub.address_rounds import PAGE_ADDRESSES, AddressRounds
-from hub.clock import Clock
 from hub.errors import (
     InvariantError,
-    MilestoneLostError,
     NodeUnavailableError,
     RefusedError,
     SweepUnknownError,
 )
 from hub.history import SeenBundle, bundles_at
-from hub.milestones import MilestoneFollower, batched
+from hub.milestones import batched
 from hub.model import (
     Address,
     AddressId,
@@ -48,11 +47,9 @@ _log = logging.getLogger(__name__)
 UNEXPLAINED_TICKS: Final = 3
 """How often value must be seen without a history before it is quarantined."""
 MOST_UNSETTLED: Final = 2000
-"""Addresses where books and nodes differ that are looked at again each tick."""
+"""Addresses where books and nodes differ that are looked at again each time."""
 _UNSETTLED_TOGETHER: Final = 50
 """Few, since one whose history can not be had holds up those looked at with it."""
-_PATIENCE_LOOKS: Final = 3
-"""Looks that may fail one after another before the nodes must be away."""
 _EMPTY_MESSAGE: Final = "9" * 2187
 
 
@@ -112,15 +109,17 @@ def new_deposits(
     return new if sum(s.amount_i for s in new) <= excess_i else []
 
 
-class DepositMonitor:
-    """Looks at our addresses: at those that milestones name, and at all in turn.
+class AddressLooks:
+    """Compares addresses with the nodes and books what has come.
+
+    Two flows look, each with looks of its own and maybe on another hub: what one has
+    booked meanwhile is found out by the address's balance, in the transaction that
+    books.
 
     Args:
         store: The database.
         nodes: The quorum.
         credit: When a deposit becomes spendable.
-        rounds: How the look at all addresses is spread.
-        clock: The time.
         keep_messages: Whether to store the messages senders left.
     """
 
@@ -130,114 +129,48 @@ class DepositMonitor:
         nodes: Nodes,
         *,
         credit: CreditPolicy,
-        rounds: AddressRounds,
-        clock: Clock,
         keep_messages: bool = False,
     ) -> None:
         self._store = store
         self._nodes = nodes
         self._credit = credit
-        self._rounds = rounds
-        self._clock = clock
         self._keep_messages = keep_messages
-        self._milestones = MilestoneFollower(nodes)
         self._unexplained: dict[AddressId, tuple[int, int]] = {}
         self._losses_i: dict[AddressId, int] = {}
         self._unsettled: dict[AddressId, None] = {}
 
-    async def tick(self) -> int:
-        """Book what has newly arrived.
+    def unsettled(self) -> Iterator[Sequence[AddressId]]:
+        """Give the addresses where books and nodes differed, a few at a time."""
+        return batched(tuple(self._unsettled), _UNSETTLED_TOGETHER)
+
+    async def look(
+        self, ours: Sequence[OwnAddress], *, since: int = 0, judge: bool = True
+    ) -> int:
+        """Look at some addresses; those that can not be looked at stay unsettled.
+
+        Args:
+            ours: At most some hundred.
+            since: Only balances of this milestone or a later one count.
+            judge: Whether value without a history has now been seen once more;
+                looks that may come in quick succession do not judge.
 
         Returns:
             How many deposits were booked.
 
         Raises:
-            NodeUnavailableError: If nodes failed; what was booked stays booked.
-        """
-        reached = (await self._nodes.require_synced()).index
-        looks = _Looks()
-        if self._milestones.follow(reached):
-            try:
-                await self._look_where_named(reached, looks)
-            except MilestoneLostError as error:
-                _log.warning("%s: looking at every address", error)
-                await self._look_everywhere(reached, looks)
-            except NodeUnavailableError as error:
-                looks.failure = error  # must not hold up the rounds
-            await self._look_at_share(looks)
-        else:
-            await self._look_everywhere(reached, looks)
-        if looks.failure is not None:
-            raise looks.failure
-        return looks.booked
-
-    async def _look_where_named(self, reached: int, looks: "_Looks") -> None:
-        """Look at addresses that new milestones touched or that are not settled.
-
-        One look an address and tick: it counts as one sight of odd value, and it is
-        as new as ``reached``, whichever milestone named the address.
-        """
-        async for touched in self._milestones.changes(reached):
-            for texts in batched(touched, PAGE_ADDRESSES):
-                async with self._store.reading() as tx:
-                    ours = await tx.addresses.find_many(texts)
-                await self._look_once(ours, looks, since=reached)
-        for ids in batched(tuple(self._unsettled), _UNSETTLED_TOGETHER):
-            async with self._store.reading() as tx:
-                ours = await tx.addresses.with_ids(ids)
-            await self._look_once(ours, looks, since=reached)
-
-    async def _look_once(
-        self, ours: Sequence[OwnAddress], looks: "_Looks", *, since: int
-    ) -> None:
-        new = [own for own in ours if own.address_id not in looks.named]
-        looks.named.update(own.address_id for own in new)
-        await self._try_look(new, looks, since=since)
-
-    async def _look_at_share(self, looks: "_Looks") -> None:
-        """Look at the pages whose turn it is."""
-        async with self._store.reading() as tx:
-            newest_id = await tx.addresses.newest_id()
-        for _ in range(self._rounds.due_pages(newest_id, now_ms=self._clock())):
-            async with self._store.reading() as tx:
-                page = await self._rounds.page(tx)
-            rest = [own for own in page if own.address_id not in looks.named]
-            await self._try_look(rest, looks)
-            self._rounds.turn(page)
-
-    async def _look_everywhere(self, reached: int, looks: "_Looks") -> None:
-        last_id = AddressId(0)
-        while True:
-            async with self._store.reading() as tx:
-                page = await tx.addresses.after(last_id, limit=PAGE_ADDRESSES)
-            if not page:
-                break
-            last_id = page[-1].address_id
-            rest = [own for own in page if own.address_id not in looks.named]
-            await self._try_look(rest, looks)
-        self._milestones.start(reached)
-
-    async def _try_look(
-        self, ours: Sequence[OwnAddress], looks: "_Looks", *, since: int = 0
-    ) -> None:
-        """Look at some addresses; those that can not be looked at come again.
-
-        Raises:
-            NodeUnavailableError: If several looks in a row failed: nodes are away.
+            NodeUnavailableError: If too few nodes told what was asked.
         """
         if not ours:
-            return
+            return 0
         try:
-            looks.booked += await self._look_at(ours, since=since)
-        except NodeUnavailableError as error:
+            return await self._look_at(ours, since=since, judge=judge)
+        except NodeUnavailableError:
             self._note_unsettled(ours, {})
-            looks.failure, looks.failures = error, looks.failures + 1
-            if looks.failures >= _PATIENCE_LOOKS:
-                raise
-        else:
-            looks.failures = 0
+            raise
 
-    async def _look_at(self, page: Sequence[OwnAddress], *, since: int = 0) -> int:
+    async def _look_at(
+        self, page: Sequence[OwnAddress], *, since: int, judge: bool
+    ) -> int:
         awaiting = await self._awaiting_remainder()  # before balances: they only grow
         balances = await self._nodes.balances(
             [own.address for own in page], since=since
@@ -251,7 +184,8 @@ class DepositMonitor:
         if not risen:
             return 0
         booked = await self._book_history(risen)
-        await self._hold_unexplained([o for o in risen if o in settled], balances)
+        if judge:
+            await self._hold_unexplained([o for o in risen if o in settled], balances)
         async with self._store.reading() as tx:
             now = await tx.addresses.with_ids([own.address_id for own in risen])
         self._note_unsettled(now, balances)
@@ -260,7 +194,7 @@ class DepositMonitor:
     def _note_unsettled(
         self, page: Sequence[OwnAddress], balances: Mapping[Address, int]
     ) -> None:
-        """Remember where books and nodes differ, to look again at the next tick.
+        """Remember where books and nodes differ, to look again the next time.
 
         No milestone names such an address a second time. Of more than some thousand
         the rest waits for its turn in the rounds.
@@ -317,16 +251,28 @@ class DepositMonitor:
                 own.address,
                 excess_i,
             )
-        return sum([await self._book(deposit) for deposit in new])
+        booked, balance_i = 0, current.balance_i
+        for deposit in new:
+            if await self._book(deposit, balance_i=balance_i):
+                booked, balance_i = booked + 1, balance_i + deposit.amount_i
+        return booked
 
-    async def _book(self, seen: SeenDeposit) -> int:
+    async def _book(self, seen: SeenDeposit, *, balance_i: int) -> bool:
+        """Book a deposit on an address that still holds what was counted with.
+
+        Returns:
+            Whether it was; else the other flow, a sweep or another hub came first,
+            and the address is looked at again.
+        """
         failpoint("hub.deposit.before-record")
         outcome = await self._store.run(
-            lambda tx: tx.deposits.record(seen, credit=self._credit)
+            lambda tx: tx.deposits.record(
+                seen, credit=self._credit, balance_i=balance_i
+            )
         )
         failpoint("hub.deposit.after-record")
         if not isinstance(outcome, Recorded):
-            return 0
+            return False
         _log.info(
             "deposit %s address=%s amount_i=%d tail=%s",
             outcome.deposit.state.value,
@@ -334,7 +280,7 @@ class DepositMonitor:
             seen.amount_i,
             seen.tail_hash,
         )
-        return 1
+        return True
 
     async def _hold_unexplained(
         self, risen: Sequence[OwnAddress], balances: Mapping[Address, int]
@@ -395,16 +341,6 @@ class DepositMonitor:
                     own.balance_i,
                     found_i,
                 )
-
-
-@dataclass(slots=True)
-class _Looks:
-    """How one tick gets on: what was booked, and what could not be looked at."""
-
-    booked: int = 0
-    failures: int = 0
-    failure: NodeUnavailableError | None = None
-    named: set[AddressId] = field(default_factory=set)
 
 
 async def _is_remainder(tx: Transaction, seen: SeenDeposit, own: OwnAddress) -> bool:

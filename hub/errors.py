@@ -40,6 +40,7 @@
     │   ├── NodeUnavailableError     node-unavailable
     │   │   ├── NodeRefusedError     node-refused: it answers, but not this
     │   │   └── MilestoneLostError   milestone-lost: no quorum tells what it did
+    │   ├── HintsLostError           hints-lost: a node's publisher is away
     │   ├── DatabaseUnavailableError database-unavailable
     │   ├── OutcomeUnknownError      outcome-unknown: it may have been done
     │   └── FencedError              fenced: another hub runs this flow now
@@ -272,6 +273,12 @@ class MilestoneLostError(NodeUnavailableError):
     """No quorum of nodes tells what a milestone changed, and none will."""
 
     code = "milestone-lost"
+
+
+class HintsLostError(FaultError):
+    """A publisher of hints is away or floods; nothing depends on it."""
+
+    code = "hints-lost"
 
 
 class DatabaseUnavailableError(FaultError):

@@ -13,6 +13,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+from hub.bell import EarlyRounds
 from hub.errors import FencedError, HubError
 from hub.store import Store, Transaction
 
@@ -106,7 +107,11 @@ class Lease:
 
 
 async def run_leased(
-    lease: Lease, one_round: Callable[[], Awaitable[None]], *, interval_s: float
+    lease: Lease,
+    one_round: Callable[[], Awaitable[None]],
+    *,
+    interval_s: float,
+    early: EarlyRounds | None = None,
 ) -> None:
     """Run a flow for ever, whenever its lease is ours.
 
@@ -114,11 +119,14 @@ async def run_leased(
         lease: Of the flow.
         one_round: One round of it; lets no failure out.
         interval_s: Pause between two rounds, in seconds.
+        early: Rounds before their time; none: the clock alone counts.
     """
     try:
         while True:
             if await _is_ours(lease):
-                await _run_while_held(lease, one_round, interval_s=interval_s)
+                await _run_while_held(
+                    lease, one_round, interval_s=interval_s, early=early
+                )
             else:
                 await asyncio.sleep(lease.duration_s / _LOOKS)
     finally:
@@ -134,13 +142,28 @@ async def _is_ours(lease: Lease) -> bool:
 
 
 async def _run_while_held(
-    lease: Lease, one_round: Callable[[], Awaitable[None]], *, interval_s: float
+    lease: Lease,
+    one_round: Callable[[], Awaitable[None]],
+    *,
+    interval_s: float,
+    early: EarlyRounds | None,
 ) -> None:
+    loop = asyncio.get_running_loop()
     keeping = asyncio.create_task(lease.keep())
     try:
         while not keeping.done():
+            began_s = loop.time()
+            if early is not None:
+                early.bell.hush()
             await one_round()
-            await asyncio.wait([keeping], timeout=interval_s)
+            now_s = loop.time()
+            if early is not None:
+                await early.run_until(
+                    now_s + interval_s, stop=keeping, lasted_s=now_s - began_s
+                )
+            await asyncio.wait(
+                [keeping], timeout=max(now_s + interval_s - loop.time(), 0.0)
+            )
     finally:
         keeping.cancel()
         await asyncio.gather(keeping, return_exceptions=True)

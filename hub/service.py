@@ -15,7 +15,7 @@ from typing import Final
 
 from channel import ChannelFiles
 from hub.address_pool import AddressPool
-from hub.address_rounds import AddressRounds
+from hub.address_rounds import STEP_S, AddressRounds, RoundSettings
 from hub.api import legacy
 from hub.api.grpc_server import GrpcApi
 from hub.api.legacy_commands import commands
@@ -25,11 +25,16 @@ from hub.api.legacy_tokens import TokenGate, require_key
 from hub.api.listener import start_listener
 from hub.api.v1 import app as v1
 from hub.attachments import Attacher, AttachmentSettings
+from hub.bell import EarlyRounds
 from hub.books_watch import BooksWatch
 from hub.clock import Clock, system_clock_ms
 from hub.config import Config, read_secret, read_webhook_key
-from hub.deposits import DepositMonitor
+from hub.deposit_monitor import DepositMonitor
+from hub.deposits import AddressLooks
 from hub.errors import FaultError, HubError, InvariantError
+from hub.hints import listen_for_ever
+from hub.hints_mqtt import MqttSource
+from hub.hints_zmq import ZmqSource
 from hub.holder import held_name
 from hub.leases import Lease, run_leased
 from hub.model import HeadToken
@@ -65,6 +70,7 @@ _STATUS_S: Final = 30.0
 _STATUS_RETRY_S: Final = 1.0
 LEASED: Final = (
     "deposits",
+    "address rounds",
     "sweeps",
     "attachments",
     "books",
@@ -107,6 +113,7 @@ class Hub:
         signer: The appliance.
         pool: Addresses kept ready.
         deposits: The deposit monitor.
+        rounds: The look at every address in its turn.
         sweeps: The sweep planner.
         attachments: The attachment service.
         doors: What of the guarded legacy commands is switched on.
@@ -125,6 +132,7 @@ class Hub:
     signer: Signer
     pool: AddressPool
     deposits: DepositMonitor
+    rounds: AddressRounds
     sweeps: Sweeper
     attachments: Attacher
     doors: Doors
@@ -236,14 +244,8 @@ async def open_hub(
                 target=config.addresses.ready,
                 lanes=config.addresses.lanes,
             ),
-            DepositMonitor(
-                of.get("deposits", store),
-                nodes,
-                credit=config.deposits.credit,
-                keep_messages=config.deposits.keep_messages,
-                rounds=AddressRounds(full_look_s=config.deposits.full_look_s),
-                clock=clock,
-            ),
+            _monitor(config, of.get("deposits", store), nodes),
+            _rounds(config, of.get("address rounds", store), nodes, clock),
             _sweeper(config, of.get("sweeps", store), nodes, signer, desk, clock),
             _attacher(config, of.get("attachments", store), nodes, desk, clock),
             _doors(config, store, nodes, signer, desk, clock),
@@ -281,13 +283,17 @@ async def run_hub(config: Config, *, ready: Callable[[str], None]) -> None:
             for name, (tick, interval_s) in _own_flows(hub).items():
                 round_ = partial(one_round, name, tick, interval_s=interval_s)
                 loops.create_task(_repeat(round_, interval_s=interval_s))
+            early = _early_rounds(hub)
             for name, (tick, interval_s) in _flows(hub).items():
                 loop = run_leased(
                     hub.leases[name],
                     partial(one_round, name, tick, interval_s=interval_s),
                     interval_s=interval_s,
+                    early=early.get(name),
                 )
                 loops.create_task(loop)
+            for source in _hint_sources(config):
+                loops.create_task(listen_for_ever(source, partial(_ring, early)))
             ready(" and ".join(urls))
 
 
@@ -304,6 +310,7 @@ def _flows(hub: Hub) -> dict[str, tuple[Callable[[], Awaitable[object]], float]]
     config = hub.config
     return {
         "deposits": (hub.deposits.tick, config.deposits.interval_s),
+        "address rounds": (hub.rounds.tick, STEP_S),
         "sweeps": (partial(_sweep, hub), config.sweeps.interval_s),
         "attachments": (hub.attachments.tick, config.attachments.interval_s),
         "books": (hub.books.tick, config.books.interval_s),
@@ -312,6 +319,30 @@ def _flows(hub: Hub) -> dict[str, tuple[Callable[[], Awaitable[object]], float]]
         "webhooks": (hub.webhooks.tick, config.webhooks.interval_s),
         "clean-up": (hub.cleaner.tick, _CLEAN_S),
     }
+
+
+def _early_rounds(hub: Hub) -> dict[str, EarlyRounds]:
+    """Return what flows do when a node hints at a new milestone."""
+    looks = {"deposits": hub.deposits.early, "attachments": hub.attachments.look}
+    return {
+        name: EarlyRounds(
+            one_round=partial(one_round, name, look, interval_s=_flows(hub)[name][1]),
+            least_pause_s=hub.config.nodes.hint_pause_s,
+        )
+        for name, look in looks.items()
+    }
+
+
+def _ring(early: Mapping[str, EarlyRounds]) -> None:
+    for rounds in early.values():
+        rounds.bell.ring()
+
+
+def _hint_sources(config: Config) -> list[ZmqSource | MqttSource]:
+    nodes = config.nodes.endpoints
+    zmq = dict.fromkeys(node.zmq for node in nodes if node.zmq is not None)
+    mqtt = dict.fromkeys(node.mqtt for node in nodes if node.mqtt is not None)
+    return [*map(ZmqSource, zmq), *map(MqttSource, mqtt)]
 
 
 async def _sweep(hub: Hub) -> None:
@@ -473,6 +504,30 @@ def _auditor_settings(config: Config) -> SignerSettings:
         settings.files, certificate=section.auditor_certificate, key=section.auditor_key
     )
     return replace(settings, files=files)
+
+
+def _looks(config: Config, store: Store, nodes: Nodes) -> AddressLooks:
+    section = config.deposits
+    return AddressLooks(
+        store, nodes, credit=section.credit, keep_messages=section.keep_messages
+    )
+
+
+def _monitor(config: Config, store: Store, nodes: Nodes) -> DepositMonitor:
+    return DepositMonitor(store, nodes, _looks(config, store, nodes))
+
+
+def _rounds(config: Config, store: Store, nodes: Nodes, clock: Clock) -> AddressRounds:
+    section = config.deposits
+    return AddressRounds(
+        store,
+        nodes,
+        _looks(config, store, nodes),
+        settings=RoundSettings(
+            full_look_s=section.full_look_s, interval_s=section.interval_s
+        ),
+        clock=clock,
+    )
 
 
 def _sweeper(

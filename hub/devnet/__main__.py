@@ -30,6 +30,8 @@ async def serve(config: DevnetConfig) -> None:
         loop.add_signal_handler(number, stop.set)
     async with running_devnet(config) as devnet:
         click.echo(f"devnet ready on {devnet.url}")
+        if devnet.feed is not None:
+            click.echo(f"publishes by ZMQ on {devnet.feed.url}")
         await stop.wait()
 
 
@@ -41,6 +43,7 @@ async def serve(config: DevnetConfig) -> None:
 @click.option("--genesis-address", help="81 trytes that own the supply.")
 @click.option("--faucet-i", default=0, help="The faucet's part of it, in iota.")
 @click.option("--state", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--zmq", help="tcp://HOST:PORT to publish milestones at; * is free.")
 @click.option("--remote-limit", is_flag=True, help="Refuse what strangers may not.")
 def main(  # noqa: PLR0913 - one argument for each option
     *,
@@ -51,6 +54,7 @@ def main(  # noqa: PLR0913 - one argument for each option
     genesis_address: str | None,
     faucet_i: int,
     state: Path | None,
+    zmq: str | None,
     remote_limit: bool,
 ) -> None:
     """Run the command line.
@@ -69,6 +73,7 @@ def main(  # noqa: PLR0913 - one argument for each option
             state_path=state,
             host=host,
             port=int(port),
+            zmq=zmq,
             remote_limit=remote_limit,
         )
         asyncio.run(serve(config))

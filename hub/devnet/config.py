@@ -63,6 +63,8 @@ class DevnetConfig:
             seconds since the Unix epoch.
         remote_limit: Refuse the commands that a real node refuses to others
             than its own machine.
+        zmq: ``tcp://HOST:PORT`` to publish milestones at by ZMQ, port ``*`` for a
+            free one, or None.
         basic_auth: ``user:password`` that every request must carry, or None.
     """
 
@@ -76,6 +78,7 @@ class DevnetConfig:
     port: int = 0
     snapshot_timestamp_s: int = 1_546_300_800
     remote_limit: bool = False
+    zmq: str | None = None
     basic_auth: str | None = None
 
     def __post_init__(self) -> None:

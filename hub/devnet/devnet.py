@@ -25,6 +25,7 @@ from hub.devnet.storage import (
 from hub.devnet.tangle import Record
 from hub.devnet.tips import confirmable, forced_conflicts, forget_dead, offered
 from hub.devnet.validation import FUTURE_DRIFT_MS, Flaw, Limits, check_transaction
+from hub.devnet.zmq_feed import ZmqFeed
 from trinary.bundle import Transaction
 from trinary.errors import ValueRangeError
 
@@ -52,6 +53,7 @@ class Devnet:
             dialect=config.dialect,
             storage=_storage(config, genesis),
         )
+        self.feed = None if config.zmq is None else ZmqFeed(config.zmq)
         self._writing = asyncio.Lock()
         self._strangers: dict[str, str] = {}
 
@@ -86,6 +88,8 @@ class Devnet:
             stored = StoredMilestone(plan.index, written.hash, forced)
             milestone = self.node.add_milestone(written.records, milestone=stored)
             forget_dead(self.node)
+            if self.feed is not None:
+                self.feed.publish(self.node, milestone)
             return milestone
 
     async def tick_for_ever(self, *, every_s: float) -> None:
@@ -189,8 +193,10 @@ class Devnet:
         return not self.faults.is_on(Fault.UNSYNCED) and age_ms < MAX_MILESTONE_AGE_MS
 
     def close(self) -> None:
-        """Let go of the state file."""
+        """Let go of the state file and of the publisher's port."""
         self.node.close()
+        if self.feed is not None:
+            self.feed.close()
 
     def _find_bundle(self, bundle_hash: str) -> Bundle:
         for tx_hash in self.node.tangle.by_bundle.get(bundle_hash):

@@ -27,12 +27,14 @@ class Milestone:
         hash: Its tail's hash, 81 trytes.
         timestamp_s: When it was written, seconds since the Unix epoch.
         diff: Address to change in iota.
+        confirmed: Hashes of what it references, in the order of the ledger.
     """
 
     index: int
     hash: str
     timestamp_s: int
     diff: Mapping[str, int]
+    confirmed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +229,9 @@ class Node:
         bundle = self.bundles[stored.hash]
         self.milestone_transactions.update(record.hash for record in bundle.records)
         timestamp_s = bundle.tail.tx.timestamp_s
-        made = Milestone(stored.index, stored.hash, timestamp_s, outcome.diff)
+        made = Milestone(
+            stored.index, stored.hash, timestamp_s, outcome.diff, tuple(cone)
+        )
         self.milestones.append(made)
         return made
 

@@ -58,7 +58,12 @@ class OwnRemainder:
     sweep_id: SweepId
 
 
-RecordOutcome: TypeAlias = Recorded | AlreadyRecorded | OwnRemainder
+@dataclass(frozen=True, slots=True)
+class Overtaken:
+    """The address holds something else than was counted with; nothing was changed."""
+
+
+RecordOutcome: TypeAlias = Recorded | AlreadyRecorded | OwnRemainder | Overtaken
 
 
 class Deposits:
@@ -75,7 +80,13 @@ class Deposits:
         self._books = Books(context)
         self._events = Events(context)
 
-    async def record(self, seen: SeenDeposit, *, credit: CreditPolicy) -> RecordOutcome:
+    async def record(
+        self,
+        seen: SeenDeposit,
+        *,
+        credit: CreditPolicy,
+        balance_i: int | None = None,
+    ) -> RecordOutcome:
         """Book a deposit that the quorum shows confirmed, once.
 
         On an open address it is credited by the policy, the owner's at once. While
@@ -85,6 +96,8 @@ class Deposits:
         Args:
             seen: What the Tangle shows.
             credit: The policy in force.
+            balance_i: What the books must hold there before, in iota, so that nobody
+                else has booked the same value; None: whatever it is.
 
         Returns:
             What became of it.
@@ -103,6 +116,8 @@ class Deposits:
         known = await self._find(seen, own.address_id)
         if known is not None:
             return AlreadyRecorded(known)
+        if balance_i is not None and own.balance_i != balance_i:
+            return Overtaken()
         if own.kind is AccountKind.OWNER:  # the hub's own, and no user to trick us
             credit = CreditPolicy.CONFIRMATION
         return Recorded(

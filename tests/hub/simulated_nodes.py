@@ -36,6 +36,15 @@ class SimulatedNode:
 
 
 @asynccontextmanager
+async def serving(node: SimulatedNode) -> AsyncGenerator[str]:
+    """Serve one node; gives its URL."""
+    app = web.Application()
+    app.router.add_post("/", node.serve)
+    async with TestServer(app) as server:
+        yield str(server.make_url("/"))
+
+
+@asynccontextmanager
 async def quorum_of(
     *nodes: SimulatedNode,
     quorum: int,
@@ -44,12 +53,7 @@ async def quorum_of(
     clock_ms: Callable[[], int] | None = None,
 ) -> AsyncGenerator[Nodes]:
     async with AsyncExitStack() as stack:
-        urls = []
-        for node in nodes:
-            app = web.Application()
-            app.router.add_post("/", node.serve)
-            server = await stack.enter_async_context(TestServer(app))
-            urls.append(str(server.make_url("/")))
+        urls = [await stack.enter_async_context(serving(node)) for node in nodes]
         yield await stack.enter_async_context(
             Nodes(
                 [(url, dialect) for url in urls],  # type: ignore[misc]

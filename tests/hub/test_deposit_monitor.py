@@ -2,110 +2,16 @@
 """What milestones tell is where to look first; every deposit is found, and once."""
 
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
-from hub.address_rounds import AddressRounds, pages_due
-from hub.deposits import UNEXPLAINED_TICKS, DepositMonitor
-from hub.devnet.config import DevnetConfig, Dialect
-from hub.devnet.embedded import RunningDevnet, running_devnet, system_clock_ms
+from hub.deposits import UNEXPLAINED_TICKS
 from hub.errors import NodeUnavailableError
-from hub.model import AccountId, Address, CreditPolicy, UserId
-from hub.nodes import Nodes
-from hub.store import Store
-from tests.hub.bookkeeping import ManualClock, open_user, trytes
-from tests.hub.bookkeeping import issued as issued_address
+from hub.model import UserId
+from tests.hub.bookkeeping import trytes
 from tests.hub.databases import Sqlite
-from tests.hub.simulated_nodes import RelayNode, quorum_of
-
-FULL_LOOK_S = 3600.0
-FILLERS = 6
-"""Addresses of nobody's interest, so that a page is not all there is."""
-
-
-@dataclass
-class Watch:
-    """A monitor over relays of one devnet."""
-
-    store: Store
-    devnet: RunningDevnet
-    relays: list[RelayNode]
-    nodes: Nodes
-    clock: ManualClock
-    account_id: AccountId
-    monitor: DepositMonitor
-
-    def restart(self) -> None:
-        """Forget what the monitor had in memory, as a new process does."""
-        self.monitor = monitor_of(self.store, self.nodes, self.clock)
-
-    async def address(self) -> Address:
-        """Record one more address, behind the page that each tick looks at."""
-        async with self.store.transaction() as tx:
-            issued = issued_address(trytes())
-            await tx.addresses.add(self.account_id, issued)
-        return issued.address
-
-    async def deposit(self, amount_i: int) -> Address:
-        """Pay to a fresh address and let a milestone confirm it."""
-        address = await self.address()
-        await self.devnet.deposit(address, amount_i)
-        await self.devnet.tick()
-        return address
-
-    async def unswept_i(self) -> int:
-        async with self.store.reading() as tx:
-            return (await tx.accounts.by_identifier(UserId("alice"))).unswept_i
-
-    def forget(self) -> None:
-        for relay in self.relays:
-            relay.asked.clear()
-
-    def asked_about(self) -> set[str]:
-        """Return the addresses whose balances were asked for."""
-        asked = self.relays[0].commands("getBalances")
-        return {address for command in asked for address in command["addresses"]}
-
-
-def monitor_of(store: Store, nodes: Nodes, clock: ManualClock) -> DepositMonitor:
-    return DepositMonitor(
-        store,
-        nodes,
-        credit=CreditPolicy.SWEEP,
-        rounds=AddressRounds(full_look_s=FULL_LOOK_S, page_addresses=1),
-        clock=clock,
-    )
-
-
-@asynccontextmanager
-async def watching(
-    sqlite: Sqlite, *, relays: int = 1, quorum: int = 1, dialect: str = "hornet"
-) -> AsyncGenerator[Watch]:
-    clock = ManualClock()
-    config = DevnetConfig(min_weight_magnitude=1, dialect=Dialect(dialect))
-    url = sqlite.migrated()
-    store = Store(url, clock=clock)
-    async with running_devnet(config, clock_ms=system_clock_ms) as devnet:
-        made = [RelayNode(devnet.url) for _ in range(relays)]
-        async with quorum_of(
-            *made, quorum=quorum, dialect=dialect, clock_ms=system_clock_ms
-        ) as nodes:
-            account_id = await open_user(store, "alice")
-            monitor = monitor_of(store, nodes, clock)
-            watch = Watch(store, devnet, made, nodes, clock, account_id, monitor)
-            for _ in range(FILLERS):
-                await watch.address()
-            await devnet.tick()
-            await monitor.tick()  # the look at everything, after a start
-            watch.forget()
-            yield watch
-        async with store.reading() as tx:
-            assert (await tx.books.verify()).sound
-    await store.close()
-    sqlite.drop(url)
+from tests.hub.watching import FILLERS, Watch, watching
 
 
 @pytest.fixture
@@ -120,9 +26,7 @@ async def test_on_hornet_only_what_a_milestone_touched_is_asked_for(
     address = await watch.deposit(50)
     assert await watch.monitor.tick() == 1
     assert await watch.unswept_i() == 50
-    asked = watch.asked_about()
-    assert address in asked
-    assert len(asked) == 2  # and the page of one whose turn it was
+    assert watch.asked_about() == {address}
     for _ in range(3):
         assert await watch.monitor.tick() == 0
     assert await watch.unswept_i() == 50
@@ -162,20 +66,6 @@ async def test_what_came_while_no_hub_ran_is_found_once_after_the_start(
 
 def empty_diff(command: Mapping[str, Any]) -> object:
     return {"diff": {}, "milestoneIndex": command["milestoneIndex"]}
-
-
-async def test_what_no_milestone_told_is_found_when_its_turn_comes(
-    watch: Watch,
-) -> None:
-    relay = watch.relays[0]
-    relay.answers["getLedgerDiff"] = empty_diff
-    await watch.deposit(50)
-    assert await watch.monitor.tick() == 0
-    watch.clock.now_ms += int(FULL_LOOK_S * 1000)
-    assert await watch.monitor.tick() == 1
-    del relay.answers["getLedgerDiff"]
-    assert await watch.monitor.tick() == 0
-    assert await watch.unswept_i() == 50
 
 
 async def test_a_pruned_milestone_makes_the_hub_look_at_everything_at_once(
@@ -315,6 +205,18 @@ async def test_value_without_a_history_is_held_after_as_many_ticks_as_ever(
     assert (before, after) == (0, 50)
 
 
+async def test_early_looks_hold_no_value_that_has_no_history_yet(
+    watch: Watch,
+) -> None:
+    watch.relays[0].answers["findTransactions"] = {"hashes": []}
+    await watch.deposit(50)
+    for _ in range(2 * UNEXPLAINED_TICKS):
+        assert await watch.monitor.early() == 0
+    watch.relays[0].answers.clear()
+    assert await watch.monitor.early() == 1
+    assert await watch.unswept_i() == 50
+
+
 async def test_one_address_whose_history_can_not_be_had_holds_up_no_milestone(
     watch: Watch,
 ) -> None:
@@ -338,24 +240,3 @@ async def test_one_address_whose_history_can_not_be_had_holds_up_no_milestone(
     watch.relays[0].answers.clear()
     assert await watch.monitor.tick() == 1
     assert await watch.unswept_i() == 53
-
-
-@pytest.mark.parametrize(
-    ("addresses", "elapsed_s", "pages"),
-    [
-        (0, 0, 1),
-        (1_000_000, 0, 1),
-        (1_000_000, 60, 34),
-        (1_000_000, 3600, 2000),
-        (1_000_000, 10**9, 2000),
-        (1_000_000, -5, 1),  # the clock was set back
-        (400, 60, 1),
-    ],
-)
-def test_a_tick_looks_at_its_share_of_the_pages(
-    addresses: int, elapsed_s: float, pages: int
-) -> None:
-    due = pages_due(
-        addresses, elapsed_s=elapsed_s, full_look_s=3600.0, page_addresses=500
-    )
-    assert due == pages

@@ -10,8 +10,16 @@ import pytest
 from sqlalchemy import select
 
 from hub.errors import InsufficientBalanceError, UserExistsError
-from hub.model import Address, CreditPolicy, SeedUuid, UserId, WithdrawalUuid
+from hub.model import (
+    Address,
+    CreditPolicy,
+    SeedUuid,
+    TransactionHash,
+    UserId,
+    WithdrawalUuid,
+)
 from hub.store import Store
+from hub.store.deposits import Overtaken, Recorded
 from hub.store.schema import account
 from tests.hub import bookkeeping as books
 
@@ -182,3 +190,29 @@ async def test_confirmed_twice_at_once_is_credited_once(store: Store) -> None:
     )
     async with store.reading() as tx:
         assert (await tx.accounts.by_id(ana)).unswept_i == 5
+
+
+async def test_value_counted_with_an_older_balance_is_not_booked(store: Store) -> None:
+    """Two flows look: what one quarantined without a history, the other now found."""
+    ana = await books.open_user(store, "ana")
+    address_id = await books.give_address(store, ana)
+    first = await books.arrive(store, address_id, 5)
+    found = dataclasses.replace(
+        first.deposit.seen,  # type: ignore[union-attr]
+        tail_hash=TransactionHash(books.trytes()),
+        amount_i=7,
+    )
+    async with store.transaction() as tx:
+        await tx.deposits.record_unexplained(address_id, amount_i=7)
+    outcomes = [
+        await store.run(
+            lambda tx, held_i=held_i: tx.deposits.record(  # type: ignore[misc]
+                found, credit=CreditPolicy.SWEEP, balance_i=held_i
+            )
+        )
+        for held_i in (5, 12)
+    ]
+    assert isinstance(outcomes[0], Overtaken)
+    assert isinstance(outcomes[1], Recorded)
+    async with store.reading() as tx:
+        assert (await tx.addresses.by_id(address_id)).balance_i == 5 + 7 + 7
