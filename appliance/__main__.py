@@ -18,6 +18,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from appliance import __version__
+from appliance.argon2_engines import Argon2Parameters
 from appliance.ceremony import (
     FirstGeneration,
     Foundation,
@@ -40,7 +41,6 @@ from appliance.client import (
 )
 from appliance.config import Config, load_config
 from appliance.config_reference import reference
-from appliance.derivation import Argon2Parameters
 from appliance.errors import ConfigError
 from appliance.hardening import harden_process
 from appliance.installation import (

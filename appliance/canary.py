@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The canary of a salt generation, derived without an appliance."""
 
-from appliance.derivation import SEED_BYTES, Arena, regenerate_seed
+from appliance.argon2_engines import SEED_BYTES, Arena, Engine, regenerate_seed
 from appliance.errors import VaultError
 from appliance.vault import Generation
 from trinary import winternitz
@@ -28,7 +28,12 @@ def canary_seed(
     seed = LockedBuffer(SEED_BYTES, allow_unlocked=allow_unlocked)
     try:
         regenerate_seed(
-            generation.canary_uuid, salt, generation.argon2, arena=arena, into=seed
+            generation.canary_uuid,
+            salt,
+            generation.argon2,
+            engine=Engine.REFERENCE,
+            arena=arena,
+            into=seed,
         )
     except BaseException:
         seed.close()

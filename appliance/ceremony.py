@@ -21,8 +21,14 @@ from typing import Final
 
 import msgspec
 
-from appliance.derivation import Argon2Parameters, Derivation
-from appliance.errors import ConfigError, HsmError, RefusedError
+from appliance.argon2_engines import Argon2Parameters
+from appliance.derivation import Derivation
+from appliance.errors import (
+    BrokenInvariantError,
+    ConfigError,
+    HsmError,
+    RefusedError,
+)
 from appliance.hsm import DATA_KEY_BYTES, Hsm
 from appliance.installation import Paths
 from appliance.intent import commit
@@ -308,6 +314,9 @@ async def with_canary(
 
     Returns:
         The generation; its canary's seed UUID must never be issued.
+
+    Raises:
+        BrokenInvariantError: If both implementations of Argon2 disagree.
     """
     canary_uuid = base64.b64encode(secrets.token_bytes(_UUID_BYTES)).decode()
     derivation = Derivation(
@@ -320,17 +329,24 @@ async def with_canary(
     copy.view[:] = salt.view
     try:
         seeds = await derivation.seeds(
-            [canary_uuid],
+            [canary_uuid, canary_uuid],
             salt=copy,
             parameters=first.argon2,
             level=first.security_level,
+            engines=derivation.engines_of_issuing,
         )
         try:
-            canary_address = seeds.address(0)
+            canary_address, again = seeds.addresses()
         finally:
             seeds.close()
     finally:
         derivation.close()
+    if canary_address != again:
+        raise BrokenInvariantError(
+            "two derivations of the canary disagree: memory, CPU or our Argon2 is"
+            " faulty; nothing was made",
+            code="derivations-disagree",
+        )
     return Generation(
         id=number,
         argon2=first.argon2,

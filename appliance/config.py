@@ -137,6 +137,17 @@ class Derivation(_Section, frozen=True, kw_only=True):
         bool,
         Meta(description="Start although memory can not be locked (demo and CI only)."),
     ] = False
+    engine: Annotated[
+        Literal["kernel", "reference"],
+        Meta(
+            description="Which Argon2 derives keys: our own, or argon2-cffi. An address"
+            " is issued only after argon2-cffi has derived it too."
+        ),
+    ] = "kernel"
+    max_waiting: Annotated[
+        int,
+        Meta(ge=1, description="Argon2 runs that may wait; more are deferred."),
+    ] = 240
 
 
 class Limits(_Section, frozen=True, kw_only=True):

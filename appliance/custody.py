@@ -20,6 +20,7 @@ from typing import Final
 
 import msgspec
 
+from appliance.argon2_engines import Argon2Parameters
 from appliance.backup import require_backup_key
 from appliance.ceremony import (
     RANDOM_SALT_BYTES,
@@ -28,7 +29,6 @@ from appliance.ceremony import (
     with_canary,
 )
 from appliance.checkup import Checkup
-from appliance.derivation import Argon2Parameters
 from appliance.enrolment import Enrolment
 from appliance.errors import BadRequestError, BrokenInvariantError, ConfigError
 from appliance.hsm import Hsm

@@ -4,13 +4,13 @@
 A seed is Argon2(seed UUID, salt), 48 bytes, read as a Kerl word whose last trit
 is 0; the address index is always 0. Everything secret stays in locked buffers:
 Argon2 reads the salt from one, works in a reused arena and writes the seed into
-another; the kernel reads the seed from there. Argon2 wipes the arena itself.
+another; the kernel reads the seed from there (``appliance.argon2_engines``).
 
-One run costs ``memory_kib`` of arena and about half a second at 128 MiB; runs go
-to a fixed number of threads, so memory is bounded by threads times arena.
+Runs go to a fixed number of threads, so memory is bounded by threads times
+``memory_kib``; which of those that wait is next, ``appliance.derivation_queue`` says.
 
 Source: the derivation is that of Hub 1.4.4 (hub/crypto), with its known answers
-in tests/vectors; the arena is handed over through ``argon2.low_level.core``.
+in tests/vectors.
 """
 
 import asyncio
@@ -19,117 +19,26 @@ import queue
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final, Literal, TypeVar
+from functools import partial
+from typing import Final, TypeVar
 
-import msgspec
-from _argon2_cffi_bindings import lib
-from argon2 import low_level
-
-from appliance.errors import BrokenInvariantError, FaultError
+from appliance.argon2_engines import (
+    SEED_BYTES,
+    Arena,
+    Argon2Parameters,
+    DerivationError,
+    Engine,
+    regenerate_seed,
+)
+from appliance.derivation_queue import DerivationQueue, Purpose
+from appliance.errors import BrokenInvariantError, DeferredError
 from trinary import winternitz
 from trinary.errors import TrinaryError
-from trinary.memory import HugeArena, LockedBuffer
+from trinary.memory import LockedBuffer
 
-SEED_BYTES: Final = 48
 _KIB: Final = 1024
 _NICENESS: Final = 5
-_ARGON2_VERSION: Final = 0x13  # RFC 9106
-_MEMORY_ALLOCATION_ERROR: Final = -22  # ARGON2_MEMORY_ALLOCATION_ERROR
-_VARIANTS: Final = {
-    "argon2i": low_level.Type.I.value,
-    "argon2id": low_level.Type.ID.value,
-}
 _Result = TypeVar("_Result")
-
-
-class Argon2Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Argon2's cost; belongs to a salt generation and never changes with it.
-
-    Attributes:
-        variant: ``argon2id`` or, for the oldest imported salts, ``argon2i``.
-        time_cost: Passes.
-        memory_kib: Memory in KiB.
-        parallelism: Lanes.
-    """
-
-    variant: Literal["argon2i", "argon2id"] = "argon2id"
-    time_cost: int = 4
-    memory_kib: int = 131_072
-    parallelism: int = 1
-
-
-class DerivationError(FaultError):
-    """Argon2 said no; its return code stands in the message."""
-
-    code = "derivation"
-
-
-class Arena:
-    """Argon2's working memory, mapped once and used by one run at a time."""
-
-    def __init__(self, size_bytes: int, *, allow_unlocked: bool) -> None:
-        self.memory = HugeArena(size_bytes, allow_unlocked=allow_unlocked)
-        ffi: Any = low_level.ffi
-
-        def allocate(memory: Any, wanted_bytes: int) -> int:  # noqa: ANN401 - cffi
-            if wanted_bytes > self.memory.size_bytes:
-                return _MEMORY_ALLOCATION_ERROR
-            memory[0] = ffi.cast("uint8_t *", self.memory.address)
-            return 0
-
-        self.allocate = ffi.callback("int(uint8_t **, size_t)", allocate)
-        self.release = ffi.callback("void(uint8_t *, size_t)", lambda *_: None)
-
-
-def regenerate_seed(
-    seed_uuid: str,
-    salt: LockedBuffer,
-    parameters: Argon2Parameters,
-    *,
-    arena: Arena,
-    into: LockedBuffer,
-) -> None:
-    """Run Argon2 from locked memory to locked memory.
-
-    Args:
-        seed_uuid: 64 ASCII characters.
-        salt: The salt, whole.
-        parameters: Cost and variant.
-        arena: At least ``memory_kib`` large.
-        into: Receives the 48 bytes.
-
-    Raises:
-        DerivationError: If Argon2 returns anything but its OK.
-    """
-    ffi: Any = low_level.ffi
-    password = ffi.new("uint8_t[]", seed_uuid.encode("ascii"))
-    context = ffi.new(
-        "argon2_context *",
-        {
-            "version": _ARGON2_VERSION,
-            "out": ffi.cast("uint8_t *", into.address),
-            "outlen": SEED_BYTES,
-            "pwd": password,
-            "pwdlen": len(seed_uuid),
-            "salt": ffi.cast("uint8_t *", salt.address),
-            "saltlen": salt.size,
-            "secret": ffi.NULL,
-            "secretlen": 0,
-            "ad": ffi.NULL,
-            "adlen": 0,
-            "t_cost": parameters.time_cost,
-            "m_cost": parameters.memory_kib,
-            "lanes": parameters.parallelism,
-            "threads": parameters.parallelism,
-            "allocate_cbk": arena.allocate,
-            "free_cbk": arena.release,
-            "flags": lib.ARGON2_DEFAULT_FLAGS,
-        },
-    )
-    status = low_level.core(context, _VARIANTS[parameters.variant])
-    if status != lib.ARGON2_OK:
-        reason = low_level.error_to_str(status)
-        raise DerivationError(f"Argon2 returned {status}: {reason}")
 
 
 class Seeds:
@@ -215,6 +124,8 @@ class Derivation:
         memory_kib: Arena of each, the largest any generation needs.
         memory_budget_mib: Ceiling on all arenas together.
         allow_unlocked: Go on where memory can not be locked.
+        engine: Which implementation of Argon2 runs.
+        max_waiting: Runs that may wait; more are deferred.
     """
 
     def __init__(
@@ -224,6 +135,8 @@ class Derivation:
         memory_kib: int,
         memory_budget_mib: int,
         allow_unlocked: bool,
+        engine: Engine = Engine.KERNEL,
+        max_waiting: int = 240,
     ) -> None:
         affordable = memory_budget_mib * _KIB // memory_kib
         if affordable < 1:
@@ -236,9 +149,16 @@ class Derivation:
         self._arenas: queue.SimpleQueue[Arena] = queue.SimpleQueue()
         for _ in range(self.workers):
             self._arenas.put(Arena(memory_kib * _KIB, allow_unlocked=allow_unlocked))
+        self._engine = engine
         self._threads = ThreadPoolExecutor(
             self.workers, thread_name_prefix="argon2", initializer=_yield_to_the_loop
         )
+        self._queue = DerivationQueue(self._threads, max_waiting=max_waiting)
+
+    @property
+    def engines_of_issuing(self) -> tuple[Engine, Engine]:
+        """The two that must agree on an address before it leaves."""
+        return self._engine, Engine.REFERENCE
 
     async def seeds(
         self,
@@ -247,6 +167,8 @@ class Derivation:
         salt: LockedBuffer,
         parameters: Argon2Parameters,
         level: int,
+        purpose: Purpose = Purpose.SIGNATURE,
+        engines: Sequence[Engine] = (),
     ) -> Seeds:
         """Regenerate seeds, one Argon2 run each, as many at once as threads.
 
@@ -255,33 +177,46 @@ class Derivation:
             salt: Of their generation; taken over, wiped when the last run ends.
             parameters: Of their generation.
             level: Security level of their generation.
+            purpose: What for: signatures come before new addresses.
+            engines: One for each UUID; none: the configured one.
 
         Returns:
             The seeds; close them.
 
         Raises:
             DerivationError: If any run fails; no seed is left behind.
+            DeferredError: ``derivations-queued`` if too many wait; nothing was run.
             asyncio.CancelledError: If the caller gave up.
         """
         buffers: list[LockedBuffer] = []
         jobs: list[asyncio.Future[None]] = []
         seeds = Seeds(buffers, level=level)
         failed: list[BaseException] = []
+        chosen = engines or [self._engine] * len(seed_uuids)
         try:
-            for uuid in seed_uuids:
-                buffer = LockedBuffer(SEED_BYTES, allow_unlocked=self._allow_unlocked)
-                buffers.append(buffer)
-                jobs.append(self._run(self._regenerate, uuid, salt, parameters, buffer))
+            while len(buffers) < len(seed_uuids):
+                buffers.append(self._locked())
+            runs = [
+                partial(self._regenerate, uuid, salt, parameters, engine, buffer)
+                for uuid, engine, buffer in zip(
+                    seed_uuids, chosen, buffers, strict=True
+                )
+            ]
+            jobs += self._queue.put(runs, purpose)
+        except DeferredError:
+            salt.close()
+            seeds.close()
+            raise
         except (RuntimeError, TrinaryError) as error:  # closed meanwhile, no memory
             failed.append(error)
         # The threads read the salt and write the seeds whatever becomes of us:
         # nothing is wiped before the last of them is done.
-        runs = asyncio.gather(*jobs, return_exceptions=True)
+        all_runs = asyncio.gather(*jobs, return_exceptions=True)
         try:
-            outcomes = await asyncio.shield(runs)
+            outcomes = await asyncio.shield(all_runs)
         except asyncio.CancelledError:
-            runs.add_done_callback(lambda _: salt.close())
-            runs.add_done_callback(lambda _: seeds.close())
+            all_runs.add_done_callback(lambda _: salt.close())
+            all_runs.add_done_callback(lambda _: seeds.close())
             raise
         salt.close()
         failed += [error for error in outcomes if isinstance(error, BaseException)]
@@ -289,6 +224,9 @@ class Derivation:
             seeds.close()
             raise DerivationError(f"no seed was derived: {failed[0]}") from failed[0]
         return seeds
+
+    def _locked(self) -> LockedBuffer:
+        return LockedBuffer(SEED_BYTES, allow_unlocked=self._allow_unlocked)
 
     async def compute(self, work: Callable[[], _Result]) -> _Result:
         """Run kernel work on one of the threads, off the event loop.
@@ -303,7 +241,7 @@ class Derivation:
             DerivationError: If the threads ended: the appliance goes down.
         """
         try:
-            running = self._run(work)
+            (running,) = self._queue.put([work], Purpose.KERNEL)
         except RuntimeError as error:
             raise DerivationError("the appliance is going down") from error
         return await running
@@ -313,23 +251,20 @@ class Derivation:
         seed_uuid: str,
         salt: LockedBuffer,
         parameters: Argon2Parameters,
+        engine: Engine,
         into: LockedBuffer,
     ) -> None:
         arena = self._arenas.get()
         try:
-            regenerate_seed(seed_uuid, salt, parameters, arena=arena, into=into)
+            regenerate_seed(
+                seed_uuid, salt, parameters, engine=engine, arena=arena, into=into
+            )
         finally:
             self._arenas.put(arena)
 
-    def _run(
-        self, work: Callable[..., _Result], *arguments: object
-    ) -> asyncio.Future[_Result]:
-        loop = asyncio.get_running_loop()
-        return loop.run_in_executor(self._threads, work, *arguments)
-
     def close(self) -> None:
         """End the threads and unmap the arenas."""
-        self._threads.shutdown()
+        self._queue.close()
         while not self._arenas.empty():
             self._arenas.get().memory.close()
 

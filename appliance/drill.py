@@ -19,9 +19,9 @@ import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from appliance.argon2_engines import SEED_BYTES
 from appliance.backup import OpenedBackup
 from appliance.canary import canary_seed, require_canary_seed
-from appliance.derivation import SEED_BYTES
 from appliance.errors import HsmError
 from appliance.hsm import DATA_KEY_BYTES, Hsm
 from appliance.installation import Paths

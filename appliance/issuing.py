@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from appliance.config import Client
 from appliance.derivation import Derivation
+from appliance.derivation_queue import Purpose
 from appliance.errors import (
     BadRequestError,
     BrokenInvariantError,
@@ -194,12 +195,15 @@ class Issuing:
             salt=salt,
             parameters=generation.argon2,
             level=generation.security_level,
+            purpose=Purpose.ADDRESS,
+            engines=self.derivation.engines_of_issuing,
         )
         with closing(seeds):
             first, second = await self.derivation.compute(seeds.addresses)
         if first != second:
             raise BrokenInvariantError(
-                "two derivations of one seed UUID disagree: memory or CPU is faulty",
+                "two derivations of one seed UUID disagree: memory, CPU or our Argon2"
+                " is faulty (derivation.engine = 'reference' switches ours off)",
                 code="derivations-disagree",
             )
         return first

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from appliance.argon2_engines import Engine
 from appliance.blind import Blind
 from appliance.config import Config
 from appliance.derivation import Derivation
@@ -366,6 +367,8 @@ class Lifecycle:
             memory_kib=max(g.argon2.memory_kib for g in generations),
             memory_budget_mib=settings.memory_budget_mib,
             allow_unlocked=settings.allow_unlocked,
+            engine=Engine(settings.engine),
+            max_waiting=settings.max_waiting,
         )
 
     async def check_canaries(self, vault: Vault, derivation: Derivation) -> None:

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from appliance.approved import ApprovedAct
-from appliance.derivation import SEED_BYTES
+from appliance.argon2_engines import SEED_BYTES
 from appliance.errors import BadRequestError, FaultError, RefusedError
 from appliance.intent import commit
 from appliance.journal_records import IssuedRecord

@@ -24,7 +24,7 @@ import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from appliance.derivation import Argon2Parameters
+from appliance.argon2_engines import Argon2Parameters
 from appliance.errors import (
     BrokenInvariantError,
     HsmError,

@@ -12,9 +12,9 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from appliance.argon2_engines import Argon2Parameters
 from appliance.ceremony import FirstGeneration
 from appliance.config import Client
-from appliance.derivation import Argon2Parameters
 from appliance.service import Appliance
 from appliance.softhsm import SoftHsmOptions, make_softhsm_appliance
 from appliance.wire import (

@@ -13,7 +13,8 @@ import pytest
 from click.testing import CliRunner
 
 from appliance.__main__ import cli
-from appliance.derivation import Argon2Parameters, Derivation, DerivationError, Seeds
+from appliance.argon2_engines import Argon2Parameters, DerivationError, Engine
+from appliance.derivation import Derivation, Seeds
 from appliance.pytest_plugin import CHEAP_ARGON2, make_appliance
 from appliance.wire import Signed
 from tests.appliance.box import Box
@@ -33,13 +34,19 @@ def locked(text: str) -> LockedBuffer:
 
 
 async def derive(
-    uuid: str, salt: str, parameters: Argon2Parameters, *, level: int
+    uuid: str,
+    salt: str,
+    parameters: Argon2Parameters,
+    *,
+    level: int,
+    engine: Engine = Engine.KERNEL,
 ) -> Seeds:
     derivation = Derivation(
         workers=1,
         memory_kib=parameters.memory_kib,
         memory_budget_mib=parameters.memory_kib // 1024 + 1,
         allow_unlocked=True,
+        engine=engine,
     )
     try:
         return await derivation.seeds(
@@ -49,12 +56,17 @@ async def derive(
         await asyncio.to_thread(derivation.close)
 
 
+@pytest.mark.parametrize("engine", Engine)
 @pytest.mark.parametrize("level", [1, 2])
-async def test_the_old_hub_s_addresses_are_reproduced(level: int) -> None:
+async def test_the_old_hub_s_addresses_are_reproduced(
+    level: int, engine: Engine
+) -> None:
     parameters = Argon2Parameters()
     assert parameters.time_cost == HUB["argon2"]["time_cost"]
     assert parameters.memory_kib == HUB["argon2"]["memory_kib"]
-    seeds = await derive(HUB["seed_uuid"], HUB["salt"], parameters, level=level)
+    seeds = await derive(
+        HUB["seed_uuid"], HUB["salt"], parameters, level=level, engine=engine
+    )
     with closing(seeds):
         assert seeds.addresses() == [HUB["address"][str(level)]]
 
@@ -69,9 +81,10 @@ async def test_the_old_hub_s_signature_is_reproduced_whole() -> None:
     assert "".join(signature) == HUB["signature_level_2"]
 
 
+@pytest.mark.parametrize("engine", Engine)
 @pytest.mark.parametrize("vector", SEEDS, ids=lambda vector: vector["uuid"][:6])
 async def test_addresses_at_every_level_are_reproduced(
-    vector: dict[str, object],
+    vector: dict[str, object], engine: Engine
 ) -> None:
     parameters = Argon2Parameters(
         variant=vector["argon2"],
@@ -79,7 +92,9 @@ async def test_addresses_at_every_level_are_reproduced(
         memory_kib=vector["memory_cost_kib"],
         parallelism=vector["parallelism"],
     )
-    seeds = await derive(vector["uuid"], vector["salt"], parameters, level=1)
+    seeds = await derive(
+        vector["uuid"], vector["salt"], parameters, level=1, engine=engine
+    )
     with closing(seeds):
         assert bytes(seeds._buffers[0].view).hex() == vector["raw"]
         for level, address in vector["addresses"].items():
@@ -87,9 +102,14 @@ async def test_addresses_at_every_level_are_reproduced(
             assert at_level.addresses() == [address]
 
 
-async def test_argon2_s_no_is_an_error_and_leaves_no_seed() -> None:
-    with pytest.raises(DerivationError, match="too short"):
-        await derive("u" * 64, "7 bytes", CHEAP, level=2)
+@pytest.mark.parametrize(
+    ("engine", "said"), [(Engine.KERNEL, "salt"), (Engine.REFERENCE, "too short")]
+)
+async def test_argon2_s_no_is_an_error_and_leaves_no_seed(
+    engine: Engine, said: str
+) -> None:
+    with pytest.raises(DerivationError, match=said):
+        await derive("u" * 64, "7 bytes", CHEAP, level=2, engine=engine)
 
 
 async def test_a_budget_too_small_for_one_run_is_refused() -> None:

@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 
 import pytest
 
-from appliance.derivation import Argon2Parameters, Derivation
+from appliance.argon2_engines import Argon2Parameters, Engine
+from appliance.derivation import Derivation
 from appliance.lifecycle import Running
 from appliance.wire import (
     Done,
@@ -42,9 +43,10 @@ class FaultyCore(Derivation):
         seed_uuid: str,
         salt: LockedBuffer,
         parameters: Argon2Parameters,
+        engine: Engine,
         into: LockedBuffer,
     ) -> None:
-        super()._regenerate(seed_uuid, salt, parameters, into)
+        super()._regenerate(seed_uuid, salt, parameters, engine, into)
         with contextlib.suppress(queue.Empty):
             into.view[self.strikes.get_nowait()] ^= 1
 

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from appliance.argon2_engines import Argon2Parameters
 from appliance.client import ApplianceClient, endpoint_of
-from appliance.derivation import Argon2Parameters, Derivation
+from appliance.derivation import Derivation
 from appliance.errors import ConfigError
 from appliance.pytest_plugin import CHEAP_ARGON2, ApplianceProcess, make_appliance
 from appliance.wire import IssueAddress, Issued, Signed

@@ -17,9 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from appliance.argon2_engines import Argon2Parameters
 from appliance.ceremony import FirstGeneration
 from appliance.client import ApplianceClient, endpoint_of
-from appliance.derivation import Argon2Parameters
 from appliance.softhsm import SoftHsmOptions, make_softhsm_appliance
 from appliance.wire import GetStatus, JournalRow, StatusReport
 from hub.addresses import new_address

@@ -5,9 +5,9 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from appliance.argon2_engines import Argon2Parameters
 from appliance.ceremony import FirstGeneration, Foundation, Initialised, initialise
 from appliance.config import load_config
-from appliance.derivation import Argon2Parameters
 from appliance.hsm import Hsm
 from appliance.installation import Paths, open_hsm
 from appliance.policy_file import SignedPolicy, policy_digest
