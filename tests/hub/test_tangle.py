@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +30,10 @@ from hub.tangle import (
 from tests.hub.bookkeeping import trytes
 from trinary import winternitz
 from trinary.bundle import parse_transaction
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    import iota
 
 SEEDS = [secrets.token_bytes(48) for _ in range(2)]
 NOW_S = 1_700_000_000
@@ -74,6 +79,39 @@ def test_the_counter_against_13_stands_in_transaction_0_and_payout_tags_stay() -
         assert made.transactions[4].obsolete_tag == "PAYOUT".ljust(27, "9")
         assert made.transactions[4].tag == "PAYOUT".ljust(27, "9")
         assert {t.timestamp_s for t in made.transactions} == {NOW_S}
+
+
+def test_the_kernel_finds_the_counter_that_pyota_would_find() -> None:
+    made = draft()
+    bare = iota.ProposedBundle()
+    bare.add_inputs(
+        iota.Address(address_of(seed), balance=50, key_index=0, security_level=2)
+        for seed in SEEDS
+    )
+    for entry in made.transactions[4:]:
+        bare.add_transaction(
+            iota.ProposedTransaction(
+                address=iota.Address(entry.address),
+                value=entry.value_i,
+                tag=iota.Tag(entry.tag),
+            )
+        )
+    for transaction in bare:
+        transaction.timestamp = NOW_S
+    bare.finalize()
+    assert str(bare.hash) == made.bundle_hash
+    assert str(bare[0].legacy_tag) == made.transactions[0].obsolete_tag
+
+
+def test_pyota_hashes_a_draft_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes a quarter of a second for forty transactions, and tries twenty times."""
+    tries: list[None] = []
+    monkeypatch.setattr(
+        iota.ProposedTransaction, "increment_legacy_tag", lambda _: tries.append(None)
+    )
+    for _ in range(5):
+        draft()
+    assert not tries
 
 
 def test_a_draft_survives_being_stored() -> None:
