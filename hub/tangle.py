@@ -10,6 +10,7 @@ it in a process of its own.
 """
 
 import asyncio
+import hashlib
 import json
 import multiprocessing
 import os
@@ -36,6 +37,8 @@ with warnings.catch_warnings():
 NO_HASH: Final = "9" * 81
 NO_TAG: Final = Tag("9" * 27)
 _UNSIGNABLE: Final = 13
+_REMEMBERED: Final = 1000
+"""Checked bundles that are not checked again."""
 _EMPTY_FRAGMENT: Final = "9" * FRAGMENT_TRYTES
 _Result = TypeVar("_Result")
 
@@ -354,6 +357,7 @@ class BundleDesk:
     def __init__(self, *, timeout_s: float = 120.0) -> None:
         self._timeout_s = timeout_s
         self._pool: ProcessPoolExecutor | None = None
+        self._passed: dict[bytes, None] = {}
 
     async def draft(
         self,
@@ -366,8 +370,18 @@ class BundleDesk:
         return await self._run(_draft, list(inputs), list(outputs), timestamp_s)
 
     async def check(self, trytes: Sequence[str]) -> None:
-        """Check a signed bundle; see ``require_valid``."""
+        """Check a signed bundle; see ``require_valid``.
+
+        One that passed is remembered: a sweep is attached again and again, and a
+        check of twenty signatures takes PyOTA seconds.
+        """
+        digest = hashlib.sha256("\n".join(trytes).encode()).digest()
+        if digest in self._passed:
+            return
         await self._run(require_valid, list(trytes))
+        while len(self._passed) >= _REMEMBERED:
+            del self._passed[next(iter(self._passed))]
+        self._passed[digest] = None
 
     async def _run(self, work: Callable[..., _Result], *arguments: object) -> _Result:
         if self._pool is None:

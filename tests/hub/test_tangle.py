@@ -195,6 +195,21 @@ async def test_the_desk_drafts_and_checks_and_a_killed_process_is_replaced(
         await desk.check(finish(made, {0: ["9" * 2187] * 2}))
 
 
+async def test_the_desk_checks_the_same_bundle_once(desk: BundleDesk) -> None:
+    made = draft()
+    good = finish(made, signatures(made))
+    await desk.check(good)
+    first = worker_of(desk)
+    os.kill(first, signal.SIGKILL)
+    await desk.check(good)  # asks no process
+    wrong = finish(made, signatures(made) | {0: signatures(made)[2]})
+    with pytest.raises(BundleDeskError):
+        await desk.check(wrong)
+    for _ in range(2):
+        with pytest.raises(BundleInvalidError):
+            await desk.check(wrong)
+
+
 async def test_a_stuck_process_meets_its_deadline(desk: BundleDesk) -> None:
     inputs = [DraftInput(address_of(SEEDS[0]), 50, 2)]
     outputs = [DraftOutput(Address(trytes()), 50)]
