@@ -21,7 +21,7 @@ from hub.history import bundles_named
 from hub.model import Sweep, SweepState, Tail, TransactionHash
 from hub.node import TailHealth
 from hub.nodes import Nodes
-from hub.pow import ProofOfWork, is_attachment_of, tail_hash
+from hub.pow import CheckedProofOfWork, is_attachment_of, tail_hash
 from hub.store import Store
 from trinary import bundle as kernel
 
@@ -90,7 +90,7 @@ class Attacher:
     Args:
         store: The database.
         nodes: The quorum.
-        work: Who finds nonces.
+        work: Who checks bundles and finds nonces.
         settings: How attachments are tended.
         clock: The time.
     """
@@ -99,7 +99,7 @@ class Attacher:
         self,
         store: Store,
         nodes: Nodes,
-        work: ProofOfWork,
+        work: CheckedProofOfWork,
         *,
         settings: AttachmentSettings,
         clock: Clock,
@@ -277,8 +277,10 @@ class Attacher:
         return tail_hash(attached)
 
     async def _worked(self, trytes: Sequence[str]) -> Sequence[str]:
-        trunk, branch = await self._nodes.tips(depth=self._settings.depth)
-        return await self._work.attach(trytes, trunk=trunk, branch=branch)
+        depth = self._settings.depth
+        return await self._work.attach(
+            trytes, tips=lambda: self._nodes.tips(depth=depth)
+        )
 
     async def _attach(self, sweep: Sweep) -> None:
         failpoint("hub.attach.before-attach")
@@ -294,11 +296,10 @@ class Attacher:
         _log.info("sweep attached bundle=%s tail=%s", sweep.plan.bundle_hash, tail)
 
     async def _promote(self, reference: TransactionHash) -> None:
-        trunk, branch = await self._nodes.tips(
-            depth=self._settings.depth, reference=reference
-        )
+        depth = self._settings.depth
         attached = await self._work.attach(
-            [_promotion(self._clock() // _MILLISECONDS)], trunk=trunk, branch=branch
+            [_promotion(self._clock() // _MILLISECONDS)],
+            tips=lambda: self._nodes.tips(depth=depth, reference=reference),
         )
         await self._nodes.send(attached)
         _log.info("promoted tail=%s", reference)

@@ -150,13 +150,16 @@ class RemoteProofOfWork:
         raise failure
 
 
-class FallbackProofOfWork:
-    """The first engine that works, in the order configured.
+class CheckedProofOfWork:
+    """The first engine that works, in the order configured, for a checked bundle.
+
+    The check comes first, since it may take longer than tips stay fresh: a bundle that
+    is attached to stale tips can not confirm. Each engine gets tips of its own.
 
     Args:
         engines: At least one.
-        check: Refuses an attached bundle that another implementation than ours finds
-            wrong; run on every one, whoever attached it.
+        check: Refuses a bundle that another implementation than ours finds wrong; run
+            on every one, whoever attaches it.
     """
 
     def __init__(
@@ -169,32 +172,36 @@ class FallbackProofOfWork:
         self._check = check
 
     async def attach(
-        self, trytes: Sequence[str], *, trunk: str, branch: str
+        self,
+        trytes: Sequence[str],
+        *,
+        tips: Callable[[], Awaitable[tuple[str, str]]],
     ) -> list[str]:
         """Attach a bundle; a node that refuses remote work is passed over.
 
+        Args:
+            trytes: 2673 each, in order of index.
+            tips: Chooses what the head approves, trunk first.
+
         Returns:
-            Attached transactions in order of index.
+            Attached transactions in order of index: of the very bundle that was
+            checked.
 
         Raises:
-            BundleInvalidError: If it must not be sent: the bundle itself is wrong, and
-                no other engine would mend it.
-            NodeUnavailableError: If no engine could.
+            NodeUnavailableError: If there are no tips, or no engine could.
         """
-        attached = await self._attach(trytes, trunk=trunk, branch=branch)
-        await self._check(attached)
-        return attached
-
-    async def _attach(
-        self, trytes: Sequence[str], *, trunk: str, branch: str
-    ) -> list[str]:
+        await self._check(trytes)  # a wrong one, no other engine would mend
         failure = NodeUnavailableError("no proof-of-work engine is configured")
         for engine in self._engines:
+            trunk, branch = await tips()
             try:
-                return await engine.attach(trytes, trunk=trunk, branch=branch)
+                attached = await engine.attach(trytes, trunk=trunk, branch=branch)
+                require_unchanged(trytes, attached)
             except NodeUnavailableError as error:
                 _log.warning("%s: the next engine is tried: %s", _name(engine), error)
                 failure = error
+            else:
+                return attached
         raise failure
 
 
@@ -236,6 +243,24 @@ def require_attachment_of(
     )
     if not (same and placed and heavy):
         raise NodeUnavailableError("a node attached another bundle, or too light")
+
+
+def require_unchanged(trytes: Sequence[str], attached: Sequence[str]) -> None:
+    """Check that an engine attached the bundle it was given.
+
+    Args:
+        trytes: What was given, in order of index.
+        attached: What came back, in order of index.
+
+    Raises:
+        NodeUnavailableError: If more than place, times and nonces differ.
+    """
+    try:
+        same = is_attachment_of(trytes, [parse_transaction(text) for text in attached])
+    except TrinaryError as error:
+        raise NodeUnavailableError(f"no bundle was attached: {error}") from error
+    if not same:
+        raise NodeUnavailableError("another bundle was attached")
 
 
 def is_attachment_of(trytes: Sequence[str], attached: Sequence[Transaction]) -> bool:

@@ -27,7 +27,7 @@ from hub.model import (
     OwnAddress,
     TransactionHash,
 )
-from hub.pow import ProofOfWork
+from hub.pow import CheckedProofOfWork
 from hub.signer import (
     AwaitingApproval,
     Claim,
@@ -203,7 +203,7 @@ class Recoveries:
         nodes: RecoveryNodes,
         signer: RecoverySigner,
         desk: BundleDesk,
-        work: ProofOfWork,
+        work: CheckedProofOfWork,
         *,
         settings: RecoverySettings,
         clock: Clock,
@@ -336,9 +336,9 @@ class Recoveries:
                 raise RecoveryWaitsError(f"{outcome.code}: {outcome.message}")
 
     async def _attach(self, found: Recovery) -> None:
-        trunk, branch = await self._nodes.tips(depth=self._settings.depth)
+        depth = self._settings.depth
         attached = await self._work.attach(
-            found.signed_trytes, trunk=trunk, branch=branch
+            found.signed_trytes, tips=lambda: self._nodes.tips(depth=depth)
         )
         await self._nodes.send(attached)
         _log.info("recovery attached bundle=%s", found.bundle_hash)

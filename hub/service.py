@@ -40,7 +40,7 @@ from hub.leases import Lease, run_leased
 from hub.model import HeadToken
 from hub.nodes import Nodes
 from hub.pow import (
-    FallbackProofOfWork,
+    CheckedProofOfWork,
     LocalProofOfWork,
     ProofOfWork,
     RemoteProofOfWork,
@@ -589,16 +589,16 @@ def _doors(
     return Doors(signer, nodes, tokens, recoveries)
 
 
-def _work(config: Config, nodes: Nodes, desk: BundleDesk, clock: Clock) -> ProofOfWork:
+def _work(
+    config: Config, nodes: Nodes, desk: BundleDesk, clock: Clock
+) -> CheckedProofOfWork:
     section = config.attachments
     weight = section.min_weight_magnitude
     engines: dict[str, ProofOfWork] = {
         "local": LocalProofOfWork(min_weight_magnitude=weight, clock_ms=clock),
         "remote": RemoteProofOfWork(nodes, min_weight_magnitude=weight),
     }
-    return FallbackProofOfWork(
-        [engines[name] for name in section.pow], check=desk.check
-    )
+    return CheckedProofOfWork([engines[name] for name in section.pow], check=desk.check)
 
 
 def _attacher(

@@ -116,6 +116,7 @@ class Server:
             port=self.port,
             database=database,
             password=self.password,
+            ssl_context=False,  # without: it reads every authority of the machine
         )
 
     def execute(self, *statements: str, database: str = "saltkeep") -> int:

@@ -5,6 +5,7 @@ It spends each of its addresses once and passes the remainder to the next, and
 builds a payment on the one before it, so that several fit into one milestone.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Final
@@ -13,6 +14,7 @@ from hub.devnet.config import SUPPLY_I, DevnetConfig
 from hub.devnet.drafting import Entry, draft, make_signable, signature, with_signature
 from hub.devnet.errors import FaucetEmptyError
 from hub.devnet.node import Node
+from hub.devnet.tangle import Record
 from trinary.bundle import Transaction
 from trinary.winternitz import address
 
@@ -106,19 +108,28 @@ def pay(node: Node, *, to: str, amount_i: int, timestamp_s: int) -> Payment:
 def _available_i(node: Node, owner: str) -> int:
     pending = {
         (record.tx.bundle, record.tx.current_index): record.tx.value_i
-        for tx_hash in node.tangle.by_address.get(owner)
-        if tx_hash not in node.confirmations
-        and (record := node.tangle.get(tx_hash)) is not None
+        for record in _pending(node, owner)
     }
     return node.balances.get(owner, 0) + sum(pending.values())
 
 
 def _pending_tail(node: Node, owner: str) -> str | None:
-    for tx_hash in node.tangle.by_address.get(owner):
-        record = node.tangle.get(tx_hash)
-        if record is None or tx_hash in node.confirmations:
-            continue
+    for record in _pending(node, owner):
         for member in node.tangle.by_bundle.get(record.tx.bundle):
             if member in node.bundles and member not in node.confirmations:
                 return member
     return None
+
+
+def _pending(node: Node, owner: str) -> Iterator[Record]:
+    """Yield what will still change an address's balance.
+
+    An attachment that was overtaken by another one of its bundle stays unconfirmed
+    for ever: counting it would count the same value twice.
+    """
+    for tx_hash in node.tangle.by_address.get(owner):
+        record = node.tangle.get(tx_hash)
+        if record is None or tx_hash in node.confirmations:
+            continue
+        if not node.has_moved(record.tx.bundle):
+            yield record

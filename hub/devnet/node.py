@@ -176,6 +176,19 @@ class Node:
             return bool(tails)
         return any(tail not in self.confirmations for tail in tails)
 
+    def has_moved(self, bundle_hash: str) -> bool:
+        """Say whether an attachment of a bundle has moved its value.
+
+        Args:
+            bundle_hash: 81 trytes.
+
+        Returns:
+            True when one is confirmed and not as conflicting.
+        """
+        tails = (t for t in self.tangle.by_bundle.get(bundle_hash) if t in self.bundles)
+        found = (self.confirmations.get(tail) for tail in tails)
+        return any(known is not None and not known.conflicting for known in found)
+
     def close(self) -> None:
         """Let go of the state file."""
         self._storage.close()

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pg8000.native
 
 from hub.devnet.config import DevnetConfig, Dialect
 from hub.devnet.embedded import RunningDevnet, running_devnet
@@ -41,20 +42,17 @@ class Cluster:
         hubs: list[HubProcess],
         devnet: RunningDevnet,
         appliance: Appliance,
-        postgresql: Postgresql,
-        database: str,
+        connection: pg8000.native.Connection,
     ) -> None:
         self.hubs = hubs
         self.devnet = devnet
         self.appliance = appliance
-        self._postgresql = postgresql
-        self._database = database
+        self._connection = connection
         self._serial = itertools.count(1)
         self.payments: list[str] = []
 
     def query(self, sql: str) -> list[list[Any]]:
-        with self._postgresql.server.connect(self._database) as connection:
-            return list(connection.run(sql))
+        return list(self._connection.run(sql))
 
     def progress(self) -> str:
         """Tell what is in which state, for a test that waited in vain."""
@@ -63,6 +61,19 @@ class Cluster:
             for name in ("sweep", "withdrawal", "deposit")
         ]
         return f"{self.arrived()} of {len(self.payments)} payments arrived; {counts}"
+
+    def keep_evidence(self, folder: Path) -> None:
+        """Write every table, and what the network and the payments came to."""
+        folder.mkdir()
+        tables = "SELECT relname FROM pg_stat_user_tables ORDER BY 1"
+        for (table,) in self.query(tables):
+            rows = self.query(f"SELECT to_jsonb(t)::text FROM {table} t")  # noqa: S608
+            (folder / f"{table}.jsonl").write_text("".join(f"{r}\n" for (r,) in rows))
+        balances = "".join(f"{a} {i}\n" for a, i in self.devnet.node.balances.items())
+        (folder / "balances").write_text(balances)
+        lost = [b for b in self.payments if not self.devnet.node.has_moved(b)]
+        (folder / "payments-lost").write_text("".join(f"{b}\n" for b in lost))
+        print(f"evidence: {folder.parent}")
 
     def holders(self) -> dict[str, HubProcess | None]:
         """Return who runs which flow now."""
@@ -99,11 +110,17 @@ class Cluster:
         return user
 
     async def pay_in(self, address: str) -> None:
-        self.payments.append(await self.devnet.deposit(address, PAID_IN_I))
+        tail = await self.devnet.deposit(address, PAID_IN_I)
+        record = self.devnet.node.tangle.get(tail)
+        assert record is not None
+        self.payments.append(record.tx.bundle)
 
     def arrived(self) -> int:
-        """Count the payments that are confirmed; a troubled network loses some."""
-        return sum(tail in self.devnet.node.confirmations for tail in self.payments)
+        """Count the payments that are confirmed, by whichever attachment.
+
+        A troubled network loses some.
+        """
+        return sum(self.devnet.node.has_moved(bundle) for bundle in self.payments)
 
     def trouble(self, name: str, value: FaultValue) -> None:
         """Throw one of the devnet's switches; None: off."""
@@ -181,8 +198,8 @@ async def running_cluster(
             table = hub_table(appliance, nodes, own, **_sections(url, password))
             made.append(HubProcess(table, own))
         try:
-            name = url.rpartition("/")[2]
-            yield Cluster(made, devnet, appliance, postgresql, name)
+            with postgresql.server.connect(url.rpartition("/")[2]) as connection:
+                yield Cluster(made, devnet, appliance, connection)
         finally:
             for hub in made:
                 hub.kill()

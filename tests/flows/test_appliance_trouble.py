@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The appliance away, sealed, slow, deferring, refusing: the hub waits or releases."""
 
-import asyncio
 import shutil
 import signal
 from collections.abc import AsyncGenerator
@@ -36,6 +35,8 @@ from tests.flows.world import (
     outside_address,
     running_world,
 )
+
+_LONG_WINDOW = "window_s = 3600"
 
 
 @asynccontextmanager
@@ -165,7 +166,7 @@ async def test_a_signed_bundle_whose_claims_we_no_longer_know_is_fetched(
 async def test_w18_a_deferred_bundle_waits_and_does_not_hold_up_a_smaller_one(
     template: Path, tmp_path: Path
 ) -> None:
-    policy = ("max_outside_per_window_i = 100", "window_s = 9")
+    policy = ("max_outside_per_window_i = 100", _LONG_WINDOW)
     async with world_with(template, tmp_path, *policy) as world:
         for name in ("alice", "bob"):
             await world.funded_user(name, 1_000)
@@ -180,7 +181,7 @@ async def test_w18_a_deferred_bundle_waits_and_does_not_hold_up_a_smaller_one(
         await world.sweep()
         assert (await world.withdrawal(small)).state is WithdrawalState.PAID
         assert (await world.withdrawal(large)).state is WithdrawalState.PLANNED
-        await asyncio.sleep(9)
+        await _open_window(world, "max_outside_per_window_i = 1000")
         await world.sweep()
         assert (await world.withdrawal(large)).state is WithdrawalState.PAID
         bundles = [s.plan.bundle_hash for s in await world.sweeps(SweepState.CONFIRMED)]
@@ -245,7 +246,7 @@ async def test_a_deposit_that_comes_after_the_plan_does_not_stop_the_sweep(
     template: Path, tmp_path: Path
 ) -> None:
     """The appliance may have signed: only its refusal could release the inputs."""
-    policy = ("max_keys_per_window = 1", "window_s = 4")
+    policy = ("max_keys_per_window = 1", _LONG_WINDOW)
     async with world_with(template, tmp_path, *policy) as world:
         await world.funded_user("alice", 1_000)
         await world.sweep()  # uses the only key of the window
@@ -253,7 +254,7 @@ async def test_a_deposit_that_comes_after_the_plan_does_not_stop_the_sweep(
         await world.hub.sweeps.tick()
         (planned,) = await world.sweeps(SweepState.PLANNED)
         await world.pay_in(address, 7)
-        await asyncio.sleep(4)
+        await _open_window(world, "max_keys_per_window = 10")
         await world.sweep()
         bob = await world.account("bob")
         assert (bob.available_i, bob.quarantined_i) == (500, 7)
@@ -285,6 +286,13 @@ async def test_a_rolled_back_appliance_is_found_out_by_the_hub_s_head(
         report = await auditor.ask(GetStatus(request_id="x"))
         assert isinstance(report, StatusReport)
         assert report.state == "sealed"
+
+
+async def _open_window(world: World, limit: str) -> None:
+    """Let what was deferred pass, as the window's end would, at a moment of ours."""
+    world.appliance.stop()
+    world.appliance.set_policy(limit, _LONG_WINDOW)
+    await _restart(world)
 
 
 async def _restart(world: World, *, failpoint: str = "") -> None:

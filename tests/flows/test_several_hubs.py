@@ -11,6 +11,7 @@ from tests.flows.cluster import FLOWS, Cluster, running_cluster
 from tests.flows.world import Appliance
 from tests.hub.databases import Postgresql, running_postgresql
 
+pytestmark = pytest.mark.timeout(120)  # six processes, on a machine that is busy too
 FROZEN_AT = ("hub.deposit.before-record", "hub.sweep.after-sign")
 
 

@@ -14,7 +14,7 @@ from hub.devnet.embedded import running_devnet
 from hub.errors import NodeUnavailableError
 from hub.model import Address
 from hub.pow import (
-    FallbackProofOfWork,
+    CheckedProofOfWork,
     LocalProofOfWork,
     RemoteProofOfWork,
     require_attachment_of,
@@ -64,6 +64,10 @@ def local() -> LocalProofOfWork:
 
 async def attached() -> list[str]:
     return await local().attach(BUNDLE, trunk=TRUNK, branch=BRANCH)
+
+
+async def tips() -> tuple[str, str]:
+    return TRUNK, BRANCH
 
 
 async def pyota(texts: Sequence[str]) -> None:
@@ -164,11 +168,51 @@ async def test_w10_where_no_node_works_we_do() -> None:
             remote = RemoteProofOfWork(nodes, min_weight_magnitude=WEIGHT)
             with pytest.raises(NodeUnavailableError):
                 await remote.attach(BUNDLE, trunk=TRUNK, branch=BRANCH)
-            work = FallbackProofOfWork([remote, local()], check=pyota)
-            check(await work.attach(BUNDLE, trunk=TRUNK, branch=BRANCH))
+            work = CheckedProofOfWork([remote, local()], check=pyota)
+            check(await work.attach(BUNDLE, tips=tips))
 
 
-async def test_no_attached_bundle_that_pyota_refuses_is_let_through() -> None:
+async def test_tips_are_chosen_after_the_check_and_anew_for_each_engine() -> None:
+    """Tips go stale: a bundle on those chosen before a slow check never confirms."""
+    done: list[str] = []
+
+    async def slow_check(texts: Sequence[str]) -> None:
+        await pyota(texts)
+        done.append("checked")
+
+    async def next_tips() -> tuple[str, str]:
+        done.append("tips")
+        return (TRUNK, BRANCH) if done.count("tips") > 1 else (BRANCH, TRUNK)
+
+    async with quorum_of(SimulatedNode(attachToTangle={}), quorum=1) as nodes:
+        remote = RemoteProofOfWork(nodes, min_weight_magnitude=WEIGHT)
+        work = CheckedProofOfWork([remote, local()], check=slow_check)
+        check(await work.attach(BUNDLE, tips=next_tips))
+    assert done == ["checked", "tips", "tips"]
+
+
+class Impostor:
+    """An engine that attaches another bundle than it was given."""
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        self._texts = texts
+
+    async def attach(self, _: Sequence[str], *, trunk: str, branch: str) -> list[str]:
+        return await local().attach(self._texts, trunk=trunk, branch=branch)
+
+
+@pytest.mark.parametrize("texts", [signed_bundle(), BUNDLE[1:], ()])
+async def test_only_the_bundle_that_was_checked_is_let_through(
+    texts: Sequence[str],
+) -> None:
+    work = CheckedProofOfWork([Impostor(texts)], check=pyota)
+    with pytest.raises(NodeUnavailableError):
+        await work.attach(BUNDLE, tips=tips)
+    work = CheckedProofOfWork([Impostor(texts), local()], check=pyota)
+    check(await work.attach(BUNDLE, tips=tips))
+
+
+async def test_no_bundle_that_pyota_refuses_is_attached() -> None:
     """Our own kernel would attach it; another implementation has the last word."""
     seed = secrets.token_bytes(48)
     source = Address(winternitz.address(seed, level=2))
@@ -178,6 +222,6 @@ async def test_no_attached_bundle_that_pyota_refuses_is_let_through() -> None:
         timestamp_s=T0_MS // 1000,
     )
     wrong = winternitz.sign(seed, level=2, bundle_hash="A" * 81)
-    work = FallbackProofOfWork([local()], check=pyota)
+    work = CheckedProofOfWork([local()], check=pyota)
     with pytest.raises(BundleInvalidError):
-        await work.attach(finish(draft, {0: wrong}), trunk=TRUNK, branch=BRANCH)
+        await work.attach(finish(draft, {0: wrong}), tips=tips)

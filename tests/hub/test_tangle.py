@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +30,10 @@ from hub.tangle import (
 from tests.hub.bookkeeping import trytes
 from trinary import winternitz
 from trinary.bundle import parse_transaction
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    import iota
 
 SEEDS = [secrets.token_bytes(48) for _ in range(2)]
 NOW_S = 1_700_000_000
@@ -62,6 +67,15 @@ def test_a_signed_draft_is_valid(level: int) -> None:
     require_valid(finish(made, signatures(made, level=level)))
 
 
+def test_a_check_computes_no_transaction_hash(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing looks at them, and each takes PyOTA a sixth of a second."""
+    made = draft()
+    hashed: list[None] = []
+    monkeypatch.setattr(iota.transaction.base, "Curl", lambda: hashed.append(None))
+    require_valid(finish(made, signatures(made)))
+    assert not hashed
+
+
 def test_inputs_come_first_and_the_rest_last() -> None:
     values = [t.value_i for t in draft().transactions]
     assert values == [-50, 0, -50, 0, 60, 40]
@@ -74,6 +88,39 @@ def test_the_counter_against_13_stands_in_transaction_0_and_payout_tags_stay() -
         assert made.transactions[4].obsolete_tag == "PAYOUT".ljust(27, "9")
         assert made.transactions[4].tag == "PAYOUT".ljust(27, "9")
         assert {t.timestamp_s for t in made.transactions} == {NOW_S}
+
+
+def test_the_kernel_finds_the_counter_that_pyota_would_find() -> None:
+    made = draft()
+    bare = iota.ProposedBundle()
+    bare.add_inputs(
+        iota.Address(address_of(seed), balance=50, key_index=0, security_level=2)
+        for seed in SEEDS
+    )
+    for entry in made.transactions[4:]:
+        bare.add_transaction(
+            iota.ProposedTransaction(
+                address=iota.Address(entry.address),
+                value=entry.value_i,
+                tag=iota.Tag(entry.tag),
+            )
+        )
+    for transaction in bare:
+        transaction.timestamp = NOW_S
+    bare.finalize()
+    assert str(bare.hash) == made.bundle_hash
+    assert str(bare[0].legacy_tag) == made.transactions[0].obsolete_tag
+
+
+def test_pyota_hashes_a_draft_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes a quarter of a second for forty transactions, and tries twenty times."""
+    tries: list[None] = []
+    monkeypatch.setattr(
+        iota.ProposedTransaction, "increment_legacy_tag", lambda _: tries.append(None)
+    )
+    for _ in range(5):
+        draft()
+    assert not tries
 
 
 def test_a_draft_survives_being_stored() -> None:
@@ -155,6 +202,21 @@ async def test_the_desk_drafts_and_checks_and_a_killed_process_is_replaced(
     assert await desk.draft(inputs, outputs, timestamp_s=NOW_S) == made
     with pytest.raises(BundleInvalidError):
         await desk.check(finish(made, {0: ["9" * 2187] * 2}))
+
+
+async def test_the_desk_checks_the_same_bundle_once(desk: BundleDesk) -> None:
+    made = draft()
+    good = finish(made, signatures(made))
+    await desk.check(good)
+    first = worker_of(desk)
+    os.kill(first, signal.SIGKILL)
+    await desk.check(good)  # asks no process
+    wrong = finish(made, signatures(made) | {0: signatures(made)[2]})
+    with pytest.raises(BundleDeskError):
+        await desk.check(wrong)
+    for _ in range(2):
+        with pytest.raises(BundleInvalidError):
+            await desk.check(wrong)
 
 
 async def test_a_stuck_process_meets_its_deadline(desk: BundleDesk) -> None:

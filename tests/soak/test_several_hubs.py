@@ -1,7 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Hubs that are killed and frozen at random under load: nothing twice, nothing lost.
 
-``SALTKEEP_HUBS_SOAK_S`` says how long, in seconds; three minutes by default.
+``SALTKEEP_HUBS_SOAK_S`` says how long, in seconds; three minutes by default. What is
+killed, frozen and thrown, and when, follows from a seed, which is printed;
+``SALTKEEP_HUBS_SOAK_SEED`` gives it again. Processes still race as they like, so a
+seed repeats the plan and not every step. ``SALTKEEP_HUBS_SOAK_COUNT`` says how many
+hubs: two by default. When it fails, its folder is kept, with logs and every table.
 """
 
 import asyncio
@@ -27,9 +31,12 @@ from tests.flows.cluster import (
 from tests.flows.hub_process import LegacyError
 from tests.flows.world import Appliance, copy_appliance, make_appliance, outside_address
 from tests.hub.databases import Postgresql, running_postgresql
+from tests.soak.dice import Dice
 from trinary.errors import TrinaryError
 
 SOAK_S = float(os.environ.get("SALTKEEP_HUBS_SOAK_S", "180"))
+SEED = os.environ.get("SALTKEEP_HUBS_SOAK_SEED") or secrets.token_hex(4)
+HUBS = int(os.environ.get("SALTKEEP_HUBS_SOAK_COUNT", "2"))
 USERS = 4
 FAULTS = (
     ("slow-replies", 0.3),
@@ -38,6 +45,7 @@ FAULTS = (
     ("no-tips", True),
     ("stalled-confirmation", True),
     ("unsynced", True),
+    ("third-party-reattachment", True),
 )
 
 
@@ -56,10 +64,6 @@ def appliance(tmp_path: Path) -> Iterator[Appliance]:
         yield made
     finally:
         made.stop()
-
-
-def between(low_s: float, high_s: float) -> float:
-    return low_s + (high_s - low_s) * secrets.randbelow(1000) / 1000
 
 
 async def use(cluster: Cluster, until_s: float, seen: Counter[str]) -> None:
@@ -102,30 +106,32 @@ async def paid_in(cluster: Cluster, address: str) -> bool:
 
 async def torment(cluster: Cluster, until_s: float, seen: Counter[str]) -> None:
     """Kill or freeze a hub, one at a time; at the end all run."""
+    dice = Dice(SEED, "torment")
     while time.monotonic() < until_s:
-        await asyncio.sleep(between(2, 6))
-        hub = secrets.choice(cluster.hubs)
-        if secrets.randbelow(2):
+        await asyncio.sleep(dice.between(2, 6))
+        hub = dice.choice(cluster.hubs)
+        if dice.below(2):
             hub.kill()
             seen["killed"] += 1
-            await asyncio.sleep(between(0, 2 * LEASE_S))
+            await asyncio.sleep(dice.between(0, 2 * LEASE_S))
             await asyncio.to_thread(hub.start)
         else:
             hub.pause()
             seen["frozen"] += 1
-            await asyncio.sleep(between(LEASE_S, 3 * LEASE_S))
+            await asyncio.sleep(dice.between(LEASE_S, 3 * LEASE_S))
             hub.resume()
 
 
 async def disturb(cluster: Cluster, until_s: float, seen: Counter[str]) -> None:
     """Throw the devnet's switches, one at a time; at the end all are off."""
+    dice = Dice(SEED, "disturb")
     while time.monotonic() < until_s:
-        name, value = secrets.choice(FAULTS)
+        name, value = dice.choice(FAULTS)
         cluster.trouble(name, value)
         seen["faults"] += 1
-        await asyncio.sleep(between(1, 3))
+        await asyncio.sleep(dice.between(1, 3))
         cluster.trouble(name, None)
-        await asyncio.sleep(between(0, 3))
+        await asyncio.sleep(dice.between(0, 3))
 
 
 @pytest.mark.soak
@@ -134,19 +140,26 @@ async def test_hubs_that_die_and_freeze_under_load_lose_and_double_nothing(
     appliance: Appliance, tmp_path: Path, postgresql: Postgresql
 ) -> None:
     seen: Counter[str] = Counter()
-    async with running_cluster(appliance, tmp_path, postgresql, hubs=3) as cluster:
+    print(f"SALTKEEP_HUBS_SOAK_SEED={SEED}")
+    async with running_cluster(appliance, tmp_path, postgresql, hubs=HUBS) as cluster:
         await asyncio.gather(*(asyncio.to_thread(h.start) for h in cluster.hubs))
         until_s = time.monotonic() + SOAK_S
-        await asyncio.gather(
-            torment(cluster, until_s, seen),
-            disturb(cluster, until_s, seen),
-            *(use(cluster, until_s, seen) for _ in range(USERS)),
-        )
-        await cluster.require_right(patience_s=300)
+        try:
+            await asyncio.gather(
+                torment(cluster, until_s, seen),
+                disturb(cluster, until_s, seen),
+                *(use(cluster, until_s, seen) for _ in range(USERS)),
+            )
+            begun_s = time.monotonic()
+            await cluster.require_right(patience_s=300)
+        except BaseException:
+            cluster.keep_evidence(tmp_path / "evidence")
+            raise
+        settled_s = time.monotonic() - begun_s
         tokens = cluster.query("SELECT sum(fencing_token)::bigint FROM lease")
         sweeps = cluster.query("SELECT count(*) FROM sweep WHERE state = 'confirmed'")
         paid = cluster.query("SELECT count(*) FROM withdrawal WHERE state = 'paid'")
         fenced = sum(cluster.was_fenced(hub) for hub in cluster.hubs)
     print(dict(seen), f"leases taken {tokens}, sweeps {sweeps}, paid {paid}")
-    print(f"hubs that were fenced: {fenced}")
+    print(f"hubs that were fenced: {fenced}; settled {settled_s:.0f} s after the last")
     assert min(seen["killed"], seen["frozen"], seen["withdrawn"]) > 0

@@ -289,6 +289,19 @@ async def test_a_strangers_reattachment_confirms_instead_of_the_original(
     assert balances["balances"] == ["100"]
 
 
+async def test_the_faucet_pays_on_after_a_stranger_overtook_its_payment(
+    devnet: RunningDevnet,
+) -> None:
+    devnet.faults.set(Fault.THIRD_PARTY_REATTACHMENT, value=True)
+    for _ in range(3):
+        await devnet.deposit(STRANGER, 100)
+        await devnet.tick()
+    devnet.faults.set(Fault.THIRD_PARTY_REATTACHMENT, value=False)
+    await devnet.deposit(STRANGER, 100)
+    await devnet.tick()
+    assert devnet.node.balances[STRANGER] == 400
+
+
 async def swept_and_refunded(devnet: RunningDevnet, wallet: Wallet) -> str:
     await funded(devnet, wallet)
     records = await put(devnet, wallet.spend(amount_i=100, to={STRANGER: 100}))
