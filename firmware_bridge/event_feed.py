@@ -2,6 +2,7 @@
 """Events for several followers, none of whom can hold the others up."""
 
 import asyncio
+import weakref
 from collections import deque
 from collections.abc import AsyncIterator
 
@@ -12,7 +13,8 @@ class EventFeed:
     """Hands every event to every follower."""
 
     def __init__(self) -> None:
-        self._followers: list[_Follower] = []
+        # Weak: a follower lives as long as the iterator that somebody holds.
+        self._followers: weakref.WeakSet[_Follower] = weakref.WeakSet()
 
     def follow(self) -> AsyncIterator[PanelEvent]:
         """Follow from now on.
@@ -21,8 +23,8 @@ class EventFeed:
             The events; dropping the iterator ends it.
         """
         follower = _Follower()
-        self._followers.append(follower)
-        return self._events(follower)
+        self._followers.add(follower)
+        return _events(follower)
 
     def tell(self, event: PanelEvent) -> None:
         """Hand an event out."""
@@ -34,12 +36,10 @@ class EventFeed:
         for follower in self._followers:
             follower.end()
 
-    async def _events(self, follower: "_Follower") -> AsyncIterator[PanelEvent]:
-        try:
-            while (event := await follower.next()) is not None:
-                yield event
-        finally:
-            self._followers.remove(follower)
+
+async def _events(follower: "_Follower") -> AsyncIterator[PanelEvent]:
+    while (event := await follower.next()) is not None:
+        yield event
 
 
 class _Follower:

@@ -2,45 +2,74 @@
 """A panel on a serial line, for an appliance that runs on asyncio.
 
 The driver: it moves bytes between the line and ``panel_session``, where every
-decision is taken, and keeps its deadlines.
+decision is taken, and keeps its deadlines. It has no task of its own: the event loop
+calls it when bytes come or time is up.
 """
 
+import asyncio
+import secrets
 import time
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import Final, Self, TypeVar
 
 from firmware_bridge.attestation import Attestation
-from firmware_bridge.device_log import LogRecord
-from firmware_bridge.panel_events import PanelEvent, Tamper
-from firmware_bridge.presence import TIMEOUT_S, PresenceGrant
+from firmware_bridge.device_log import LogRecord, require_chain
+from firmware_bridge.errors import (
+    BridgeError,
+    CounterWentBackError,
+    DeviceRefusedError,
+    MessageError,
+    NoAnswerError,
+    NotConnectedError,
+    PresenceDeniedError,
+    PresenceTimeoutError,
+    RandomHealthError,
+)
+from firmware_bridge.event_feed import EventFeed
+from firmware_bridge.health import STARTUP_SAMPLES, HealthTests
+from firmware_bridge.keys import wipe
+from firmware_bridge.messages import (
+    RANDOM_MAX,
+    Arm,
+    AttestReply,
+    AttestRequest,
+    ClearLatch,
+    CounterIncrement,
+    CounterRead,
+    CounterValue,
+    Disarm,
+    Display,
+    Done,
+    FirmwareInfo,
+    FirmwareRead,
+    LogEntry,
+    LogRead,
+    Message,
+    PresenceCancel,
+    PresenceDenied,
+    PresenceGranted,
+    PresenceRequest,
+    RandomBytes,
+    RandomRead,
+    Refusal,
+    RefusalCode,
+    Reply,
+    SelfTest,
+    SelfTestResult,
+    Status,
+    StatusRead,
+    Zeroize,
+    ZeroizeAck,
+)
+from firmware_bridge.panel_driver import PanelDriver, PanelSettings, Tap
+from firmware_bridge.panel_events import LossReason, PanelEvent, Tamper
+from firmware_bridge.presence import NONCE_BYTES, TIMEOUT_S, PresenceGrant
 from firmware_bridge.self_test import SelfTestReport
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PanelSettings:
-    """Where the panel is and what is expected of it.
-
-    Attributes:
-        device: The serial device, best by its stable name under
-            ``/dev/serial/by-id``.
-        trusted_firmware: SHA-256 hashes of the firmware that may run there.
-        counter_at_least: The highest counter known before; 0 for none. It rises by
-            itself while this object lives.
-        baud: Bits per second of the line.
-        connect_timeout_s: For opening, authentication and attestation together.
-        request_timeout_s: For an answer that needs no person.
-        bad_frames_per_minute: More than this, and ``Degraded`` is told.
-    """
-
-    device: str
-    trusted_firmware: frozenset[bytes]
-    counter_at_least: int = 0
-    baud: int = 115200
-    connect_timeout_s: float = 5.0
-    request_timeout_s: float = 3.0
-    bad_frames_per_minute: int = 30
+__all__ = ["Panel", "PanelSettings"]
+_Answer = TypeVar("_Answer")
+_RANDOM_MAX: Final = 4096
 
 
 class Panel:
@@ -55,17 +84,31 @@ class Panel:
     Args:
         settings: Where it is and what is expected of it.
         clock_s: The monotonic time in seconds; presence grants expire by it.
+        tap: Sees every byte that comes (``in``) and goes (``out``), for a trace.
     """
 
     def __init__(
-        self, settings: PanelSettings, *, clock_s: Callable[[], float] = time.monotonic
+        self,
+        settings: PanelSettings,
+        *,
+        clock_s: Callable[[], float] = time.monotonic,
+        tap: Tap | None = None,
     ) -> None:
-        raise NotImplementedError
+        self._settings = settings
+        self._clock_s = clock_s
+        self._feed = EventFeed()
+        self._driver = PanelDriver(
+            settings, clock_s=clock_s, tell=self._feed.tell, tap=tap
+        )
+        self._counter = settings.counter_at_least
+        self._asking = asyncio.Lock()
+        self._health = HealthTests()
+        self._warm = False
 
     @property
     def connected(self) -> bool:
         """Whether there is a session now."""
-        raise NotImplementedError
+        return self._driver.connected
 
     async def connect(self, key: bytearray) -> Attestation:
         """Open the line, prove the pairing both ways, and check the attestation.
@@ -87,7 +130,19 @@ class Panel:
             UntrustedFirmwareError: Its firmware is not on the list.
             CounterWentBackError: Its counter is lower than it was.
         """
-        raise NotImplementedError
+        try:
+            await self._driver.lock()
+            if self._driver.session is not None:
+                self._counter = max(self._counter, self._driver.session.counter)
+            await self._driver.open(key, counter_at_least=self._counter)
+        finally:
+            wipe(key)
+        self._warm = False
+        try:
+            return await self.attest()
+        except BaseException:
+            self._driver.drop(LossReason.LOCKED)
+            raise
 
     async def attest(self) -> Attestation:
         """Ask for a fresh attestation in the session there is.
@@ -96,10 +151,24 @@ class Panel:
             What the device proved, checked as by ``connect``.
 
         Raises:
-            UntrustedFirmwareError: Its firmware is not on the list.
-            CounterWentBackError: Its counter is lower than it was.
+            NotConnectedError: There is no session.
+            BridgeError: ``UntrustedFirmwareError``, ``CounterWentBackError`` or
+                ``NotAuthenticError``, as by ``connect``; the session is ended.
         """
-        raise NotImplementedError
+        challenge = secrets.token_bytes(32)
+        reply = await self._ask(
+            AttestRequest(request=self._number(), challenge=challenge), AttestReply
+        )
+        session = self._driver.session
+        if session is None:
+            raise NotConnectedError("there is no session with the panel")
+        try:
+            attestation = session.check_attestation(challenge, reply)
+        except BridgeError:
+            self._driver.drop(LossReason.PROTOCOL)
+            raise
+        self._counter = max(self._counter, attestation.counter)
+        return attestation
 
     def watch(self) -> AsyncIterator[PanelEvent]:
         """Follow what the panel tells, from now on, over all sessions.
@@ -112,7 +181,7 @@ class Panel:
         Returns:
             The events, oldest first.
         """
-        raise NotImplementedError
+        return self._feed.follow()
 
     async def request_presence(
         self, digest: bytes, text: str, *, timeout_s: float = TIMEOUT_S
@@ -128,18 +197,44 @@ class Panel:
             timeout_s: For the person, 1 to 120.
 
         Returns:
-            The person's yes: redeem it with the very same digest.
+            The person's yes: redeem it within 30 s, with the very same digest.
 
         Raises:
             PresenceDeniedError: By the button "deny", or because the switch is OFF or
                 a tamper latched.
             PresenceTimeoutError: Nobody pressed anything.
+            DeviceRefusedError: ``busy``: it asks about something else.
+            NoAnswerError: The panel fell silent.
         """
-        raise NotImplementedError
+        async with self._asking:
+            question = PresenceRequest(
+                request=self._number(),
+                nonce=secrets.token_bytes(NONCE_BYTES),
+                digest=digest,
+                text=text,
+                timeout_ms=round(timeout_s * 1000),
+            )
+            reply = await self._question(question, timeout_s=timeout_s)
+        match reply:
+            case PresenceGranted():
+                return PresenceGrant(
+                    digest=digest,
+                    nonce=reply.nonce,
+                    evidence=reply.evidence,
+                    expires_s=self._clock_s() + TIMEOUT_S,
+                )
+            case PresenceDenied(reason=RefusalCode.TIMEOUT):
+                raise PresenceTimeoutError(f"nobody came in {timeout_s} s")
+            case PresenceDenied():
+                raise PresenceDeniedError(reply.reason)
+            case Refusal():
+                raise DeviceRefusedError(reply.code)
+        raise NoAnswerError("the panel answered something else")
 
     async def counter_read(self) -> int:
         """Return the monotonic counter."""
-        raise NotImplementedError
+        reply = await self._ask(CounterRead(request=self._number()), CounterValue)
+        return self._counted(reply)
 
     async def counter_increment(self, *, expected: int | None = None) -> int:
         """Raise the monotonic counter by one, durably, before it is answered.
@@ -154,7 +249,9 @@ class Panel:
         Raises:
             DeviceRefusedError: ``counter-mismatch``: it is neither.
         """
-        raise NotImplementedError
+        now = await self.counter_read() if expected is None else expected
+        increment = CounterIncrement(request=self._number(), expected=now)
+        return self._counted(await self._ask(increment, CounterValue))
 
     async def random(self, n: int) -> bytes:
         """Draw random bytes that passed the health tests.
@@ -170,20 +267,30 @@ class Panel:
 
         Raises:
             RandomHealthError: A health test failed; the session is ended.
+            MessageError: ``n`` is out of range.
         """
-        raise NotImplementedError
+        if not 1 <= n <= _RANDOM_MAX:
+            raise MessageError(f"1 to {_RANDOM_MAX} random bytes, not {n}")
+        try:
+            if not self._warm:
+                await self._draw(STARTUP_SAMPLES)
+                self._warm = True
+            return await self._draw(n)
+        except RandomHealthError:
+            self._driver.drop(LossReason.PROTOCOL)
+            raise
 
     async def display(self, text: str) -> None:
         """Show a text, at most 96 bytes of UTF-8, until the next one."""
-        raise NotImplementedError
+        await self._ask(Display(request=self._number(), text=text), Done)
 
     async def arm(self) -> None:
         """Watch the loops from now on, over restarts too."""
-        raise NotImplementedError
+        await self._ask(Arm(request=self._number()), Done)
 
     async def disarm(self) -> None:
         """Stop watching the loops; the device refuses unless in MAINTENANCE."""
-        raise NotImplementedError
+        await self._ask(Disarm(request=self._number()), Done)
 
     async def clear_latch(self, latched: Tamper, *, timeout_s: float = 30.0) -> None:
         """Clear a latched tamper: the last step of the maintenance procedure.
@@ -199,14 +306,24 @@ class Panel:
             DeviceRefusedError: ``switch``, ``loop-open``, ``latch-mismatch``,
                 ``denied`` or ``timeout``: the latch stays.
         """
-        raise NotImplementedError
+        async with self._asking:
+            await self._driver.ask(
+                ClearLatch(
+                    request=self._number(),
+                    latched=int(latched),
+                    timeout_ms=round(timeout_s * 1000),
+                ),
+                Done,
+                timeout_s=timeout_s + self._settings.request_timeout_s,
+            )
 
     async def zeroize(self) -> None:
         """Make the device forget the pairing key; latch, counter and log stay.
 
         The session is over afterwards (``Lost``), and the device must be paired again.
         """
-        raise NotImplementedError
+        await self._ask(Zeroize(request=self._number()), ZeroizeAck)
+        self._driver.drop(LossReason.LOCKED)
 
     async def read_log(self) -> list[LogRecord]:
         """Read the device's log and check its chain.
@@ -217,7 +334,11 @@ class Panel:
         Raises:
             LogBrokenError: An entry does not follow from the one before.
         """
-        raise NotImplementedError
+        status = await self.status()
+        sequences = range(status.log_first, status.log_sequence + 1)
+        records = [await self._log_entry(sequence) for sequence in sequences]
+        require_chain(records, head=status.log_head)
+        return records
 
     async def self_test(self) -> SelfTestReport:
         """Have the device test itself.
@@ -225,18 +346,35 @@ class Panel:
         Returns:
             What passed and what did not; a failure is no exception.
         """
-        raise NotImplementedError
+        found = await self._ask(SelfTest(request=self._number()), SelfTestResult)
+        return SelfTestReport(
+            sha256=found.sha256,
+            hmac=found.hmac,
+            framing=found.framing,
+            memory=found.memory,
+            random=found.random,
+            loops_closed=found.loops_closed,
+        )
+
+    async def status(self) -> Status:
+        """Return the device's whole state, the newest log entry's hash included."""
+        return await self._ask(StatusRead(request=self._number()), Status)
+
+    async def firmware(self) -> FirmwareInfo:
+        """Return what the device runs, authenticated by the session."""
+        return await self._ask(FirmwareRead(request=self._number()), FirmwareInfo)
 
     async def lock(self) -> None:
         """End the session: the device takes a new handshake afterwards.
 
         Session keys are wiped. Nothing happens when there is none.
         """
-        raise NotImplementedError
+        await self._driver.lock()
 
     async def close(self) -> None:
         """End the session, close the line and end every ``watch``."""
-        raise NotImplementedError
+        await self._driver.lock()
+        self._feed.close()
 
     async def __aenter__(self) -> Self:
         """Return the panel itself."""
@@ -250,3 +388,57 @@ class Panel:
     ) -> None:
         """Close it."""
         await self.close()
+
+    async def _ask(self, message: Message, answer: type[_Answer]) -> _Answer:
+        return await self._driver.ask(
+            message, answer, timeout_s=self._settings.request_timeout_s
+        )
+
+    def _number(self) -> int:
+        return self._driver.next_number()
+
+    def _counted(self, reply: CounterValue) -> int:
+        if reply.counter < self._counter:
+            self._driver.drop(LossReason.COUNTER_BACK)
+            raise CounterWentBackError(reply.counter, self._counter)
+        self._counter = reply.counter
+        return reply.counter
+
+    async def _question(self, question: PresenceRequest, *, timeout_s: float) -> Reply:
+        """Ask; whatever ends the waiting ends the question on the device as well."""
+        try:
+            return await self._driver.ask_any(
+                question, timeout_s=timeout_s + self._settings.request_timeout_s
+            )
+        except (asyncio.CancelledError, NoAnswerError):
+            if self._driver.session is not None:
+                self._driver.session.withdraw(question.nonce)
+            self._driver.say(PresenceCancel(nonce=question.nonce))
+            raise
+
+    async def _draw(self, n: int) -> bytes:
+        out = b""
+        while len(out) < n:
+            size = min(RANDOM_MAX, n - len(out))
+            reply = await self._ask(
+                RandomRead(request=self._number(), size=size), RandomBytes
+            )
+            if len(reply.data) != size:
+                raise RandomHealthError("the panel drew another number of bytes")
+            self._health.require_healthy(reply.data)
+            out += reply.data
+        return out
+
+    async def _log_entry(self, sequence: int) -> LogRecord:
+        entry = await self._ask(
+            LogRead(request=self._number(), sequence=sequence), LogEntry
+        )
+        return LogRecord(
+            sequence=entry.sequence,
+            kind=entry.event,
+            value=entry.value,
+            boots=entry.boots,
+            uptime_ms=entry.uptime_ms,
+            previous=entry.previous,
+            digest=entry.digest,
+        )

@@ -100,6 +100,7 @@ class PanelSession:
 
     Attributes:
         state: How far it is.
+        reason: Why it is over, once it is.
         counter: The highest counter told so far.
         switch: Where the key switch stands, as told last.
         tamper: What is latched, as told last.
@@ -116,6 +117,7 @@ class PanelSession:
     ) -> None:
         require_key(key)
         self.state = State.GREETING
+        self.reason = LossReason.LOCKED
         self.counter = expectations.counter_at_least
         self.switch = Switch.OFF
         self.tamper = Tamper(0)
@@ -236,7 +238,7 @@ class PanelSession:
             return
         if self.state is State.OPEN:
             self._events.append(Lost(reason))
-        self.state = State.LOST
+        self.state, self.reason = State.LOST, reason
         self._decoder.keys.clear()
         self._questions.clear()
         if self._keys is not None:
@@ -352,14 +354,20 @@ class PanelSession:
                 self._turned(message.position)
             case PresenceGranted():
                 self._granted(message)
-            case CounterValue() if message.counter < self.counter:
-                self.lose(LossReason.COUNTER_BACK)
             case _ if isinstance(message, Reply):
-                if isinstance(message, PresenceDenied):
-                    self.withdraw(message.nonce)
-                self._replies.append(message)
+                self._answered(message)
             case _:
                 self.lose(LossReason.PROTOCOL)
+
+    def _answered(self, reply: Reply) -> None:
+        if isinstance(reply, CounterValue):
+            if reply.counter < self.counter:
+                self.lose(LossReason.COUNTER_BACK)
+                return
+            self.counter = reply.counter
+        if isinstance(reply, PresenceDenied):
+            self.withdraw(reply.nonce)
+        self._replies.append(reply)
 
     def _beat(self, beat: Heartbeat, now_s: float) -> None:
         self._beat_due_s = now_s + HEARTBEAT_S * MISSED_HEARTBEATS

@@ -7,6 +7,7 @@ meanwhile. DTR and RTS are left as they are: on many boards they mean "reset".
 
 import contextlib
 import os
+import termios
 from typing import Final
 
 import serial
@@ -14,6 +15,8 @@ import serial
 from firmware_bridge.errors import LineError
 
 _READ_BYTES: Final = 4096
+_CONTROL_MODES: Final = 2  # places in what tcgetattr returns
+_CHARACTERS: Final = 6
 
 
 class _QuietSerial(serial.Serial):  # type: ignore[misc] # pyserial has no types
@@ -58,6 +61,14 @@ class SerialLine:
         except (serial.SerialException, OSError, ValueError) as error:
             raise LineError(f"the serial line can not be opened: {error}") from error
         os.set_blocking(self.fileno(), False)
+        self._settle()
+
+    def _settle(self) -> None:
+        """Tell nothing yet (EAGAIN) from gone (no bytes); keep DTR up on closing."""
+        settings = termios.tcgetattr(self.fileno())
+        settings[_CONTROL_MODES] &= ~termios.HUPCL
+        settings[_CHARACTERS][termios.VMIN] = 1
+        termios.tcsetattr(self.fileno(), termios.TCSANOW, settings)
 
     def fileno(self) -> int:
         """Return the descriptor, for the event loop."""
