@@ -7,6 +7,7 @@ the next deadline set.
 """
 
 import asyncio
+import contextlib
 import itertools
 import secrets
 from collections.abc import Callable
@@ -91,6 +92,7 @@ class PanelDriver:
         self._numbers = itertools.cycle(range(1, _REQUESTS))
         self._waiting: dict[int, asyncio.Future[Reply]] = {}
         self._opening: asyncio.Future[None] | None = None
+        self._settled = asyncio.Event()  # all we said is acknowledged, or never will be
 
     @property
     def connected(self) -> bool:
@@ -206,9 +208,9 @@ class PanelDriver:
         if self.session is not None and self.connected:
             self.session.say_lock(self._clock_s())
             self._turn()
-            until_s = self._clock_s() + _LOCK_S
-            while not self.session.idle and self._clock_s() < until_s:
-                await asyncio.sleep(0.005)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LOCK_S):
+                    await self._settled.wait()
         self.drop(LossReason.LOCKED)
 
     def drop(self, reason: LossReason) -> None:
@@ -230,6 +232,7 @@ class PanelDriver:
             self._line.close()
             self._line = None
         self._pending.clear()
+        self._settled.set()
         for future in self._waiting.values():
             if not future.done():
                 future.set_exception(SessionLostError(self._reason(reason).value))
@@ -268,6 +271,10 @@ class PanelDriver:
             self._fail(error, LossReason.UNPLUGGED)
             return
         self._deliver(session)
+        if session.idle:
+            self._settled.set()
+        else:
+            self._settled.clear()
         if session.state is State.LOST:
             self.drop(LossReason.LOCKED)  # its own reason was told
             return

@@ -40,6 +40,8 @@ class Frame:
     def sound(self) -> bool:
         """Say whether the header is one that we know."""
         known = self.version == 1 and self.chan in (CONTROL, PANEL)
+        if self.size > PAYLOAD_BYTES:
+            return False
         return known and self.flags in (0, ACK) and self.size == len(self.payload)
 
     def authentic(self, key: bytes | None) -> bool:
