@@ -38,6 +38,7 @@ from firmware_bridge.messages import (
     PresenceDenied,
     PresenceGranted,
     PresenceRequest,
+    RefusalCode,
     Reply,
     SwitchEvent,
     TamperEvent,
@@ -407,7 +408,12 @@ class PanelSession:
             text=asked.text,
         )
         mine = (asked.request, asked.digest, evidence)
-        if mine == (granted.request, granted.digest, granted.evidence):
+        if self.tamper:  # it was said before the latch closed, and heard after
+            refused = RefusalCode.TAMPER.value
+            self._replies.append(
+                PresenceDenied(request=asked.request, nonce=asked.nonce, reason=refused)
+            )
+        elif mine == (granted.request, granted.digest, granted.evidence):
             self._replies.append(granted)
         else:
             self.lose(LossReason.PROTOCOL)
