@@ -12,10 +12,11 @@ import itertools
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from firmware_bridge.errors import (
     BridgeError,
+    CounterWentBackError,
     DeviceRefusedError,
     LineError,
     NoAnswerError,
@@ -233,12 +234,18 @@ class PanelDriver:
             self._line = None
         self._pending.clear()
         self._settled.set()
-        for future in self._waiting.values():
+        futures: list[asyncio.Future[Any]] = [*self._waiting.values()]
+        futures += [] if self._opening is None else [self._opening]
+        for future in futures:
             if not future.done():
-                future.set_exception(SessionLostError(self._reason(reason).value))
+                future.set_exception(self._loss(reason))
 
-    def _reason(self, otherwise: LossReason) -> LossReason:
-        return otherwise if self.session is None else self.session.reason
+    def _loss(self, otherwise: LossReason) -> BridgeError:
+        session = self.session
+        reason = otherwise if session is None else session.reason
+        if session is not None and reason is LossReason.COUNTER_BACK:
+            return CounterWentBackError(session.counter_told, session.counter)
+        return SessionLostError(reason.value)
 
     def _readable(self) -> None:
         if self._line is None or self.session is None:

@@ -103,6 +103,7 @@ class PanelSession:
         state: How far it is.
         reason: Why it is over, once it is.
         counter: The highest counter told so far.
+        counter_told: The one told last, which may be lower.
         switch: Where the key switch stands, as told last.
         tamper: What is latched, as told last.
         armed: Whether the loops are watched, as told last.
@@ -120,6 +121,7 @@ class PanelSession:
         self.state = State.GREETING
         self.reason = LossReason.LOCKED
         self.counter = expectations.counter_at_least
+        self.counter_told = self.counter
         self.switch = Switch.OFF
         self.tamper = Tamper(0)
         self.armed = False
@@ -361,11 +363,8 @@ class PanelSession:
                 self.lose(LossReason.PROTOCOL)
 
     def _answered(self, reply: Reply) -> None:
-        if isinstance(reply, CounterValue):
-            if reply.counter < self.counter:
-                self.lose(LossReason.COUNTER_BACK)
-                return
-            self.counter = reply.counter
+        if isinstance(reply, CounterValue) and not self._counted(reply.counter):
+            return
         if isinstance(reply, PresenceDenied):
             self.withdraw(reply.nonce)
         self._replies.append(reply)
@@ -381,11 +380,17 @@ class PanelSession:
             Beat(beat.uptime_ms, self.switch, self.tamper, beat.counter, beat.armed)
         )
 
-    def _latched(self, latched: int, counter: int) -> None:
+    def _counted(self, counter: int) -> bool:
+        self.counter_told = counter
         if counter < self.counter:
             self.lose(LossReason.COUNTER_BACK)
-            return
+            return False
         self.counter = counter
+        return True
+
+    def _latched(self, latched: int, counter: int) -> None:
+        if not self._counted(counter):
+            return
         if latched & ~self.tamper:
             self._events.append(TamperSeen(Tamper(latched)))
         self.tamper = Tamper(latched)

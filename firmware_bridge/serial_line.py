@@ -6,6 +6,7 @@ meanwhile. DTR and RTS are left as they are: on many boards they mean "reset".
 """
 
 import contextlib
+import fcntl
 import os
 import termios
 from typing import Final
@@ -61,6 +62,7 @@ class SerialLine:
         except (serial.SerialException, OSError, ValueError) as error:
             raise LineError(f"the serial line can not be opened: {error}") from error
         os.set_blocking(self.fileno(), False)
+        fcntl.ioctl(self.fileno(), termios.TIOCEXCL)  # pyserial's lock is advisory
         self._settle()
 
     def _settle(self) -> None:
@@ -114,5 +116,7 @@ class SerialLine:
 
     def close(self) -> None:
         """Give the device back."""
+        with contextlib.suppress(serial.SerialException, OSError):
+            fcntl.ioctl(self.fileno(), termios.TIOCNXCL)
         with contextlib.suppress(serial.SerialException, OSError):
             self._serial.close()
