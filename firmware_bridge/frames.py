@@ -218,7 +218,36 @@ class FrameDecoder:
         return arrival
 
 
+def read_unchecked(stuffed: bytes) -> Arrival:
+    """Read a frame without its keys: for a trace, never for acting on it.
+
+    Args:
+        stuffed: What stood between two delimiters.
+
+    Returns:
+        The frame, or why it is none; its tag is not looked at.
+    """
+    body = _body(stuffed)
+    return body if isinstance(body, BadFrame) else _parse(body[:-TAG_BYTES])
+
+
 def _read(stuffed: bytes, keys: Keys) -> Arrival:
+    body = _body(stuffed)
+    if isinstance(body, BadFrame):
+        return body
+    frame = _parse(body[:-TAG_BYTES])
+    if isinstance(frame, BadFrame):
+        return frame
+    key = keys.get(frame.channel)
+    if frame.channel is not Channel.CONTROL and key is None:
+        return BadFrame.NO_SESSION
+    expected = _NO_TAG if key is None else tag_of(body[:-TAG_BYTES], key)
+    if not hmac.compare_digest(expected, body[-TAG_BYTES:]):
+        return BadFrame.TAG
+    return frame
+
+
+def _body(stuffed: bytes) -> bytes | BadFrame:
     whole = cobs.decode(stuffed)
     if whole is None:
         return BadFrame.STUFFING
@@ -227,10 +256,10 @@ def _read(stuffed: bytes, keys: Keys) -> Arrival:
     body = whole[: -_CRC.size]
     if _CRC.unpack(whole[-_CRC.size :])[0] != zlib.crc32(body):
         return BadFrame.CRC
-    return _open(body[:-TAG_BYTES], body[-TAG_BYTES:], keys)
+    return body
 
 
-def _open(signed: bytes, tag: bytes, keys: Keys) -> Arrival:
+def _parse(signed: bytes) -> Arrival:
     version, kind, flags, chan, sequence, size = _HEADER.unpack_from(signed)
     payload = signed[_HEADER.size :]
     if version != VERSION or chan not in _CHANNELS or flags not in _FLAGS:
@@ -238,12 +267,6 @@ def _open(signed: bytes, tag: bytes, keys: Keys) -> Arrival:
     channel = Channel(chan)
     if size != len(payload) or size > payload_limit(channel):
         return BadFrame.LENGTH
-    key = keys.get(channel)
-    if channel is not Channel.CONTROL and key is None:
-        return BadFrame.NO_SESSION
-    expected = _NO_TAG if key is None else tag_of(signed, key)
-    if not hmac.compare_digest(expected, tag):
-        return BadFrame.TAG
     return Frame(kind, Flags(flags), channel, sequence, payload)
 
 

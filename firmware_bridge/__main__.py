@@ -1,0 +1,352 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``saltkeep-panel``: pair a panel, watch it, test it, and try one without a board."""
+
+import asyncio
+import contextlib
+import json
+import os
+import secrets
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Coroutine
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+import click
+from rich.live import Live
+
+from firmware_bridge import pairing
+from firmware_bridge.attestation import Attestation
+from firmware_bridge.dashboard import Dashboard, event_fields
+from firmware_bridge.errors import BridgeError, MessageError
+from firmware_bridge.firmware_identity import firmware_hash
+from firmware_bridge.keys import PAIRING_KEY_BYTES, wipe
+from firmware_bridge.panel import Panel, PanelSettings
+from firmware_bridge.panel_events import Lost
+from firmware_bridge.simulator import INPUTS, Simulator
+from firmware_bridge.trace import TraceWriter, replay
+
+_FOREIGN_MODE: Final = 0o077
+_PATH: Final = click.Path(path_type=Path, dir_okay=False)
+_TRUSTED_HELP: Final = (
+    "SHA-256 of firmware that may run there; repeat for several."
+    " Default: this release's for RP2040 boards."
+)
+
+
+class _Session:
+    """The options of a command that needs a session."""
+
+    def __init__(self, device: str, key_file: Path, trust: tuple[str, ...]) -> None:
+        self.key_file = key_file
+        try:
+            hashes = frozenset(bytes.fromhex(text) for text in trust)
+        except ValueError:
+            raise click.BadParameter("--trust takes 64 hex characters") from None
+        self.settings = PanelSettings(
+            device=device, trusted_firmware=hashes or frozenset({firmware_hash("rp2")})
+        )
+
+    @contextlib.asynccontextmanager
+    async def open(
+        self, trace: TraceWriter | None = None
+    ) -> AsyncIterator[tuple[Panel, Attestation]]:
+        async with Panel(self.settings, tap=trace.tap if trace else None) as panel:
+            yield panel, await panel.connect(_read_key(self.key_file))
+
+
+def _session_options(function: Any) -> Any:  # noqa: ANN401 - as click has it
+    for option in (
+        click.option("--trust", multiple=True, help=_TRUSTED_HELP),
+        click.option("--key-file", type=_PATH, required=True, help="From `pair`."),
+        click.argument("device"),
+    ):
+        function = option(function)
+    return function
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, one object a line.")
+@click.pass_context
+def cli(context: click.Context, *, as_json: bool) -> None:
+    """Look after a panel on a serial line."""
+    context.obj = as_json
+
+
+@cli.command()
+@click.option("--board", type=click.Choice(["rp2", "host"]), default="rp2")
+@click.pass_obj
+def firmware(as_json: bool, board: str) -> None:  # noqa: FBT001 - from click
+    """Print the firmware's folder, and its hash on a board."""
+    folder = Path(__file__).parent / "firmware"
+    digest = firmware_hash("host" if board == "host" else "rp2").hex()
+    _say(as_json, {"board": board, "firmware_hash": digest, "folder": str(folder)})
+
+
+@cli.command()
+@click.argument("device")
+@click.pass_obj
+def hello(as_json: bool, device: str) -> None:  # noqa: FBT001 - from click
+    """Ask a panel who it is; nothing of the answer is proved."""
+    said = _run(pairing.hello(device))
+    _say(
+        as_json,
+        {
+            "model": said.model,
+            "version": said.version,
+            "firmware_hash": said.firmware_hash.hex(),
+            "boot_id": said.boot_id.hex(),
+            "paired": said.paired,
+            "in_session": said.in_session,
+        },
+    )
+
+
+@cli.command()
+@click.argument("device")
+@click.option("--key-file", type=_PATH, required=True, help="Made if it is new.")
+@click.option("--timeout-s", type=float, default=60.0, show_default=True)
+@click.pass_obj
+def pair(as_json: bool, device: str, key_file: Path, timeout_s: float) -> None:  # noqa: FBT001
+    """Give a panel a key: turn its switch to MAINT and hold its button YES.
+
+    Repeat it with the same file if it fails: a panel that took the key and whose
+    answer was lost takes the very same key again.
+    """
+    if not key_file.exists():
+        _make_key(key_file)
+    _run(_pair(as_json, device, key_file, timeout_s))
+
+
+async def _pair(as_json: bool, device: str, key_file: Path, timeout_s: float) -> None:  # noqa: FBT001
+    key = _read_key(key_file)
+    try:
+        click.echo("turn the switch to MAINT and hold YES", err=True)
+        paired = await pairing.pair(device, key, timeout_s=timeout_s)
+    finally:
+        wipe(key)
+    _say(
+        as_json,
+        {
+            "key_file": str(key_file),
+            "firmware_hash": paired.firmware_hash.hex(),
+            "boot_id": paired.boot_id.hex(),
+        },
+    )
+
+
+@cli.command()
+@_session_options
+@click.pass_obj
+def selftest(
+    as_json: bool,  # noqa: FBT001 - from click
+    device: str,
+    key_file: Path,
+    trust: tuple[str, ...],
+) -> None:
+    """Have a panel test itself, check its log, and its random numbers."""
+    _run(_selftest(as_json, _Session(device, key_file, trust)))
+
+
+async def _selftest(as_json: bool, session: _Session) -> None:  # noqa: FBT001
+    async with session.open() as (panel, attested):
+        report = await panel.self_test()
+        tests = {name: getattr(report, name) for name in report.__dataclass_fields__}
+        started_s = time.monotonic()
+        rounds = 50
+        for _ in range(rounds):
+            await panel.counter_read()
+        took_s = time.monotonic() - started_s
+        await panel.random(64)  # health-tested, or it raises
+        log = await panel.read_log()
+    _say(
+        as_json,
+        {
+            "firmware_hash": attested.firmware_hash.hex(),
+            "tamper": int(attested.tamper),
+            **tests,
+            "random_health": True,
+            "log_entries": len(log),
+            "round_trips_per_s": round(rounds / took_s),
+        },
+    )
+    if not report.passed:
+        sys.exit(1)
+
+
+@cli.command()
+@_session_options
+@click.option("--seconds", type=float, default=None, help="Stop after that long.")
+@click.pass_obj
+def watch(
+    as_json: bool,  # noqa: FBT001
+    device: str,
+    key_file: Path,
+    trust: tuple[str, ...],
+    seconds: float | None,
+) -> None:
+    """Follow a panel live, until it is lost or Ctrl-C."""
+    session = _Session(device, key_file, trust)
+    _run(_watch(session, seconds=seconds, as_json=as_json, trace=None))
+
+
+@cli.command()
+@_session_options
+@click.option("--out", type=_PATH, required=True, help="The trace, to be written.")
+@click.option("--seconds", type=float, default=None, help="Stop after that long.")
+@click.pass_obj
+def record(
+    as_json: bool,  # noqa: FBT001
+    device: str,
+    key_file: Path,
+    trust: tuple[str, ...],
+    out: Path,
+    seconds: float | None,
+) -> None:
+    """Watch, and write every frame to a trace."""
+    session = _Session(device, key_file, trust)
+    with out.open("w") as file:
+        trace = TraceWriter(file, clock_s=time.monotonic)
+        _run(_watch(session, seconds=seconds, as_json=as_json, trace=trace))
+
+
+async def _watch(
+    session: _Session,
+    *,
+    seconds: float | None,
+    as_json: bool,
+    trace: TraceWriter | None,
+) -> None:
+    async with session.open(trace) as (panel, attested):
+        events = panel.watch()
+        board = Dashboard(attested)
+        live = contextlib.nullcontext() if as_json else Live(board.draw())
+        with live, contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                async for event in events:
+                    board.take(event)
+                    if isinstance(live, Live):
+                        live.update(board.draw(), refresh=True)
+                    else:
+                        click.echo(json.dumps(event_fields(event)))
+                    if isinstance(event, Lost):
+                        break
+
+
+@cli.command("replay")
+@click.argument("trace", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.pass_obj
+def replay_trace(as_json: bool, trace: Path) -> None:  # noqa: FBT001 - from click
+    """Print what a recorded trace holds, frame by frame."""
+    try:
+        for passed in replay(trace):
+            if as_json:
+                fields = {name: getattr(passed, name) for name in passed.__slots__}
+                click.echo(json.dumps(fields))
+            else:
+                click.echo(f"{passed.at_s:10.3f} {passed.sender:5} {passed.what}")
+    except BridgeError as error:
+        _fail(error)
+
+
+@cli.command()
+@click.option(
+    "--folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Keeps its state; default: a new one that is removed afterwards.",
+)
+@click.option("--interpreter", default=sys.executable, help="Python or MicroPython.")
+@click.option("--link", type=_PATH, help="A symbolic link to the device, to be made.")
+def simulate(folder: Path | None, interpreter: str, link: Path | None) -> None:
+    """Run the reference firmware on a pty; type what a person does."""
+    with contextlib.ExitStack() as stack:
+        if folder is None:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        folder.mkdir(parents=True, exist_ok=True)
+        simulator = Simulator(folder, interpreter=interpreter)
+        stack.callback(simulator.close)
+        if link is not None:
+            link.unlink(missing_ok=True)
+            link.symlink_to(simulator.device)
+            stack.callback(link.unlink, missing_ok=True)
+        simulator.start()
+        click.echo(f"device {link or simulator.device}")
+        click.echo(f"trust {firmware_hash('host').hex()}")
+        for name, ways in INPUTS.items():
+            click.echo(f"  {name} {'|'.join(ways)}")
+        click.echo("  show | restart | quit")
+        sys.stdout.flush()
+        _obey(simulator)
+
+
+def _obey(simulator: Simulator) -> None:
+    for line in sys.stdin:
+        match line.split():
+            case ["quit"]:
+                return
+            case ["restart"]:
+                simulator.start()
+            case ["show"]:
+                click.echo(simulator.shown() or "(nothing)")
+            case [name, way]:
+                try:
+                    simulator.do(name, way)
+                except MessageError as error:
+                    click.echo(str(error))
+            case _:
+                click.echo("what?")
+        sys.stdout.flush()
+
+
+def _make_key(path: Path) -> None:
+    key = bytearray(secrets.token_bytes(PAIRING_KEY_BYTES))
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(key)
+        file.flush()
+        os.fsync(file.fileno())
+    wipe(key)
+
+
+def _read_key(path: Path) -> bytearray:
+    if path.stat().st_mode & _FOREIGN_MODE:
+        raise MessageError(f"{path} is open to others: make it mode 0600")
+    key = bytearray(PAIRING_KEY_BYTES + 1)
+    with path.open("rb", buffering=0) as file:
+        size = file.readinto(key)
+    del key[size:]
+    return key
+
+
+def _say(as_json: bool, fields: dict[str, object]) -> None:  # noqa: FBT001
+    if as_json:
+        click.echo(json.dumps(fields))
+        return
+    width = max(map(len, fields))
+    for name, value in fields.items():
+        click.echo(f"{name:{width}}  {value}")
+
+
+def _run(task: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401 - whatever it returns
+    try:
+        return asyncio.run(task)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except (BridgeError, OSError) as error:
+        _fail(error)
+
+
+def _fail(error: Exception) -> NoReturn:
+    code = error.code if isinstance(error, BridgeError) else "file"
+    click.secho(f"{code}: {error}", fg="red", err=True)
+    sys.exit(1)
+
+
+def main() -> None:
+    """Entry point of ``saltkeep-panel``."""
+    cli(prog_name="saltkeep-panel")
+
+
+if __name__ == "__main__":
+    main()
