@@ -100,7 +100,7 @@ class Dashboard:
         ]
         if beat is not None:
             running = beat.switch is Switch.RUN
-            latched = beat.tamper.name or "closed loops"
+            latched = beat.tamper.name or "nothing latched"
             rows += [
                 ("switch", _lamp(beat.switch.name, good=running)),
                 ("tamper", _lamp(latched, good=not beat.tamper)),

@@ -4,13 +4,14 @@
 A trace holds frames as they were. It holds no key: a pairing is not recorded.
 """
 
+import dataclasses
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TextIO
 
-from firmware_bridge import cobs, flat_cbor
+from firmware_bridge import cobs
 from firmware_bridge.errors import MessageError
 from firmware_bridge.frames import BadFrame, Channel, Flags, Frame, read_unchecked
 from firmware_bridge.messages import Message, PairRequest, decode
@@ -103,8 +104,8 @@ def _shown(message: Message) -> str:
     if isinstance(message, PairRequest):
         return repr(message)  # shows no key
     parts = []
-    for name in type(message).__dataclass_fields__:
-        value: flat_cbor.Value = getattr(message, name)
+    for field in dataclasses.fields(message):
+        name, value = field.name, getattr(message, field.name)
         text = value.hex() if isinstance(value, bytes) else repr(value)
         parts.append(f"{name}={text}")
     return f"{type(message).__name__}({', '.join(parts)})"
