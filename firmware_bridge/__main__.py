@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Coroutine
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -23,7 +24,7 @@ from firmware_bridge.errors import BridgeError, MessageError
 from firmware_bridge.firmware_identity import firmware_hash
 from firmware_bridge.keys import PAIRING_KEY_BYTES, wipe
 from firmware_bridge.panel import Panel, PanelSettings
-from firmware_bridge.panel_events import Lost
+from firmware_bridge.panel_events import Lost, PanelEvent
 from firmware_bridge.simulator import INPUTS, Simulator
 from firmware_bridge.trace import TraceWriter, replay
 
@@ -49,11 +50,18 @@ class _Session:
         )
 
     @contextlib.asynccontextmanager
-    async def open(
-        self, trace: TraceWriter | None = None
-    ) -> AsyncIterator[tuple[Panel, Attestation]]:
+    async def open(self, trace: TraceWriter | None = None) -> AsyncIterator["_Opened"]:
         async with Panel(self.settings, tap=trace.tap if trace else None) as panel:
-            yield panel, await panel.connect(_read_key(self.key_file))
+            events = panel.watch()  # before connecting, to miss nothing
+            attested = await panel.connect(_read_key(self.key_file))
+            yield _Opened(panel, attested, events)
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    panel: Panel
+    attested: Attestation
+    events: AsyncIterator[PanelEvent]
 
 
 def _session_options(function: Any) -> Any:  # noqa: ANN401 - as click has it
@@ -150,7 +158,8 @@ def selftest(
 
 
 async def _selftest(as_json: bool, session: _Session) -> None:  # noqa: FBT001
-    async with session.open() as (panel, attested):
+    async with session.open() as opened:
+        panel, attested = opened.panel, opened.attested
         report = await panel.self_test()
         tests = {name: getattr(report, name) for name in report.__dataclass_fields__}
         started_s = time.monotonic()
@@ -218,13 +227,12 @@ async def _watch(
     as_json: bool,
     trace: TraceWriter | None,
 ) -> None:
-    async with session.open(trace) as (panel, attested):
-        events = panel.watch()
-        board = Dashboard(attested)
+    async with session.open(trace) as opened:
+        board = Dashboard(opened.attested)
         live = contextlib.nullcontext() if as_json else Live(board.draw())
         with live, contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                async for event in events:
+                async for event in opened.events:
                     board.take(event)
                     if isinstance(live, Live):
                         live.update(board.draw(), refresh=True)

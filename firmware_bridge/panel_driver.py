@@ -288,7 +288,8 @@ class PanelDriver:
         if self._timer is not None:
             self._timer.cancel()
         delay_s = max(0.0, session.deadline_s - self._clock_s())
-        self._timer = asyncio.get_running_loop().call_later(delay_s, self._turn)
+        # What lies in the line already is heard before anybody is called late.
+        self._timer = asyncio.get_running_loop().call_later(delay_s, self._readable)
 
     def _feed(self, data: bytes) -> None:
         if self._line is None:
