@@ -37,7 +37,7 @@ class HostBoard(main.Board):
 
     def _look(self) -> None:
         try:
-            with open(self._folder + "/inputs") as file:  # noqa: PTH123
+            with open(self._folder + "/inputs") as file:
                 words = file.read().split()
         except OSError:
             words = []
@@ -71,7 +71,7 @@ class HostBoard(main.Board):
     def load(self, name: str) -> bytes | None:
         """Return what was stored last."""
         try:
-            with open(self._folder + "/" + name, "rb") as file:  # noqa: PTH123
+            with open(self._folder + "/" + name, "rb") as file:
                 return file.read()
         except OSError:
             return None
@@ -79,12 +79,12 @@ class HostBoard(main.Board):
     def store(self, name: str, data: bytes) -> None:
         """Replace a file whole."""
         path = self._folder + "/" + name
-        with open(path + ".new", "wb") as file:  # noqa: PTH123
+        with open(path + ".new", "wb") as file:
             file.write(data)
             file.flush()
             if hasattr(os, "fsync"):  # MicroPython's unix port has none
                 os.fsync(file.fileno())
-        os.rename(path + ".new", path)  # noqa: PTH104
+        os.rename(path + ".new", path)
 
     def firmware_hash(self) -> bytes:
         """Return the hash of what runs."""

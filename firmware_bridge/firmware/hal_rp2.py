@@ -129,7 +129,7 @@ class Rp2Board(main.Board):
         """Replace a file whole: littlefs renames in one step and syncs on closing."""
         with pathlib.Path("/" + name + ".new").open("wb") as file:
             file.write(data)
-        pathlib.Path("/" + name + ".new").rename("/" + name + ".bin")
+        pathlib.os.rename("/" + name + ".new", "/" + name + ".bin")
 
     def firmware_hash(self) -> bytes:
         """Return the hash of what runs."""

@@ -30,7 +30,7 @@ def firmware_hash(folder: str, hal: str) -> bytes:
     """
     state = hashlib.sha256()
     for name in FILES + (hal,):  # noqa: RUF005 - MicroPython
-        with open(folder + "/" + name, "rb") as file:  # noqa: PTH123 - MicroPython
+        with open(folder + "/" + name, "rb") as file:
             content = file.read()
         state.update(name.encode() + b"\x00" + len(content).to_bytes(4, "big"))
         state.update(content)
