@@ -7,7 +7,6 @@ to OFF. The display is an SSD1306 of 128 x 64 pixels on I2C 0.
 """
 
 import os
-import pathlib
 import time
 
 import framebuf
@@ -120,16 +119,16 @@ class Rp2Board(main.Board):
     def load(self, name: str) -> bytes | None:
         """Return what was stored last."""
         try:
-            with pathlib.Path("/" + name + ".bin").open("rb") as file:
+            with open("/" + name + ".bin", "rb") as file:
                 return file.read()
         except OSError:
             return None
 
     def store(self, name: str, data: bytes) -> None:
         """Replace a file whole: littlefs renames in one step and syncs on closing."""
-        with pathlib.Path("/" + name + ".new").open("wb") as file:
+        with open("/" + name + ".new", "wb") as file:
             file.write(data)
-        pathlib.os.rename("/" + name + ".new", "/" + name + ".bin")
+        os.rename("/" + name + ".new", "/" + name + ".bin")
 
     def firmware_hash(self) -> bytes:
         """Return the hash of what runs."""
