@@ -4,6 +4,7 @@
 OFF = 0
 RUN = 1
 MAINTENANCE = 2
+ENOENT = 2  # no such file; errno is not on every board
 
 
 class Hal:
@@ -37,7 +38,7 @@ class Hal:
         raise NotImplementedError
 
     def load(self, name: str) -> bytes | None:
-        """Return what was stored last; None if nothing ever was."""
+        """Return what was stored last; None if nothing ever was, b"" if unreadable."""
         raise NotImplementedError
 
     def store(self, name: str, data: bytes) -> None:

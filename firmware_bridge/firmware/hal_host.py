@@ -12,7 +12,7 @@ import select
 import sys
 import time
 
-from firmware_bridge.firmware import identity, main
+from firmware_bridge.firmware import hal, identity, main
 
 _SWITCH = {"off": 0, "run": 1, "maintenance": 2}
 # MicroPython's read(n) waits for n bytes.
@@ -73,8 +73,8 @@ class HostBoard(main.Board):
         try:
             with open(self._folder + "/" + name, "rb") as file:
                 return file.read()
-        except OSError:
-            return None
+        except OSError as error:
+            return None if error.errno == hal.ENOENT else b""
 
     def store(self, name: str, data: bytes) -> None:
         """Replace a file whole."""

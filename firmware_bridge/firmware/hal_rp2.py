@@ -121,8 +121,8 @@ class Rp2Board(main.Board):
         try:
             with open("/" + name + ".bin", "rb") as file:
                 return file.read()
-        except OSError:
-            return None
+        except OSError as error:
+            return None if error.errno == hal.ENOENT else b""
 
     def store(self, name: str, data: bytes) -> None:
         """Replace a file whole: littlefs renames in one step and syncs on closing."""

@@ -5,6 +5,7 @@ import struct
 
 from firmware_bridge.firmware import mac
 from firmware_bridge.firmware.hal import Hal
+from firmware_bridge.firmware.memory import LOG
 
 BOOT = 1
 PAIRED = 2
@@ -17,7 +18,6 @@ ZEROIZED = 8
 FORGOTTEN = 9
 GRANTED = 10
 DENIED = 11
-NAME = "log"
 KEPT = 64
 _NUMBERS = ">IBIIQ"
 _ENTRY_BYTES = 85  # previous 32, numbers 21, digest 32
@@ -29,7 +29,7 @@ class Logbook:
     def __init__(self, hal: Hal, boots: int) -> None:
         self._hal = hal
         self._boots = boots
-        data = hal.load(NAME) or b""
+        data = hal.load(LOG) or b""
         count = len(data) // _ENTRY_BYTES
         self._entries = [
             data[place * _ENTRY_BYTES : (place + 1) * _ENTRY_BYTES]
@@ -45,7 +45,7 @@ class Logbook:
         )
         self._entries.append(previous + numbers + mac.sha256(previous, numbers))
         self._entries = self._entries[-KEPT:]
-        self._hal.store(NAME, b"".join(self._entries))
+        self._hal.store(LOG, b"".join(self._entries))
 
     def head(self) -> bytes:
         """Return the newest entry's hash; zeros before the first."""

@@ -11,6 +11,7 @@ import struct
 from firmware_bridge.firmware.hal import Hal
 
 NAME = "state"
+LOG = "log"
 CASE = 1
 MESH = 2
 MEMORY = 4
@@ -29,7 +30,11 @@ class Memory:
         self.armed = False
         self.boots = 0
         self.key = b""
+        self.damaged = False
         data = hal.load(NAME)
+        if data is None:
+            # A device that has a log is not new: somebody took its record away.
+            data = b"" if hal.load(LOG) is not None else None
         if data is not None:
             self._read(data)
 
@@ -37,6 +42,7 @@ class Memory:
         crc = struct.pack(">I", binascii.crc32(data[:-4]) & 0xFFFFFFFF)
         if len(data) != _BYTES + 4 or data[-4:] != crc or data[:4] != _MAGIC:
             self.latched = MEMORY
+            self.damaged = True
             return
         fields = struct.unpack(_LAYOUT, data[:-4])
         self.counter = fields[1]

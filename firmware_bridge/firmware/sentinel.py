@@ -27,6 +27,8 @@ class Sentinel:
             self.memory.key = b""
         self.memory.save()
         self.log.append(logbook.BOOT, self.memory.boots, 0)
+        if self.memory.damaged:
+            self.log.append(logbook.TAMPER, self.memory.latched, 0)
         if forget:
             self.log.append(logbook.FORGOTTEN, 0, 0)
         self.guard = Guard(hal, self.memory, self.log)

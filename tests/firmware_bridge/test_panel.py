@@ -262,12 +262,19 @@ async def test_a_flash_put_back_to_yesterday_is_noticed(plain_desk: Desk) -> Non
     assert not plain_desk.panel.connected
 
 
-async def test_a_damaged_memory_is_a_latch_and_no_new_device(plain_desk: Desk) -> None:
+@pytest.mark.parametrize("damage", ["a byte", "all", "taken away"])
+async def test_a_damaged_memory_is_a_latch_and_no_new_device(
+    plain_desk: Desk, damage: str
+) -> None:
     bench = plain_desk.bench
     bench.stop()
-    stored = bytearray((bench.folder / "state").read_bytes())
+    state = bench.folder / "state"
+    stored = bytearray(state.read_bytes())
     stored[9] ^= 1
-    (bench.folder / "state").write_bytes(stored)
+    if damage == "taken away":
+        state.unlink()
+    else:
+        state.write_bytes(stored if damage == "a byte" else b"")
     bench.start()
     with pytest.raises(NotAuthenticError):
         await plain_desk.connect()
@@ -275,6 +282,8 @@ async def test_a_damaged_memory_is_a_latch_and_no_new_device(plain_desk: Desk) -
     key = bytearray(secrets.token_bytes(32))
     await pair(bench.device, key)
     assert (await plain_desk.panel.connect(key)).tamper == Tamper.MEMORY
+    kinds = [record.kind for record in await plain_desk.panel.read_log()]
+    assert LogKind.TAMPER in kinds
 
 
 async def test_zeroizing_forgets_the_pairing_and_keeps_the_rest(
