@@ -87,12 +87,13 @@ clean: ## Remove what was built
 	rm -rf $(VENV) build demo-state mutants .mypy_cache .ruff_cache .pytest_cache
 	find . -name '*.so' -not -path './.git/*' -delete
 
-$(VENV)/.demo: scripts/bootstrap requirements/build.txt requirements/appliance.txt requirements/hub.txt setup.py pyproject.toml $(wildcard trinary/kernel/*.[ch]) trinary/build_kernel.py
+$(VENV)/.demo: scripts/bootstrap requirements/build.txt requirements/appliance.txt requirements/hub.txt requirements/bridge.txt setup.py pyproject.toml $(wildcard trinary/kernel/*.[ch]) trinary/build_kernel.py
 	scripts/bootstrap demo
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) --require-hashes -r requirements/build.txt
 	$(PIP) --require-hashes -r requirements/appliance.txt
 	$(PIP) --require-hashes -r requirements/hub.txt
+	$(PIP) --require-hashes -r requirements/bridge.txt
 	$(PIP) third_party/pysha3
 	$(PIP) -e .
 	touch $@

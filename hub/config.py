@@ -349,10 +349,20 @@ class AttachmentsSection:
     interval_s: float = documented("Pause between two rounds, in seconds.", 240.0)
     depth: int = documented("Milestones that tip selection walks back.", 3)
     min_weight_magnitude: int = documented("Trailing zero trits of a hash.", 14)
-    pow: tuple[Literal["local", "remote"], ...] = documented(
+    pow: tuple[Literal["local", "remote", "iccfpga"], ...] = documented(
         "Who does the proof of work, in the order of falling back: this program, the"
-        " nodes' attachToTangle; one alone may stand without brackets.",
+        " nodes' attachToTangle, an ICCFPGA module on a serial line; one alone may"
+        " stand without brackets.",
         ("local",),
+    )
+    iccfpga_device: Path | None = documented(
+        "Serial device of the ICCFPGA module, best by its name under"
+        " /dev/serial/by-id; needed when `pow` names it.",
+        None,
+    )
+    iccfpga_timeout_s: float = documented(
+        "For one nonce of the module, in seconds; then the next engine is asked.",
+        30.0,
     )
     max_promotion_age_s: int = documented(
         "Tails older than this are reattached, not promoted; in seconds.", 1800
@@ -463,6 +473,9 @@ def _require_sane(config: Config) -> None:
     section = config.reconciler
     if (section.auditor_certificate is None) != (section.auditor_key is None):
         message = "reconciler.auditor_certificate and auditor_key go together"
+        raise ConfigError(message)
+    if "iccfpga" in config.attachments.pow and not config.attachments.iccfpga_device:
+        message = "attachments.pow names iccfpga: set attachments.iccfpga_device"
         raise ConfigError(message)
     if config.sweeps.max_transactions < MIN_SWEEP_TRANSACTIONS:
         message = (

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Proof of work: a signed bundle becomes one that nodes accept.
 
-Every nonce is checked here before it is used, whoever found it; engines of another
-kind (a board on a serial line, say) are one more ``ProofOfWork``.
+Every nonce is checked before it is used, whoever found it; engines of another kind are
+one more ``ProofOfWork``, as ``pow_iccfpga`` is: a module on a serial line.
 """
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from hub.errors import NodeUnavailableError
@@ -82,25 +82,57 @@ class LocalProofOfWork:
         self, trytes: list[str], trunk: str, branch: str, cancel: Cancel
     ) -> list[str]:
         attached: list[str] = []
-        previous, head_trunk = "", trunk
+        place = Place(trunk, branch)
         for text in reversed(trytes):
-            transaction = parse_transaction(text)
-            stamped = replace(
-                transaction,
-                trunk=previous or head_trunk,
-                branch=branch if not previous else head_trunk,
-                tag=_tag(transaction),
-                attachment_timestamp_ms=self._clock_ms(),
-                attachment_lower=0,
-                attachment_upper=_LATEST_ATTACHMENT,
-            )
-            draft = serialise_transaction(stamped)
+            draft = place.draft(text, now_ms=self._clock_ms())
             nonce = find_nonce(
                 draft, min_weight_magnitude=self._min_weight_magnitude, cancel=cancel
             )
-            attached.append(serialise_transaction(replace(stamped, nonce=nonce)))
-            previous = transaction_hash(attached[-1])
+            attached.append(draft[: -len(nonce)] + nonce)
+            place = place.below(attached[-1])
         return attached[::-1]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What the next transaction of a bundle approves, from the head down.
+
+    Attributes:
+        trunk: What the head approves first.
+        branch: What the head approves second.
+        previous: The hash of the transaction above; empty for the head.
+    """
+
+    trunk: str
+    branch: str
+    previous: str = ""
+
+    def draft(self, text: str, *, now_ms: int) -> str:
+        """Put a transaction here.
+
+        Args:
+            text: The signed transaction.
+            now_ms: The time in milliseconds since 1970.
+
+        Returns:
+            The same with trunk, branch, tag and times; only the nonce is missing.
+        """
+        transaction = parse_transaction(text)
+        return serialise_transaction(
+            replace(
+                transaction,
+                trunk=self.previous or self.trunk,
+                branch=self.trunk if self.previous else self.branch,
+                tag=_tag(transaction),
+                attachment_timestamp_ms=now_ms,
+                attachment_lower=0,
+                attachment_upper=_LATEST_ATTACHMENT,
+            )
+        )
+
+    def below(self, attached: str) -> "Place":
+        """Return the place under a transaction that has its nonce."""
+        return replace(self, previous=transaction_hash(attached))
 
 
 class RemoteProofOfWork:

@@ -14,6 +14,7 @@ from functools import partial
 from typing import Final
 
 from channel import ChannelFiles
+from firmware_bridge.engines.iccfpga import IccFpga
 from hub.address_pool import AddressPool
 from hub.address_rounds import STEP_S, AddressRounds, RoundSettings
 from hub.api import legacy
@@ -45,6 +46,7 @@ from hub.pow import (
     ProofOfWork,
     RemoteProofOfWork,
 )
+from hub.pow_iccfpga import IccFpgaProofOfWork
 from hub.publisher import Publisher
 from hub.reconciler import Reconciler
 from hub.recovery import Recoveries, RecoverySettings
@@ -598,6 +600,13 @@ def _work(
         "local": LocalProofOfWork(min_weight_magnitude=weight, clock_ms=clock),
         "remote": RemoteProofOfWork(nodes, min_weight_magnitude=weight),
     }
+    if section.iccfpga_device is not None:
+        module = IccFpga(
+            str(section.iccfpga_device), timeout_s=section.iccfpga_timeout_s
+        )
+        engines["iccfpga"] = IccFpgaProofOfWork(
+            module, min_weight_magnitude=weight, clock_ms=clock
+        )
     return CheckedProofOfWork([engines[name] for name in section.pow], check=desk.check)
 
 

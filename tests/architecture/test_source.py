@@ -13,7 +13,14 @@ ROOT = Path(__file__).parents[2]
 SPDX = "SPDX-License-Identifier: Apache-2.0"
 SOURCES = {".py", ".c", ".h", ".pyi", ".js", ".mjs", ".sh", ".toml", ".proto"}
 EXEMPT = ("third_party/", "tests/vectors/", "requirements/")
-TRUSTED = ("appliance", "channel", "failpoints", "hsm_profiles", "trinary")
+TRUSTED = (
+    "appliance",
+    "channel",
+    "failpoints",
+    "firmware_bridge",
+    "hsm_profiles",
+    "trinary",
+)
 MACHINE = re.compile(
     r"(?<![\w.])/(work|root|home)/(?!\w*\{)[a-z]|pypi\.org/simple|--(extra-)?index-url"
     r"|files\.pythonhosted|registry\.npmjs"
@@ -120,7 +127,14 @@ def test_w30_nothing_of_ours_draws_from_anything_but_the_operating_system() -> N
     """The old Hub's C++ fell back to a generator that begins alike each time."""
     drawing = re.compile(r"\b(s?rand|random|rand_r)\s*\(")
     found = []
-    for package in ("appliance", "hub", "trinary", "channel", "signing_rpc"):
+    for package in (
+        "appliance",
+        "hub",
+        "trinary",
+        "channel",
+        "firmware_bridge",
+        "signing_rpc",
+    ):
         python = (ROOT / package).rglob("*.py")
         found += [name_of(path) for path in python if imported(path) & PREDICTABLE]
         c = (ROOT / package).rglob("*.c")

@@ -90,6 +90,7 @@ def test_a_minimal_file_is_filled_up_with_the_legacy_defaults(tmp_path: Path) ->
         ("attachments.pow", ["remote", "gpu"], "one of local, remote"),
         ("attachments.pow", [], "at least one"),
         ("attachments.pow", ["local", "local"], "none of them twice"),
+        ("attachments.pow", ["iccfpga", "local"], "set attachments.iccfpga_device"),
         ("nodes.endpoints", [], "at least one"),
         ("nodes.endpoints", [{"url": "x", "port": 1}], "nodes.endpoints[0].port"),
         ("nodes.quorum", 2, "2 of 1 nodes"),
