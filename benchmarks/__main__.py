@@ -7,7 +7,7 @@ import logging
 import os
 import platform
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,7 @@ from benchmarks import (
     kernel,
     miner,
 )
+from benchmarks.history import LAST, LOSS, drawn, gain, losses, ratios_of
 from benchmarks.rounds import Figure
 
 SUITES: dict[str, Callable[..., Iterator[Figure]]] = {
@@ -59,7 +60,7 @@ def machine() -> dict[str, str]:
 
 
 def main() -> int:
-    """Measure, print, and say whether every bar is met.
+    """Measure, print, and say whether every bar is met and nothing is lost.
 
     Returns:
         0 if so, else 1.
@@ -68,6 +69,12 @@ def main() -> int:
     parser.add_argument("suites", nargs="*", help=f"of {', '.join(SUITES)}; all")
     parser.add_argument("--rounds", type=int, default=_ROUNDS)
     parser.add_argument("--json", type=Path, help="write the figures here")
+    parser.add_argument(
+        "--against",
+        type=Path,
+        default=LAST,
+        help="a run of before, as --json wrote it; by default the committed one",
+    )
     parser.add_argument(
         "--journal-rows",
         type=int,
@@ -97,6 +104,7 @@ def main() -> int:
         with console.status(f"measuring: {name}"):
             figures += list(SUITES[name](rounds=options.rounds))
     facts = machine()
+    last = ratios_of(options.against)
     table = Table(title=", ".join(facts.values()), title_justify="left")
     for heading in ("what", "ours / ms", "peer / ms", "ratio", "bar", "", "note"):
         table.add_column(heading, justify="right" if "ms" in heading else "left")
@@ -111,10 +119,27 @@ def main() -> int:
             figure.note,
         )
     console.print(table)
+    console.print(_plot(figures, last))
     if options.json:
         data = {"machine": facts, "figures": [asdict(figure) for figure in figures]}
         options.json.write_text(json.dumps(data, indent=2) + "\n")
-    return 0 if all(figure.met for figure in figures) else 1
+    lost = losses(figures, last)
+    for name in lost:
+        console.print(f"[red]worse by more than {LOSS:.0%} than last time[/]: {name}")
+    return 0 if all(figure.met for figure in figures) and not lost else 1
+
+
+def _plot(figures: Sequence[Figure], last: Mapping[str, float]) -> Table:
+    plot = Table("nothing .. the bar .. twice", "since last", "what", box=None)
+    for figure in figures:
+        colour = "green" if figure.met else "red"
+        change = _change(gain(figure, last))
+        plot.add_row(f"[{colour}]{drawn(figure):<41}[/]", change, figure.name)
+    return plot
+
+
+def _change(share: float | None) -> str:
+    return "" if share is None else f"{share:+.0%}"
 
 
 if __name__ == "__main__":

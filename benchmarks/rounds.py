@@ -31,6 +31,16 @@ class Figure:
     met: bool
     note: str = ""
 
+    @property
+    def more_is_better(self) -> bool:
+        """Whether the bar is a least."""
+        return self.bar.startswith(">")
+
+    @property
+    def wanted(self) -> float:
+        """The number in the bar."""
+        return float(self.bar.lstrip("<>= ").split()[0])
+
 
 def medians_ms(
     candidates: Mapping[str, Callable[[], object]], *, rounds: int

@@ -214,6 +214,11 @@ async def reserve_withdrawal(
         checked: What ``check_withdrawal`` returned.
         rules: What it was checked by.
     """
+    ceiling_i = None
+    if checked.requested is not None:
+        # What came after the look has raised the counter, and counts in full.
+        room_i = rules.room_i(checked.requested.since_i)
+        ceiling_i = checked.requested.ever_i + room_i - checked.amount_i
     await tx.withdrawals.request(
         checked.uuid,
         checked.account_id,
@@ -223,30 +228,9 @@ async def reserve_withdrawal(
         state=checked.state,
         maker=checked.maker,
         authorisation=checked.authorisation,
+        unless_above_i=ceiling_i,
     )
-    if checked.requested is not None:
-        await _count(tx, checked, checked.requested, rules)
     failpoint("hub.withdrawal.before-commit")
-
-
-async def _count(
-    tx: Transaction,
-    checked: CheckedWithdrawal,
-    requested: Requested,
-    rules: WithdrawalRules,
-) -> None:
-    # What came after the look has raised the counter, and counts in full.
-    room_i = rules.room_i(requested.since_i)
-    counted = await tx.withdrawals.count_request(
-        checked.account_id,
-        amount_i=checked.amount_i,
-        unless_above_i=requested.ever_i + room_i - checked.amount_i,
-    )
-    if not counted:
-        raise WithdrawalLimitError(
-            f"{checked.amount_i} i are more than is left of {rules.per_user_i} i within"
-            f" {rules.window_ms // 1000} s: at most {room_i} i"
-        )
 
 
 def require_room(

@@ -5,7 +5,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Row, Select, bindparam, func, insert, select, update
+from sqlalchemy import Insert, Row, Select, bindparam, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from hub import ledger
@@ -14,6 +14,7 @@ from hub.errors import (
     UserUnknownError,
     WithdrawalExistsError,
     WithdrawalFinalError,
+    WithdrawalLimitError,
     WithdrawalUnknownError,
 )
 from hub.model import (
@@ -38,6 +39,7 @@ from hub.store.accounts import account_of
 from hub.store.books import Books
 from hub.store.cold import Cold
 from hub.store.context import Context
+from hub.store.engine import chains_inserts
 from hub.store.events import Events, NewEvent
 from hub.store.schema import account, address, sweep, withdrawal
 
@@ -67,6 +69,30 @@ _COUNT: Final = (
     )
     .values(requested_i=account.c.requested_i + bindparam("by_i"))
 )
+_NEW_COLUMNS: Final = (
+    "uuid",
+    "account_id",
+    "amount_i",
+    "payout_address",
+    "tag",
+    "state",
+    "requested_at_ms",
+    "maker",
+    "authorisation",
+)
+
+
+def _new_once_counted() -> Insert:
+    """Return the statement that counts a withdrawal and writes it, or does neither."""
+    counted = _COUNT.returning(account.c.id).cte("counted")
+    values = [
+        bindparam(f"new_{name}", type_=withdrawal.c[name].type) for name in _NEW_COLUMNS
+    ]
+    new = select(*values).select_from(counted)
+    return insert(withdrawal).from_select(_NEW_COLUMNS, new, include_defaults=False)
+
+
+_COUNT_AND_NEW: Final = _new_once_counted()
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +148,7 @@ class Withdrawals:
         state: WithdrawalState = WithdrawalState.REQUESTED,
         maker: str = "",
         authorisation: str = "",
+        unless_above_i: int | None = None,
     ) -> None:
         """Reserve a withdrawal; the balance is checked in the same statement.
 
@@ -135,6 +162,8 @@ class Withdrawals:
             state: ``REQUESTED``, or what it waits for before.
             maker: Who asks: an API key's id or a dialect's name.
             authorisation: Compact JWS of the exchange, or empty.
+            unless_above_i: Most that the account may have requested ever, in iota,
+                before this; ``WithdrawalLimitError`` if it is more. None: no limit.
 
         Raises:
             WithdrawalExistsError: If the name is taken.
@@ -159,6 +188,7 @@ class Withdrawals:
             state=state,
             maker=maker,
             authorisation=authorisation,
+            unless_above_i=unless_above_i,
         )
 
     async def request_cold_move(
@@ -197,6 +227,7 @@ class Withdrawals:
         state: WithdrawalState = WithdrawalState.REQUESTED,
         maker: str = "",
         authorisation: str = "",
+        unless_above_i: int | None = None,
     ) -> None:
         row = {
             "uuid": uuid,
@@ -212,10 +243,30 @@ class Withdrawals:
         # Not looked up before: under serialisable isolation that read would collide
         # with every withdrawal written beside it on the same page of the index.
         try:
-            await self._connection.execute(_NEW, row)
+            if unless_above_i is None:
+                await self._connection.execute(_NEW, row)
+            else:
+                await self._insert_counted(row, unless_above_i)
         except IntegrityError as error:
             message = f"there is a withdrawal {uuid} already"
             raise WithdrawalExistsError(message) from error
+
+    async def _insert_counted(self, row: dict[str, Any], unless_above_i: int) -> None:
+        """Add to what the account has ever requested, unless others have meanwhile."""
+        counting = {
+            "row": row["account_id"],
+            "by_i": row["amount_i"],
+            "most_i": unless_above_i,
+        }
+        if chains_inserts(self._connection):
+            new = {f"new_{name}": value for name, value in row.items()}
+            written = await self._connection.execute(_COUNT_AND_NEW, counting | new)
+        else:
+            written = await self._connection.execute(_COUNT, counting)
+            await self._connection.execute(_NEW, row)
+        if written.rowcount != 1:
+            message = f"{row['amount_i']} i more are beyond the limit of the account"
+            raise WithdrawalLimitError(message)
 
     async def cancel(self, uuid: WithdrawalUuid) -> None:
         """Give a withdrawal back that no sweep has taken.
@@ -310,23 +361,6 @@ class Withdrawals:
             if since_ms is None
             else Requested(since_i=int(row.since_i), ever_i=row.requested_i),
         )
-
-    async def count_request(
-        self, account_id: AccountId, *, amount_i: int, unless_above_i: int
-    ) -> bool:
-        """Add to what an account has ever requested, unless others have meanwhile.
-
-        Args:
-            account_id: Whose.
-            amount_i: Iota, positive.
-            unless_above_i: Most that the counter may be before, in iota.
-
-        Returns:
-            Whether it was added.
-        """
-        values = {"row": account_id, "by_i": amount_i, "most_i": unless_above_i}
-        counted = await self._connection.execute(_COUNT, values)
-        return counted.rowcount == 1
 
     async def paid_since_i(self, since_ms: int, *, but: AccountId) -> int:
         """Add up what sweeps pay that were planned since a time, in iota.
