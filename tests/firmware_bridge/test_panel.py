@@ -107,6 +107,15 @@ async def test_a_person_s_yes_is_good_once_and_for_what_was_shown(desk: Desk) ->
     (await again).redeem(DIGEST, now_s=time.monotonic())
 
 
+async def test_a_text_can_not_push_the_digest_off_the_display(
+    plain_desk: Desk,
+) -> None:
+    await plain_desk.connect()
+    for text in ("Pay 1 i" + "\n" * 6, "x" * 81 + "\nx"):
+        with pytest.raises(DeviceRefusedError, match="invalid"):
+            await plain_desk.panel.request_presence(DIGEST, text)
+
+
 async def test_a_grant_expires(plain_desk: Desk) -> None:
     await plain_desk.connect()
     asking = asyncio.create_task(plain_desk.panel.request_presence(DIGEST, "Pay"))

@@ -4,6 +4,7 @@
 import asyncio
 import gc
 import time
+import tracemalloc
 from pathlib import Path
 
 from tests.firmware_bridge.conftest import Desk
@@ -31,8 +32,12 @@ async def test_a_hundred_questions_leave_nothing_behind(plain_desk: Desk) -> Non
     for number in range(10):
         await ask(number)
     descriptors, tasks, objects = held()
+    tracemalloc.start()
     for number in range(10, 110):
         await ask(number)
     now = held()
+    grown_bytes, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
     assert now[:2] == (descriptors, tasks)
     assert now[2] - objects < 200, "a hundred questions, not two objects each"
+    assert grown_bytes < 100 * 1024, grown_bytes
