@@ -8,7 +8,7 @@ import tracemalloc
 from pathlib import Path
 
 from tests.firmware_bridge.conftest import Desk
-from tests.firmware_bridge.test_panel import DIGEST, shows
+from tests.firmware_bridge.test_panel import DIGEST, press, shows
 
 
 async def test_a_hundred_questions_leave_nothing_behind(plain_desk: Desk) -> None:
@@ -19,8 +19,7 @@ async def test_a_hundred_questions_leave_nothing_behind(plain_desk: Desk) -> Non
         text = f"Question {number}."
         asking = asyncio.create_task(panel.request_presence(DIGEST, text))
         await shows(bench, text)
-        await asyncio.sleep(0.03)  # the button is seen up
-        bench.set(yes="down")
+        await press(bench, "yes", asking)
         (await asking).redeem(DIGEST, now_s=time.monotonic())
         bench.set(yes="up")
 
