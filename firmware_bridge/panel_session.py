@@ -15,6 +15,7 @@ from firmware_bridge.errors import (
     CounterWentBackError,
     MessageError,
     NotAuthenticError,
+    SessionLostError,
     UntrustedFirmwareError,
 )
 from firmware_bridge.frames import BadFrame, Channel, Frame, FrameDecoder
@@ -255,11 +256,14 @@ class PanelSession:
             What it proves.
 
         Raises:
+            SessionLostError: The session ended meanwhile.
             NotAuthenticError: Its MAC is wrong, or it is not of this session's start.
             UntrustedFirmwareError: The firmware is not on the list.
             CounterWentBackError: The counter is lower than it was.
         """
         greeting, hello, keys = self._greeting, self._hello, self._keys
+        if self.state is not State.OPEN:
+            raise SessionLostError(self.reason.value)  # its keys are gone: no verdict
         if greeting is None or hello is None or keys is None:
             raise NotAuthenticError("there is no session")
         facts = judge(
