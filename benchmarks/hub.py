@@ -132,6 +132,7 @@ def _figure(postgresql: Postgresql, dialect: Dialect, seconds: float) -> Figure:
     key = make_key()
     url = _prepared(postgresql, key)
     ours, bare = asyncio.run(_both(url, dialect, key.text, seconds / 2))
+    asyncio.run(_require_sound_books(url))
     ratio = ours.per_s / bare.per_s
     return Figure(
         f"{_CLIENTS} clients, transfers and withdrawals by {dialect.name}"
@@ -174,6 +175,18 @@ async def _both(
             for port, asked, load in sides:
                 await _press(port, asked, key, load, seconds / _TURNS)
     return ours, bare
+
+
+async def _require_sound_books(url: str) -> None:
+    """Insist that the load broke nothing: totals to the iota, nobody below zero."""
+    store = Store(url, clock=system_clock_ms)
+    async with store.reading() as tx:
+        report, totals = await tx.books.verify(), await tx.checks.totals()
+    await store.close()
+    if not report.sound or totals.below_zero:
+        raise RuntimeError(f"the load broke the books: {report}, {totals}")
+    if report.liabilities_i != USERS * _EACH_I:
+        raise RuntimeError(f"{report.liabilities_i} i are owed after the load")
 
 
 @contextmanager
