@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from appliance.wire import Unseal
 from firmware_bridge.pairing import pair
 from tests.appliance.box import Box
 from tests.firmware_bridge.firmwares import SIMULATOR_HASH, Bench, bench
@@ -89,3 +90,25 @@ async def test_a_latched_tamper_is_not_unsealed_outside_maintenance(
     with pytest.raises(AssertionError, match="panel-switch"):
         await box.unseal()
     assert (await box.status()).state == "sealed"
+
+
+async def test_a_latched_tamper_needs_two_operators_maintenance_and_the_button(
+    guarded: tuple[Box, Bench],
+) -> None:
+    box, panel = guarded
+    panel.set(case="open")
+    assert await sealed(box) == "panel-tamper"
+    panel.set(case="closed", switch="maintenance")
+    latch_id = (await box.status()).latch_id
+    proposed = await box.propose(Unseal(request_id="", latch_id=latch_id))
+    assert (await box.approve(proposed, 1)).missing == 1
+    assert (await box.status()).state == "sealed"
+    second = asyncio.create_task(box.approve(proposed, 2))
+    while not second.done():
+        await asyncio.sleep(0.3)
+        panel.set(yes="down")
+        await asyncio.sleep(0.3)
+        panel.set(yes="up")
+    assert "the latch is clear, but not ready" in (await second).steps[0]
+    panel.set(switch="run")
+    assert await box.appliance.check(), box.appliance.life.unready
