@@ -4,10 +4,7 @@
 import asyncio
 import contextlib
 import json
-import os
-import secrets
 import sys
-import tempfile
 import time
 from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass
@@ -20,15 +17,15 @@ from rich.live import Live
 from firmware_bridge import pairing
 from firmware_bridge.attestation import Attestation
 from firmware_bridge.dashboard import Dashboard, event_fields
-from firmware_bridge.errors import BridgeError, MessageError
+from firmware_bridge.errors import BridgeError
 from firmware_bridge.firmware_identity import firmware_hash
-from firmware_bridge.keys import PAIRING_KEY_BYTES, wipe
+from firmware_bridge.key_file import make_key, read_key
+from firmware_bridge.keys import wipe
 from firmware_bridge.panel import Panel, PanelSettings
 from firmware_bridge.panel_events import Lost, PanelEvent
-from firmware_bridge.simulator import INPUTS, Simulator
+from firmware_bridge.simulate_command import simulate
 from firmware_bridge.trace import TraceWriter, replay
 
-_FOREIGN_MODE: Final = 0o077
 _PATH: Final = click.Path(path_type=Path, dir_okay=False)
 _TRUSTED_HELP: Final = (
     "SHA-256 of firmware that may run there; repeat for several."
@@ -53,7 +50,7 @@ class _Session:
     async def open(self, trace: TraceWriter | None = None) -> AsyncIterator["_Opened"]:
         async with Panel(self.settings, tap=trace.tap if trace else None) as panel:
             events = panel.watch()  # before connecting, to miss nothing
-            attested = await panel.connect(_read_key(self.key_file))
+            attested = await panel.connect(read_key(self.key_file))
             yield _Opened(panel, attested, events)
 
 
@@ -123,12 +120,12 @@ def pair(as_json: bool, device: str, key_file: Path, timeout_s: float) -> None: 
     answer was lost takes the very same key again.
     """
     if not key_file.exists():
-        _make_key(key_file)
+        make_key(key_file)
     _run(_pair(as_json, device, key_file, timeout_s))
 
 
 async def _pair(as_json: bool, device: str, key_file: Path, timeout_s: float) -> None:  # noqa: FBT001
-    key = _read_key(key_file)
+    key = read_key(key_file)
     try:
         click.echo("turn the switch to MAINT and hold YES", err=True)
         paired = await pairing.pair(device, key, timeout_s=timeout_s)
@@ -258,75 +255,6 @@ def replay_trace(as_json: bool, trace: Path) -> None:  # noqa: FBT001 - from cli
         _fail(error)
 
 
-@cli.command()
-@click.option(
-    "--folder",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Keeps its state; default: a new one that is removed afterwards.",
-)
-@click.option("--interpreter", default=sys.executable, help="Python or MicroPython.")
-@click.option("--link", type=_PATH, help="A symbolic link to the device, to be made.")
-def simulate(folder: Path | None, interpreter: str, link: Path | None) -> None:
-    """Run the reference firmware on a pty; type what a person does."""
-    with contextlib.ExitStack() as stack:
-        if folder is None:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        folder.mkdir(parents=True, exist_ok=True)
-        simulator = Simulator(folder, interpreter=interpreter)
-        stack.callback(simulator.close)
-        if link is not None:
-            link.unlink(missing_ok=True)
-            link.symlink_to(simulator.device)
-            stack.callback(link.unlink, missing_ok=True)
-        simulator.start()
-        click.echo(f"device {link or simulator.device}")
-        click.echo(f"trust {firmware_hash('host').hex()}")
-        for name, ways in INPUTS.items():
-            click.echo(f"  {name} {'|'.join(ways)}")
-        click.echo("  show | restart | quit")
-        sys.stdout.flush()
-        _obey(simulator)
-
-
-def _obey(simulator: Simulator) -> None:
-    for line in sys.stdin:
-        match line.split():
-            case ["quit"]:
-                return
-            case ["restart"]:
-                simulator.start()
-            case ["show"]:
-                click.echo(simulator.shown() or "(nothing)")
-            case [name, way]:
-                try:
-                    simulator.do(name, way)
-                except MessageError as error:
-                    click.echo(str(error))
-            case _:
-                click.echo("what?")
-        sys.stdout.flush()
-
-
-def _make_key(path: Path) -> None:
-    key = bytearray(secrets.token_bytes(PAIRING_KEY_BYTES))
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(key)
-        file.flush()
-        os.fsync(file.fileno())
-    wipe(key)
-
-
-def _read_key(path: Path) -> bytearray:
-    if path.stat().st_mode & _FOREIGN_MODE:
-        raise MessageError(f"{path} is open to others: make it mode 0600")
-    key = bytearray(PAIRING_KEY_BYTES + 1)
-    with path.open("rb", buffering=0) as file:
-        size = file.readinto(key)
-    del key[size:]
-    return key
-
-
 def _say(as_json: bool, fields: dict[str, object]) -> None:  # noqa: FBT001
     if as_json:
         click.echo(json.dumps(fields))
@@ -349,6 +277,9 @@ def _fail(error: Exception) -> NoReturn:
     code = error.code if isinstance(error, BridgeError) else "file"
     click.secho(f"{code}: {error}", fg="red", err=True)
     sys.exit(1)
+
+
+cli.add_command(simulate)
 
 
 def main() -> None:

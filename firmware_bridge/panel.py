@@ -193,7 +193,10 @@ class Panel:
 
         Args:
             digest: SHA-256 of what is to be done, 32 bytes.
-            text: What the display shows, at most 96 bytes of UTF-8.
+            text: What the display shows, at most 96 bytes of UTF-8 in six rows of 16
+                characters; a board's display has ASCII only. The device shows the
+                digest's first bytes beneath and refuses (``invalid``) what would
+                hide them.
             timeout_s: For the person, 1 to 120.
 
         Returns:

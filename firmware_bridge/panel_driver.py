@@ -90,7 +90,7 @@ class PanelDriver:
         self._line: SerialLine | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._pending = bytearray()
-        self._numbers = itertools.cycle(range(1, _REQUESTS))
+        self._numbers = itertools.count()
         self._waiting: dict[int, asyncio.Future[Reply]] = {}
         self._opening: asyncio.Future[None] | None = None
         self._settled = asyncio.Event()  # all we said is acknowledged, or never will be
@@ -196,7 +196,7 @@ class PanelDriver:
 
     def next_number(self) -> int:
         """Return a number for a request."""
-        return next(self._numbers)
+        return next(self._numbers) % _REQUESTS
 
     def say(self, message: Message) -> None:
         """Send a message that nobody waits for, if there is a session."""

@@ -6,24 +6,22 @@ Every decision to stop trusting a panel is taken here, without I/O: the driver
 driver begins another one with a fresh handshake.
 """
 
-import hmac
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from firmware_bridge.attestation import Attestation, BootReason
+from firmware_bridge.attestation import Attestation, BootReason, judge
 from firmware_bridge.errors import (
     CounterWentBackError,
     MessageError,
     NotAuthenticError,
+    SessionLostError,
     UntrustedFirmwareError,
 )
 from firmware_bridge.frames import BadFrame, Channel, Frame, FrameDecoder
 from firmware_bridge.keys import (
-    AttestedFacts,
     Greeting,
     SessionKeys,
-    attest_mac,
     grant_mac,
     require_key,
 )
@@ -258,40 +256,32 @@ class PanelSession:
             What it proves.
 
         Raises:
+            SessionLostError: The session ended meanwhile.
             NotAuthenticError: Its MAC is wrong, or it is not of this session's start.
             UntrustedFirmwareError: The firmware is not on the list.
             CounterWentBackError: The counter is lower than it was.
         """
         greeting, hello, keys = self._greeting, self._hello, self._keys
+        if self.state is not State.OPEN:
+            raise SessionLostError(self.reason.value)  # its keys are gone: no verdict
         if greeting is None or hello is None or keys is None:
             raise NotAuthenticError("there is no session")
-        facts = AttestedFacts(
-            firmware_hash=reply.firmware_hash,
-            boot_id=reply.boot_id,
-            boot_reason=reply.boot_reason,
-            counter=reply.counter,
-            tamper=reply.tamper,
+        facts = judge(
+            reply, challenge=challenge, evidence=keys.evidence, greeting=greeting
         )
-        expected = attest_mac(keys.evidence, challenge, facts)
-        same = (greeting.boot_id, greeting.firmware_hash) == (
-            reply.boot_id,
-            reply.firmware_hash,
-        )
-        if not same or not hmac.compare_digest(expected, reply.mac):
-            raise NotAuthenticError("the attestation is not by this panel")
-        if reply.firmware_hash not in self._expectations.trusted_firmware:
-            raise UntrustedFirmwareError(reply.firmware_hash)
-        if reply.counter < self.counter:
-            raise CounterWentBackError(reply.counter, self.counter)
-        self.counter = reply.counter
+        if facts.firmware_hash not in self._expectations.trusted_firmware:
+            raise UntrustedFirmwareError(facts.firmware_hash)
+        if facts.counter < self.counter:
+            raise CounterWentBackError(facts.counter, self.counter)
+        self.counter = facts.counter
         return Attestation(
             model=hello.model,
             version=hello.version,
-            firmware_hash=reply.firmware_hash,
-            boot_id=reply.boot_id,
-            boot_reason=BootReason(reply.boot_reason),
-            counter=reply.counter,
-            tamper=Tamper(reply.tamper),
+            firmware_hash=facts.firmware_hash,
+            boot_id=facts.boot_id,
+            boot_reason=BootReason(facts.boot_reason),
+            counter=facts.counter,
+            tamper=Tamper(facts.tamper),
             switch=self.switch,
             armed=self.armed,
         )

@@ -10,6 +10,7 @@ from firmware_bridge.firmware.guard import Guard
 from firmware_bridge.firmware.memory import Memory
 
 LOCK = 0x3B
+_TEXT_ROWS = 6
 _REFUSAL, _DONE = 0x3F, 0x2F
 _LABEL = b"saltkeep/panel/v1/"
 # Each request: its answer's type, and its fields' types by key.
@@ -157,7 +158,8 @@ class Commands:
             self._hal.show("")
 
     def _presence(self, fields: Fields, now_ms: int) -> None:
-        if len(fields[1]) != 16 or len(fields[2]) != 32:
+        sized = len(fields[1]) == 16 and len(fields[2]) == 32
+        if not sized or _rows(fields[3]) > _TEXT_ROWS:
             self.refuse(fields[0], "invalid", now_ms)
         elif self.question is not None:
             self.refuse(fields[0], "busy", now_ms)
@@ -299,6 +301,11 @@ class Commands:
     def _firmware(self, fields: Fields, now_ms: int) -> None:
         code = self._control.firmware_hash
         self.say(0x39, {0: fields[0], 1: self._hal.model, 2: VERSION, 3: code}, now_ms)
+
+
+def _rows(text: str) -> int:
+    """Count the display's rows: a text may not push what is under it off the end."""
+    return sum(max(1, (len(line) + 15) // 16) for line in text.split("\n"))
 
 
 def _fits(fields: Fields, shape: dict[int, type]) -> bool:

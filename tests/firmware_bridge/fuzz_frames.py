@@ -6,15 +6,17 @@ options work too. ``test_fuzz`` runs it for a bounded number of inputs.
 
 Each input is bytes for both decoders, whole and in two pieces; what one of them accepts
 the other must accept with the same content, nothing may raise, and the frame after it
-must arrive. Each is also a message's payload for both CBOR readers.
+must arrive. Each is also header and payload of a frame whose tag and CRC are right, or
+no mutation would get past them; and a message's payload for both CBOR readers.
 """
 
 import sys
+import zlib
 
 import atheris
 
 with atheris.instrument_imports(include=["firmware_bridge"]):
-    from firmware_bridge import flat_cbor, messages
+    from firmware_bridge import cobs, flat_cbor, messages
     from firmware_bridge.errors import MessageError
     from firmware_bridge.firmware import cbor as device_cbor
     from firmware_bridge.firmware import frame as device_frame
@@ -25,9 +27,11 @@ with atheris.instrument_imports(include=["firmware_bridge"]):
         Frame,
         FrameDecoder,
         encode,
+        tag_of,
     )
 
 KEY = bytearray(range(32))
+CHANNEL_AT = 3
 AFTER = Frame(0x20, Flags.NONE, Channel.PANEL, 7, b"\xa1\x00\x01")
 AFTER_LINE = encode(AFTER, KEY)
 
@@ -52,12 +56,27 @@ def check_frames(data: bytes) -> None:
     assert arrived[-1] == AFTER, "it did not find its feet again"
     half = len(data) // 2
     assert host_reads([line[:half], line[half:]]) == arrived
-    known = [
+    assert device_reads(line) == known_to_a_device(arrived)
+
+
+def known_to_a_device(
+    arrived: list[Arrival],
+) -> list[tuple[int, int, int, int, bytes]]:
+    return [
         (item.kind, int(item.flags), int(item.channel), item.sequence, item.payload)
         for item in arrived
         if isinstance(item, Frame) and item.flags in {Flags.NONE, Flags.ACK}
     ]
-    assert device_reads(line) == known
+
+
+def check_signed(data: bytes) -> None:
+    """The header's way: a tag and a CRC that are right around whatever it is."""
+    control = len(data) > CHANNEL_AT and data[CHANNEL_AT] == Channel.CONTROL
+    body = data + (bytes(16) if control else tag_of(data, KEY))
+    line = b"\x00" + cobs.encode(body + zlib.crc32(body).to_bytes(4)) + b"\x00"
+    arrived = host_reads([line])
+    assert len(arrived) == 1
+    assert device_reads(line) == known_to_a_device(arrived)
 
 
 def check_frame_around(data: bytes) -> None:
@@ -86,6 +105,7 @@ def check_cbor(data: bytes) -> None:
 def check(data: bytes) -> None:
     """Try one input."""
     check_frames(data)
+    check_signed(data)
     check_frame_around(data)
     check_cbor(data)
 

@@ -4,10 +4,11 @@
 import asyncio
 import gc
 import time
+import tracemalloc
 from pathlib import Path
 
 from tests.firmware_bridge.conftest import Desk
-from tests.firmware_bridge.test_panel import DIGEST, shows
+from tests.firmware_bridge.test_panel import DIGEST, press, shows
 
 
 async def test_a_hundred_questions_leave_nothing_behind(plain_desk: Desk) -> None:
@@ -18,8 +19,7 @@ async def test_a_hundred_questions_leave_nothing_behind(plain_desk: Desk) -> Non
         text = f"Question {number}."
         asking = asyncio.create_task(panel.request_presence(DIGEST, text))
         await shows(bench, text)
-        await asyncio.sleep(0.03)  # the button is seen up
-        bench.set(yes="down")
+        await press(bench, "yes", asking)
         (await asking).redeem(DIGEST, now_s=time.monotonic())
         bench.set(yes="up")
 
@@ -31,8 +31,12 @@ async def test_a_hundred_questions_leave_nothing_behind(plain_desk: Desk) -> Non
     for number in range(10):
         await ask(number)
     descriptors, tasks, objects = held()
+    tracemalloc.start()
     for number in range(10, 110):
         await ask(number)
     now = held()
+    grown_bytes, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
     assert now[:2] == (descriptors, tasks)
     assert now[2] - objects < 200, "a hundred questions, not two objects each"
+    assert grown_bytes < 100 * 1024, grown_bytes

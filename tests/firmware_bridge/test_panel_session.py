@@ -7,6 +7,7 @@ from firmware_bridge import messages
 from firmware_bridge.errors import (
     CounterWentBackError,
     NotAuthenticError,
+    SessionLostError,
 )
 from firmware_bridge.frames import Channel, Flags, Frame, encode
 from firmware_bridge.keys import AttestedFacts, attest_mac
@@ -122,6 +123,13 @@ def test_what_is_lost_stays_lost_and_its_keys_are_wiped(opened: Opened) -> None:
     assert opened.say(beat()) == []
     assert opened.session.state is State.LOST
     assert opened.session.take_output() is not None
+
+
+def test_an_attestation_after_the_end_is_a_fault_and_no_verdict(opened: Opened) -> None:
+    reply = opened.attested()
+    opened.say(messages.Lock())
+    with pytest.raises(SessionLostError):
+        opened.session.check_attestation(CHALLENGE, reply)
 
 
 def test_noise_is_told_once_it_is_too_much(opened: Opened) -> None:
