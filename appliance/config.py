@@ -124,6 +124,29 @@ class JournalPlace(_Section, frozen=True, kw_only=True):
     ] = ""
 
 
+class PanelPlace(_Section, frozen=True, kw_only=True):
+    """The front panel on a serial line that can stop all signing."""
+
+    device: Annotated[
+        str,
+        Meta(
+            description="Serial device, best by its name under `/dev/serial/by-id`;"
+            " empty: there is no panel."
+        ),
+    ] = ""
+    key_file: Annotated[
+        str,
+        Meta(
+            description="File with the pairing key that `saltkeep-panel pair` made,"
+            " mode 0600, or `credential:NAME`; read at every connection."
+        ),
+    ] = ""
+    firmware_hashes: Annotated[
+        list[Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]],
+        Meta(description="SHA-256 of each firmware that may run there, hex."),
+    ] = []
+
+
 class Derivation(_Section, frozen=True, kw_only=True):
     """How much of the machine Argon2 may use."""
 
@@ -229,6 +252,7 @@ class Config(_Section, frozen=True, kw_only=True):
     journal: Annotated[JournalPlace, Meta(description="Where the journal lies.")] = (
         JournalPlace()
     )
+    panel: Annotated[PanelPlace, Meta(description="The front panel.")] = PanelPlace()
     derivation: Annotated[Derivation, Meta(description="Argon2's share.")] = (
         Derivation()
     )
@@ -331,6 +355,9 @@ def _with_absolute_paths(config: Config, base: Path) -> Config:
             client_ca=_absolute(listen.client_ca, base),
         ),
         hsm=_hsm_with_absolute_paths(config.hsm, base),
+        panel=msgspec.structs.replace(
+            config.panel, key_file=_absolute(config.panel.key_file, base)
+        ),
         journal=msgspec.structs.replace(
             journal,
             password_file=_absolute(journal.password_file, base),

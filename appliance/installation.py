@@ -11,6 +11,7 @@ from appliance import config as config_file
 from appliance.config import Config
 from appliance.errors import ConfigError
 from appliance.hsm import Hsm, TokenAccess
+from firmware_bridge.keys import PAIRING_KEY_BYTES
 from hsm_profiles import HsmProfile, ProfileError, load_profile
 from trinary.memory import LockedBuffer
 
@@ -253,6 +254,27 @@ def read_password(source: str, *, allow_unlocked: bool) -> LockedBuffer:
         ConfigError: If it is missing, empty, too long or readable by others.
     """
     return _read_secret(source, _MAX_PIN_BYTES, allow_unlocked=allow_unlocked)
+
+
+def read_panel_key(source: str, *, allow_unlocked: bool) -> LockedBuffer:
+    """Read a panel's pairing key, raw bytes; see ``read_pin`` for the arguments.
+
+    Returns:
+        The 32 bytes; none of them is a line end.
+
+    Raises:
+        ConfigError: If it is missing, of another size, or readable by others.
+    """
+    descriptor = _open_secret(source)
+    key = LockedBuffer(PAIRING_KEY_BYTES, allow_unlocked=allow_unlocked)
+    try:
+        whole = os.readv(descriptor, [key.view]) == PAIRING_KEY_BYTES
+        if not whole or os.read(descriptor, 1):
+            key.close()
+            raise ConfigError(f"{source} is no panel's key: 32 bytes, by `pair`")
+    finally:
+        os.close(descriptor)
+    return key
 
 
 def _read_secret(source: str, max_bytes: int, *, allow_unlocked: bool) -> LockedBuffer:

@@ -35,6 +35,7 @@ from appliance.journal import Journal
 from appliance.journal_chain import Head
 from appliance.journal_database import JournalDatabase, database_of
 from appliance.panel import NoPanel
+from appliance.panel_guard import PanelGuard
 from appliance.policy_force import PolicyCopy, PolicyInForce
 from appliance.roster import Roster
 from appliance.row_seal import RowSeal
@@ -77,6 +78,7 @@ class Lifecycle:
         journal_thread: Owns the journal.
         database: Where the journal lies.
         hsm: The token, shared by vault and ceremonies.
+        guard: The front panel, if one is configured.
         running: The running parts; None unless every check has passed.
         unready: Why there are none; empty when there are.
     """
@@ -91,6 +93,7 @@ class Lifecycle:
     running: Running | None = None
     unready: str = "starting"
     hsm: Hsm = field(init=False)
+    guard: PanelGuard = field(init=False)
     _hsm_thread: OwnerThread = field(init=False)
     _last_head: Head | None = None
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -106,6 +109,11 @@ class Lifecycle:
         self.database = database_of(self.config)
         self.hsm = open_hsm(self.config)
         self._hsm_thread = OwnerThread("hsm")
+        self.guard = PanelGuard(
+            self.config.panel,
+            allow_unlocked=self.config.derivation.allow_unlocked,
+            alarm=self._panel_alarm,
+        )
         self.journal_thread = OwnerThread("journal")
 
     @property
@@ -212,6 +220,7 @@ class Lifecycle:
             return not self.unready
 
     async def _check(self) -> None:
+        await self.guard.require_armed()
         if self.running is None:
             self.running = await self._bring_up()
         else:
@@ -412,6 +421,25 @@ class Lifecycle:
         async with self._lock:
             return await self._seal(error)
 
+    async def _panel_alarm(self, error: BrokenInvariantError) -> None:
+        """Seal at once, even while a check holds the lock; journal the cause."""
+        seal = self.latch.close_latch(code=error.code, reason=str(error))
+        async with self._lock:
+            if self.running is not None:
+                try:
+                    await self.journal_thread(
+                        self.running.journal.commit_ceremony,
+                        client="panel",
+                        payload={
+                            "step": "seal",
+                            "code": seal.code,
+                            "reason": seal.reason,
+                        },
+                    )
+                except Exception:  # noqa: BLE001 - sealed in any case
+                    _log.exception("the panel's seal could not be journalled")
+            await self._seal(error)
+
     async def restart(self, failed: Running | None, *, reason: str) -> None:
         """Take down the parts a request failed on, unless that was done already.
 
@@ -464,6 +492,7 @@ class Lifecycle:
 
     async def close(self) -> None:
         """Stop, wiping what is held."""
+        await self.guard.close()
         async with self._lock:
             self.unready = "stopped"
             await self._take_down()

@@ -25,6 +25,7 @@ from appliance.errors import (
     ForbiddenError,
 )
 from appliance.lifecycle import Lifecycle
+from appliance.panel_guard import TAMPER
 from appliance.policy_file import Policy, SignedPolicy, verify_policy
 from appliance.policy_force import Copied, PolicyInForce
 from appliance.wire import (
@@ -254,7 +255,11 @@ class Operators:
         """Do an act; its approvals are journalled with it."""
         match ripe.act:
             case Unseal():
-                steps = await self._unseal(ripe.act, who)
+                try:
+                    steps = await self._unseal(ripe.act, who)
+                except FaultError:
+                    self._approvals.put_back(ripe)
+                    raise
                 if self.life.running is not None:
                     await self._journal_approvals(ripe, who)
                 return Passed(steps)
@@ -272,6 +277,8 @@ class Operators:
                 return await self._pass_door(ripe, who)
 
     async def _unseal(self, act: Unseal, who: Client) -> list[str]:
+        if self.life.latch.require(act.latch_id).code == TAMPER:
+            await self.life.guard.clear_tamper()
         self.life.latch.clear(act.latch_id)
         self.life.unready = "starting"
         if not await self.life.check():

@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The panel stands guard: no key is used before it is armed, none after it is lost.
+
+*Unready* until an attested panel is armed. From then on whatever
+``panel_events.must_lock`` names seals the appliance. A latched tamper is cleared at
+the panel, in maintenance, as a part of the operators' ``unseal``.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import Final
+
+from appliance.config import PanelPlace
+from appliance.errors import BrokenInvariantError, FaultError
+from appliance.installation import read_panel_key
+from firmware_bridge.attestation import Attestation
+from firmware_bridge.errors import BridgeError, CounterWentBackError
+from firmware_bridge.panel import Panel, PanelSettings
+from firmware_bridge.panel_events import (
+    Beat,
+    Lost,
+    PanelEvent,
+    Switch,
+    SwitchMoved,
+    Tamper,
+    TamperSeen,
+    must_lock,
+)
+
+_log = logging.getLogger(__name__)
+TAMPER: Final = "panel-tamper"
+
+Alarm = Callable[[BrokenInvariantError], Awaitable[object]]
+
+
+class PanelGuard:
+    """One panel and the task that listens to it.
+
+    Args:
+        place: Where it is; without a device every method does nothing.
+        allow_unlocked: Whether its key may lie in memory that is not locked.
+        alarm: Seals the appliance; its latch is set before it first waits.
+    """
+
+    def __init__(
+        self, place: PanelPlace, *, allow_unlocked: bool, alarm: Alarm
+    ) -> None:
+        self._place = place
+        self._allow_unlocked = allow_unlocked
+        self._alarm = alarm
+        self._armed = False
+        self._watching: asyncio.Task[None] | None = None
+        self._panel: Panel | None = None
+        if place.device:
+            hashes = frozenset(bytes.fromhex(one) for one in place.firmware_hashes)
+            self._panel = Panel(
+                PanelSettings(device=place.device, trusted_firmware=hashes)
+            )
+
+    async def require_armed(self) -> None:
+        """Return once an attested panel watches; connect and arm it if need be.
+
+        Raises:
+            FaultError: ``panel``: it is not there, not ours, or not in RUN.
+            BrokenInvariantError: ``panel-tamper`` or ``panel-counter``.
+        """
+        panel = self._panel
+        if panel is None or self._armed:
+            return
+        await panel.lock()  # the end of a session before is not news of the next
+        events = panel.watch()
+        try:
+            _require_run(await self._connect(panel))
+            with _as_faults():
+                await panel.arm()
+        except BaseException:
+            await panel.lock()
+            raise
+        self._armed = True
+        self._watching = asyncio.create_task(self._watch(events))
+        _log.info("panel armed device=%s", self._place.device)
+
+    async def clear_tamper(self) -> None:
+        """Have the panel clear its latch; the caller holds the operators' approvals.
+
+        Raises:
+            FaultError: ``panel-switch`` unless it is in MAINT, ``panel`` if it is away
+                or refuses: the seal stays.
+        """
+        panel = self._panel
+        if panel is None:
+            return
+        try:
+            found = await self._connect(panel)
+            if found.switch is not Switch.MAINTENANCE:
+                raise FaultError(
+                    "a latched tamper is cleared with the switch in MAINT",
+                    code="panel-switch",
+                )
+            if found.tamper:
+                with _as_faults():
+                    await panel.clear_latch(found.tamper)
+        finally:
+            await panel.lock()
+
+    async def close(self) -> None:
+        """Stop listening and end the session."""
+        if self._watching is not None:
+            self._watching.cancel()
+        self._armed = False
+        if self._panel is not None:
+            await self._panel.close()
+
+    async def _connect(self, panel: Panel) -> Attestation:
+        with read_panel_key(
+            self._place.key_file, allow_unlocked=self._allow_unlocked
+        ) as secret:
+            key = bytearray(secret.view)  # ``connect`` wipes it
+        with _as_faults():
+            return await panel.connect(key)
+
+    async def _watch(self, events: AsyncIterator[PanelEvent]) -> None:
+        cause = BrokenInvariantError("the panel's events ended", code="panel-lost")
+        try:
+            async for event in events:
+                if must_lock(event):
+                    cause = _cause(event)
+                    break
+        finally:
+            # Also on a bug: who is not watched must not sign.
+            if self._armed:
+                self._armed = False
+                await self._alarm(cause)
+
+
+def _require_run(found: Attestation) -> None:
+    if found.tamper:
+        raise _cause(TamperSeen(found.tamper))
+    if found.switch is not Switch.RUN:
+        raise FaultError(f"its switch is in {found.switch.name}", code="panel-switch")
+
+
+def _cause(event: PanelEvent) -> BrokenInvariantError:
+    match event:
+        case TamperSeen(latched=latched) | Beat(tamper=latched) if latched:
+            names = ", ".join(str(one.name) for one in Tamper if one in latched)
+            return BrokenInvariantError(f"the panel latched {names}", code=TAMPER)
+        case SwitchMoved(position=position) | Beat(switch=position):
+            return BrokenInvariantError(
+                f"the panel's switch went to {position.name}", code="panel-switch"
+            )
+        case Lost(reason=reason):
+            return BrokenInvariantError(
+                f"the panel was lost: {reason.value}", code="panel-lost"
+            )
+    return BrokenInvariantError("the panel said stop", code="panel-lost")
+
+
+@contextlib.contextmanager
+def _as_faults() -> Iterator[None]:
+    try:
+        yield
+    except CounterWentBackError as error:
+        raise BrokenInvariantError(str(error), code="panel-counter") from error
+    except BridgeError as error:
+        raise FaultError(f"{error.code}: {error}", code="panel") from error

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The appliance and its panel: the real firmware on a pty."""
+
+import asyncio
+import json
+import secrets
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from appliance.wire import Unseal
+from firmware_bridge.pairing import pair
+from tests.appliance.box import Box
+from tests.firmware_bridge.firmwares import SIMULATOR_HASH, Bench, bench
+
+
+@pytest.fixture
+async def guarded(folder: Path, tmp_path: Path) -> AsyncIterator[tuple[Box, Bench]]:
+    """A ready appliance whose panel is paired and in RUN."""
+    home = tmp_path / "panel"
+    home.mkdir()
+    with bench(home) as panel:
+        key = secrets.token_bytes(32)
+        (folder / "panel.key").write_bytes(key)
+        (folder / "panel.key").chmod(0o600)
+        panel.set(switch="maintenance", yes="down")
+        await pair(panel.device, bytearray(key))
+        panel.set(switch="run", yes="up")
+        with (folder / "appliance.toml").open("a") as file:
+            file.write(
+                f'\n[panel]\ndevice = "{panel.device}"\nkey_file = "panel.key"\n'
+                f'firmware_hashes = ["{SIMULATOR_HASH.hex()}"]\n'
+            )
+        box = Box(folder)
+        assert await box.appliance.check(), box.appliance.life.unready
+        yield box, panel
+        await box.close()
+
+
+async def sealed(box: Box) -> str:
+    """Wait until it is sealed and holds nothing, and return why."""
+    began_s = time.monotonic()
+    while box.appliance.life.running or not box.appliance.life.latch.seal:
+        await asyncio.sleep(0.01)
+    print(f"sealed after {time.monotonic() - began_s:.2f} s")
+    seal = box.appliance.life.latch.seal
+    assert seal
+    return seal.code
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [({"case": "open"}, "panel-tamper"), ({"switch": "off"}, "panel-switch")],
+)
+async def test_what_the_panel_sees_seals(
+    guarded: tuple[Box, Bench], change: dict[str, str], code: str
+) -> None:
+    box, panel = guarded
+    panel.set(**change)
+    assert await sealed(box) == code
+
+
+async def test_a_pulled_cable_seals(guarded: tuple[Box, Bench]) -> None:
+    box, panel = guarded
+    panel.unplug()
+    assert await sealed(box) == "panel-lost"
+
+
+async def test_after_the_switch_two_operators_unseal_and_the_cause_is_journalled(
+    guarded: tuple[Box, Bench],
+) -> None:
+    box, panel = guarded
+    panel.set(switch="off")
+    await sealed(box)
+    panel.set(switch="run")
+    assert (await box.unseal()).steps == ["unsealed and ready"]
+    causes = [json.loads(row.payload) for row in await box.rows("ceremony")]
+    assert "panel-switch" in [cause.get("code") for cause in causes]
+
+
+async def test_a_latched_tamper_is_not_unsealed_outside_maintenance(
+    guarded: tuple[Box, Bench],
+) -> None:
+    box, panel = guarded
+    panel.set(case="open")
+    assert await sealed(box) == "panel-tamper"
+    panel.set(case="closed")
+    with pytest.raises(AssertionError, match="panel-switch"):
+        await box.unseal()
+    assert (await box.status()).state == "sealed"
+
+
+async def test_a_latched_tamper_needs_two_operators_maintenance_and_the_button(
+    guarded: tuple[Box, Bench],
+) -> None:
+    box, panel = guarded
+    panel.set(case="open")
+    assert await sealed(box) == "panel-tamper"
+    panel.set(case="closed", switch="maintenance")
+    latch_id = (await box.status()).latch_id
+    proposed = await box.propose(Unseal(request_id="", latch_id=latch_id))
+    assert (await box.approve(proposed, 1)).missing == 1
+    assert (await box.status()).state == "sealed"
+    second = asyncio.create_task(box.approve(proposed, 2))
+    while not second.done():
+        await asyncio.sleep(0.3)
+        panel.set(yes="down")
+        await asyncio.sleep(0.3)
+        panel.set(yes="up")
+    assert "the latch is clear, but not ready" in (await second).steps[0]
+    panel.set(switch="run")
+    assert await box.appliance.check(), box.appliance.life.unready
