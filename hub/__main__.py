@@ -22,6 +22,7 @@ from hub.api.legacy_tokens import make_token, require_key
 from hub.api.v1.app import document_text, whole_document
 from hub.api_keys import FreshKey, KeyId, Scope, digest_of, holds, make_key
 from hub.cli_cold import cold_group
+from hub.cli_doctor import doctor
 from hub.cli_nodes import nodes
 from hub.cli_reconcile import quarantine, reattach, reconcile
 from hub.clock import system_clock_ms
@@ -78,6 +79,7 @@ def cli(context: click.Context, /, path: Path | None, *, as_json: bool) -> None:
 
 
 cli.add_command(cold_group)
+cli.add_command(doctor)
 cli.add_command(nodes)
 cli.add_command(reconcile)
 cli.add_command(reattach)
