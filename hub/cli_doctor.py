@@ -20,7 +20,7 @@ from hub.doctor import Finding, Level, examine
 from hub.errors import ConfigError
 
 _EXIT_FAILURE: Final = 1
-_EXIT_WARNINGS: Final = 3
+_EXIT_WARNINGS: Final = 4
 _COLOURS: Final = {
     Level.OK: "green",
     Level.WARNING: "yellow",
@@ -33,7 +33,7 @@ _COLOURS: Final = {
 def doctor(options: Options) -> None:
     """Check this installation and say how to mend it. Changes nothing.
 
-    Exit codes: 0 all is well, 1 a failure, 3 warnings only.
+    Exit codes: 0 all is well, 1 a failure, 4 warnings only.
     """
     path = _path(options)
     try:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checks of a hub's files, certificates, disk, SQLite file and nodes; changes nothing.
+"""Checks of a hub's files, certificates, disk, database and nodes; changes nothing.
 
-Absent on purpose, so far: PostgreSQL, the appliance, leases and the address pool.
+Not looked at: the appliance, which has its own ``status``, and who holds which lease.
 """
 
 import datetime as dt
@@ -16,12 +16,14 @@ from typing import Final
 
 from cryptography import x509
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
 
 from hub.clock import Clock
 from hub.config import Config
-from hub.errors import NodeUnavailableError
-from hub.service import nodes_of
+from hub.errors import HubError, NodeUnavailableError
+from hub.service import nodes_of, open_store
 from hub.store.engine import is_sqlite
+from hub.store.failures import FAILURES
 from hub.store.migrate import newest_revision
 
 _OTHERS: Final = 0o077
@@ -29,6 +31,9 @@ _WARN_DAYS: Final = 30
 _FAIL_DAYS: Final = 7
 _WARN_FREE_BYTES: Final = 2 << 30
 _FAIL_FREE_BYTES: Final = 200 << 20
+_WARN_CLOCK_MS: Final = 1_000
+_FAIL_CLOCK_MS: Final = 10_000
+_DATABASE: Final = "hub.database_url"
 
 
 class Level(enum.Enum):
@@ -111,7 +116,6 @@ def check_disk(name: str, folder: Path) -> Finding:
 
 def check_sqlite(file: Path) -> Iterator[Finding]:
     """Check revision and latch of an SQLite file, opened for reading only."""
-    what = "hub.database_url"
     try:
         uri = f"{file.absolute().as_uri()}?mode=ro"
         with closing(sqlite3.connect(uri, uri=True)) as base:
@@ -119,32 +123,64 @@ def check_sqlite(file: Path) -> Iterator[Finding]:
             latch = base.execute("SELECT reason FROM books_latch").fetchone()
     except sqlite3.Error as error:
         mend = "check path and owner; a first `serve` makes the tables"
-        yield Finding(Level.FAILURE, what, f"{file}: {error}", mend)
+        yield Finding(Level.FAILURE, _DATABASE, f"{file}: {error}", mend)
         return
+    yield from _told(row and row[0], latch[0] if latch else "")
+
+
+def _told(revision: str | None, latch: str) -> Iterator[Finding]:
     newest = newest_revision()
-    if row is None or row[0] != newest:
-        found = f"revision {row[0] if row else 'none'}, this program's is {newest}"
-        yield Finding(Level.FAILURE, what, found, "saltkeep-hub migrate, or upgrade")
+    if revision != newest:
+        found = f"revision {revision or 'none'}, this program's is {newest}"
+        mend = "a first `serve` migrates; if it is newer, upgrade the program"
+        yield Finding(Level.FAILURE, _DATABASE, found, mend)
     else:
-        yield Finding(Level.OK, what, f"revision {newest}")
+        yield Finding(Level.OK, _DATABASE, f"revision {newest}")
     if latch:
         mend = "saltkeep-hub audit; no balance changes until people have looked"
-        yield Finding(Level.FAILURE, "books", f"latched: {latch[0]}", mend)
+        yield Finding(Level.FAILURE, "books", f"latched: {latch}", mend)
     else:
         yield Finding(Level.OK, "books", "not latched")
 
 
-def check_database(config: Config) -> Iterator[Finding]:
-    """Check the database, and the disk of an SQLite file."""
-    url = make_url(config.hub.database_url)
-    if not is_sqlite(url) or not url.database:
-        found = "PostgreSQL is not checked by this version"
-        mend = "saltkeep-hub audit opens it, and tells what is wrong"
-        yield Finding(Level.WARNING, "hub.database_url", found, mend)
-        return
-    file = Path(url.database)
-    yield from check_sqlite(file)
-    yield check_disk("database's disk", file.parent)
+async def check_database(config: Config, *, clock: Clock) -> list[Finding]:
+    """Check the database: revision, latch, clock; and the disk of an SQLite file."""
+    try:
+        url = make_url(config.hub.database_url)
+    except ArgumentError:  # not repeated: it may hold a password
+        mend = "see docs/configuration.md for its form"
+        return [Finding(Level.FAILURE, _DATABASE, "is no URL of a database", mend)]
+    if is_sqlite(url) and url.database:
+        file = Path(url.database)
+        return [*check_sqlite(file), check_disk("database's disk", file.parent)]
+    try:
+        return await _check_server(config, clock=clock)
+    except (*FAILURES, HubError) as error:
+        said = (str(error).splitlines() or [type(error).__name__])[0]
+        mend = "start it; check host, role, password file and CA (docs/postgresql.md)"
+        return [Finding(Level.FAILURE, _DATABASE, said, mend)]
+
+
+async def _check_server(config: Config, *, clock: Clock) -> list[Finding]:
+    store = open_store(config)
+    try:
+        ahead_ms = clock() - await store.now_ms()
+        revision, latch = await store.revision(), ""
+        if revision == newest_revision():
+            async with store.looking() as tx:
+                latch = await tx.books.latched()
+    finally:
+        await store.close()
+    return [*_told(revision, latch), check_clock("database's clock", ahead_ms)]
+
+
+def check_clock(name: str, ahead_ms: int) -> Finding:
+    """Check that two clocks are one: leases, limits and certificates go by them."""
+    found = f"this machine is {ahead_ms / 1000:+.1f} s ahead of it"
+    if abs(ahead_ms) <= _WARN_CLOCK_MS:
+        return Finding(Level.OK, name, found)
+    level = Level.FAILURE if abs(ahead_ms) > _FAIL_CLOCK_MS else Level.WARNING
+    return Finding(level, name, found, "run a time service (chrony) on both")
 
 
 async def check_nodes(config: Config, *, clock: Clock) -> list[Finding]:
@@ -211,6 +247,6 @@ async def examine(config: Config, *, clock: Clock) -> list[Finding]:
     return [
         *check_files(config, now=now),
         check_disk("hub.state_dir", config.hub.state_dir),
-        *check_database(config),
+        *await check_database(config, clock=clock),
         *await check_nodes(config, clock=clock),
     ]

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Final, TypeVar
 
-from sqlalchemy import text
+from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncTransaction
 
 from hub.clock import Clock
@@ -18,6 +18,7 @@ from hub.store.context import Names
 from hub.store.engine import (
     WRITES,
     DatabaseOptions,
+    database_now_ms,
     foreign_keys_unchecked,
     is_sqlite,
     open_engine,
@@ -193,6 +194,17 @@ class Store:
         """Ask the database for one number; raises what it raises."""
         async with self._engine.connect() as connection:
             await connection.execute(text("SELECT 1"))
+
+    async def revision(self) -> str | None:
+        """Return the revision the tables are at; None when there are none."""
+        async with self._engine.connect() as connection:
+            return await connection.run_sync(migrate.current_revision)
+
+    async def now_ms(self) -> int:
+        """Return the database's own clock, milliseconds since 1970."""
+        async with self._engine.connect() as connection:
+            query = select(database_now_ms(connection))
+            return int((await connection.execute(query)).scalar_one())
 
     async def close(self) -> None:
         """Close every connection."""
