@@ -4,15 +4,19 @@
 import asyncio
 from collections.abc import AsyncGenerator
 
+import msgspec
 import pytest
 
 from hub.api.v1.bodies import NewWithdrawal, Transfer
+from hub.api.v1.payments import withdrawal_of
 from hub.api_keys import Scope
 from hub.client import HubRefusedError
-from hub.model import UserId
+from hub.model import UserId, WithdrawalUuid
 from hub.store import Store
+from hub.transfers import Transfer as Moved
+from hub.transfers import process_batch
 from tests.hub import bookkeeping as books
-from tests.hub.api.v1.serving import V1, add_key, running_v1
+from tests.hub.api.v1.serving import V1, Reply, add_key, running_v1
 from tests.hub.bookkeeping import ManualClock, trytes
 from trinary.kerl import with_checksum
 
@@ -184,6 +188,33 @@ async def test_a_check_lists_every_fault_and_reserves_nothing(v1: V1) -> None:
         found = await client.check_withdrawal(NewWithdrawal(**wish()))  # type: ignore[arg-type]
     assert (found.payable, found.findings) == (True, [])
     assert await balance(v1.store) == (10, 0)
+
+
+@pytest.mark.parametrize("trouble", ["nodes away", "balance gone", "none"])
+async def test_a_retry_is_given_the_first_reply_whatever_it_would_meet_now(
+    v1: V1, trouble: str
+) -> None:
+    await books.funded_user(v1.store, "bob", 10)
+    await books.open_user(v1.store, "ben")
+    paid = wish(6, user_id="bob")
+
+    async def ask() -> Reply:
+        return await v1.ask("POST", "/v1/withdrawals", json=paid, idempotency_key="k")
+
+    first = await ask()
+    if trouble == "nodes away":
+        v1.nodes.away = True
+    if trouble == "balance gone":
+        away = [Moved(UserId("bob"), -4), Moved(UserId("ben"), 4)]
+        await process_batch(v1.store, away)
+    again = await ask()
+    assert (first.status, again.status) == (201, 201)
+    assert again.text == first.text
+    assert again.headers["Idempotency-Replayed"] == "true"
+    async with v1.store.reading() as tx:
+        assert len(await tx.withdrawals.requested(limit=9)) == 1
+        shown = await tx.pages.withdrawal(WithdrawalUuid(first.json["uuid"]))
+    assert first.json == msgspec.to_builtins(withdrawal_of(*shown))
 
 
 async def test_a_transfer_batch_is_booked_whole_and_once(v1: V1) -> None:
