@@ -33,8 +33,13 @@ class Purpose(enum.Enum):
     """Short work on seeds that are there: it frees them, and never waits in line."""
     SIGNATURE = "signature"
     """A bundle waits for it."""
+    CUSTODY = "custody"
+    """What must not be put off: a key that is journalled as spent, a canary's check."""
     ADDRESS = "address"
     """A new address; the hub keeps some ready."""
+
+
+_NEVER_PUT_OFF: Final = frozenset({Purpose.KERNEL, Purpose.CUSTODY})
 
 
 @dataclass(order=True, slots=True)
@@ -93,7 +98,7 @@ class DerivationQueue:
         self._threads.shutdown()
 
     def _require_room(self, more: int, purpose: Purpose) -> None:
-        if purpose is Purpose.KERNEL or not self._waiting:
+        if purpose in _NEVER_PUT_OFF or not self._waiting:
             return
         waiting = len(self._waiting)
         if waiting + more > self._max_waiting:

@@ -19,6 +19,7 @@ from appliance.argon2_engines import Engine
 from appliance.blind import Blind
 from appliance.config import Config
 from appliance.derivation import Derivation
+from appliance.derivation_queue import Purpose
 from appliance.errors import (
     ApplianceError,
     BrokenInvariantError,
@@ -397,6 +398,7 @@ class Lifecycle:
                 salt=salt,
                 parameters=generation.argon2,
                 level=generation.security_level,
+                purpose=Purpose.CUSTODY,
             )
             with contextlib.closing(seeds):
                 (address,) = await derivation.compute(seeds.addresses)

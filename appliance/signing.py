@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from appliance.config import Client
 from appliance.derivation import Derivation, Seeds
+from appliance.derivation_queue import Purpose
 from appliance.errors import (
     AlreadySignedError,
     BadRequestError,
@@ -328,6 +329,7 @@ class Signing:
             salt=salt,
             parameters=generation.argon2,
             level=generation.security_level,
+            purpose=Purpose.CUSTODY,
         )
         with closing(seeds):
             return await self.derivation.compute(

@@ -117,6 +117,13 @@ async def test_too_many_are_deferred_whole(line: Line) -> None:
     assert not any(name.startswith("more") for name in served)
 
 
+async def test_what_is_spent_already_is_never_put_off(line: Line) -> None:
+    line.hold()
+    line.put("first", MAX_WAITING)
+    line.put("export", 1, Purpose.CUSTODY)
+    assert "export0" in await line.let_go()
+
+
 async def test_one_request_may_be_larger_than_the_limit(line: Line) -> None:
     line.hold()
     line.put("only", MAX_WAITING + 1)
