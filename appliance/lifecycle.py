@@ -189,7 +189,8 @@ class Lifecycle:
             retry_s = _FIRST_RETRY_S if ready else min(retry_s * 2, _LAST_RETRY_S)
             interval_s = self.config.hsm.health_interval_s if ready else retry_s
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), interval_s)
+                async with asyncio.timeout(interval_s):
+                    await self._wake.wait()
             self._wake.clear()
 
     async def check(self) -> bool:

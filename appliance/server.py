@@ -123,7 +123,8 @@ class Server:
         task.add_done_callback(self._working.discard)
         timeout_s = self.config.limits.request_timeout_s
         try:
-            return await asyncio.wait_for(asyncio.shield(task), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                return await asyncio.shield(task)
         except TimeoutError:
             return Fault(
                 request_id=message.request_id,

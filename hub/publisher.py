@@ -45,7 +45,8 @@ class Publisher:
             Exception: What the database raised, after a pause.
         """
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._bell.wait(), self._interval_s)
+            async with asyncio.timeout(self._interval_s):
+                await self._bell.wait()
         self._bell.clear()
         try:
             await self.publish()
@@ -94,10 +95,10 @@ class Publisher:
         """
         async with self._news:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(
-                    self._news.wait_for(lambda: self._last > position or self.closed),
-                    timeout_s,
-                )
+                async with asyncio.timeout(timeout_s):
+                    await self._news.wait_for(
+                        lambda: self._last > position or self.closed
+                    )
         return self._last > position and not self.closed
 
     async def close(self) -> None:

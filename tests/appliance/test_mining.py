@@ -153,7 +153,8 @@ async def test_progress_is_told_while_it_runs(opened: Box) -> None:
 async def test_a_search_ends_with_the_appliance(opened: Box) -> None:
     coin, _ = await spent_coin(opened)
     await opened.expect(search(bundle([coin]), ENDLESS), MiningReport)
-    await asyncio.wait_for(opened.close(), 10)
+    async with asyncio.timeout(10):
+        await opened.close()
 
 
 def niceness_of_threads() -> list[int]:

@@ -279,7 +279,8 @@ async def test_streams_end_when_the_hub_stops_and_it_stops_cleanly(bank: Bank) -
                 seen.set()
 
     following = asyncio.create_task(follow())
-    await asyncio.wait_for(seen.wait(), 20)
+    async with asyncio.timeout(20):
+        await seen.wait()
     code = await asyncio.to_thread(hub.stop)
     following.cancel()
     await asyncio.gather(following, return_exceptions=True)

@@ -114,7 +114,8 @@ async def test_a_hub_that_stops_lets_the_next_one_in_at_once(
         ran.set()
 
     loop = asyncio.create_task(run_leased(one, one_round, interval_s=LONG_S))
-    await asyncio.wait_for(ran.wait(), 10)
+    async with asyncio.timeout(10):
+        await ran.wait()
     assert not await two.acquire()
     loop.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -144,7 +145,8 @@ async def test_a_round_that_outlives_its_lease_is_fenced_and_the_loop_goes_on(
             outcomes.append(error.code)
 
     loop = asyncio.create_task(run_leased(one, one_round, interval_s=0.01))
-    await asyncio.wait_for(again.wait(), 20)  # two is never renewed: one takes it back
+    async with asyncio.timeout(20):  # two is never renewed: one takes it back
+        await again.wait()
     loop.cancel()
     await asyncio.gather(loop, return_exceptions=True)
     assert outcomes == ["fenced"]

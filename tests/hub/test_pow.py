@@ -114,7 +114,8 @@ async def test_cancelling_stops_the_search() -> None:
     await asyncio.sleep(0.1)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await asyncio.wait_for(task, 5)
+        async with asyncio.timeout(5):
+            await task
 
 
 CHANGES: dict[str, dict[str, object]] = {

@@ -57,7 +57,8 @@ class Racers:
     @staticmethod
     async def _line(process: asyncio.subprocess.Process) -> bytes:
         assert process.stdout is not None
-        return await asyncio.wait_for(process.stdout.readline(), 30)
+        async with asyncio.timeout(30):
+            return await process.stdout.readline()
 
     async def stop(self) -> None:
         for process in self._processes:

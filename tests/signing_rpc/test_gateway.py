@@ -622,13 +622,15 @@ async def test_the_program_serves_and_ends_by_itself(old_hub: OldHub) -> None:
         stderr=subprocess.DEVNULL,
     )
     assert served.stdout is not None
-    line = (await asyncio.wait_for(served.stdout.readline(), 20)).decode()
+    async with asyncio.timeout(20):
+        line = (await served.stdout.readline()).decode()
     assert line.startswith("signing RPC listening on 127.0.0.1:")
     port = int(line.rsplit(":", 1)[1])
     other = OldHub(old_hub.box, port, old_hub.tls, old_hub.gateway)
     assert (await other.call("GetSecurityLevel", uuid="")).securityLevel == 2
     served.terminate()
-    assert await asyncio.wait_for(served.wait(), 20) == 0
+    async with asyncio.timeout(20):
+        assert await served.wait() == 0
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,8 @@ PATIENCE_S = 30
 
 
 async def read(stream: Any, count: int) -> list[Any]:  # noqa: ANN401 - a stream of bytes
-    return [await asyncio.wait_for(stream.read(), PATIENCE_S) for _ in range(count)]
+    async with asyncio.timeout(PATIENCE_S * count):
+        return [await stream.read() for _ in range(count)]
 
 
 async def test_a_live_stream_loses_and_doubles_nothing_across_its_seam(

@@ -169,7 +169,8 @@ async def test_a_stream_sends_what_was_and_what_comes(v1: V1) -> None:
         await asyncio.sleep(0)
         await add_events(v1.store, "ana", 2)
         v1.publisher.wake()
-        found = await asyncio.wait_for(taking, 20)
+        async with asyncio.timeout(20):
+            found = await taking
     assert [one.position for one in found] == [1, 2, 3, 4, 5]
 
 
@@ -262,7 +263,8 @@ async def test_a_reader_that_takes_nothing_is_cut_and_another_misses_nothing(
             while not await may_stream(v1):  # until its place is free again
                 await asyncio.sleep(0.05)
         async with v1.client() as client:
-            found = await asyncio.wait_for(take(client, 5000), 40)
+            async with asyncio.timeout(40):
+                found = await take(client, 5000)
     assert [one.position for one in found] == list(range(1, 5001))
 
 
@@ -291,5 +293,6 @@ async def test_a_stream_goes_on_after_the_hub_was_restarted(
     await add_events(store, "ana", 10)  # while nobody serves
     async with running_v1(store, clock, port=port):
         await add_events(store, "ana", 10)
-        await asyncio.wait_for(following, 20)
+        async with asyncio.timeout(20):
+            await following
     assert found == list(range(1, 41))
