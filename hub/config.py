@@ -226,6 +226,22 @@ class WithdrawalsSection:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OtherApplianceSection:
+    """One more appliance of the same journal."""
+
+    url: str = documented("https://HOST:PORT of it.")
+    server_spki_sha256: str = documented(
+        "SHA-256 of its public key (SPKI), 64 hex characters."
+    )
+    next_server_spki_sha256: str = documented(
+        "Pin of the key it is about to change to; empty: none.", ""
+    )
+    ca: Path | None = documented(
+        "PEM of the authority of its server certificate. None: the first one's.", None
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ApplianceSection:
     """How to reach the signing appliance and what to believe of it."""
 
@@ -243,6 +259,11 @@ class ApplianceSection:
         "Pin of the key the appliance is about to change to; empty: none.", ""
     )
     timeout_s: float = documented("Deadline of one request, in seconds.", 60.0)
+    others: tuple[OtherApplianceSection, ...] = documented(
+        "One [[appliance.others]] per further appliance of the same journal: they share"
+        " the work. The hub shows each the same client certificate.",
+        (),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -469,7 +490,7 @@ def _require_sane(config: Config) -> None:
     for node in nodes.endpoints:
         _require_host("zmq", node.zmq, "tcp")
         _require_host("mqtt", node.mqtt, "mqtt", "mqtts")
-    _require_pins(config.appliance)
+    _require_appliances(config.appliance)
     section = config.reconciler
     if (section.auditor_certificate is None) != (section.auditor_key is None):
         message = "reconciler.auditor_certificate and auditor_key go together"
@@ -482,9 +503,6 @@ def _require_sane(config: Config) -> None:
             f"sweeps.max_transactions is {config.sweeps.max_transactions}; a sweep that"
             f" always gets ahead needs {MIN_SWEEP_TRANSACTIONS}"
         )
-        raise ConfigError(message)
-    if not config.appliance.url.startswith("https://"):
-        message = "appliance.url must begin with https://"
         raise ConfigError(message)
     _require_guarded("api.legacy", config.api.legacy)
     _require_guarded("api.grpc", config.api.grpc)
@@ -522,15 +540,30 @@ def _require_safe_database(section: HubSection) -> None:
         raise ConfigError("hub.database_url is off the loopback: set database_ca")
 
 
-def _require_pins(appliance: ApplianceSection) -> None:
+def _require_appliances(first: ApplianceSection) -> None:
+    urls = [first.url, *(other.url for other in first.others)]
+    if len(set(urls)) != len(urls):
+        message = "appliance.others: each appliance is named once"
+        raise ConfigError(message)
+    _require_appliance("appliance", first)
+    for other in first.others:
+        _require_appliance("appliance.others", other)
+
+
+def _require_appliance(
+    name: str, section: ApplianceSection | OtherApplianceSection
+) -> None:
+    if not section.url.startswith("https://"):
+        message = f"{name}.url must begin with https://"
+        raise ConfigError(message)
     pins = {
-        "server_spki_sha256": appliance.server_spki_sha256,
-        "next_server_spki_sha256": appliance.next_server_spki_sha256,
+        "server_spki_sha256": section.server_spki_sha256,
+        "next_server_spki_sha256": section.next_server_spki_sha256,
     }
-    for name, pin in pins.items():
-        absent = not pin and name.startswith("next_")
+    for key, pin in pins.items():
+        absent = not pin and key.startswith("next_")
         if not absent and not re.fullmatch("[0-9a-f]{64}", pin):
-            message = f"appliance.{name} must be 64 hex characters, lower case"
+            message = f"{name}.{key} must be 64 hex characters, lower case"
             raise ConfigError(message)
 
 

@@ -25,6 +25,7 @@ from hub.api.legacy_history import HistoryCommands
 from hub.api.legacy_tokens import TokenGate, require_key
 from hub.api.listener import start_listener
 from hub.api.v1 import app as v1
+from hub.appliances import Appliances
 from hub.attachments import Attacher, AttachmentSettings
 from hub.bell import EarlyRounds
 from hub.books_watch import BooksWatch
@@ -50,7 +51,7 @@ from hub.pow_iccfpga import IccFpgaProofOfWork
 from hub.publisher import Publisher
 from hub.reconciler import Reconciler
 from hub.recovery import Recoveries, RecoverySettings
-from hub.signer import Signer, SignerSettings
+from hub.signer import HeadBook, Signer, SignerSettings
 from hub.store import Store
 from hub.store.engine import DatabaseOptions
 from hub.sweep_plan import SweepLimits
@@ -112,7 +113,7 @@ class Hub:
         config: Its configuration.
         store: The database, migrated.
         nodes: The quorum.
-        signer: The appliance.
+        signer: The appliances.
         pool: Addresses kept ready.
         deposits: The deposit monitor.
         rounds: The look at every address in its turn.
@@ -131,7 +132,7 @@ class Hub:
     config: Config
     store: Store
     nodes: Nodes
-    signer: Signer
+    signer: Appliances
     pool: AddressPool
     deposits: DepositMonitor
     rounds: AddressRounds
@@ -172,6 +173,39 @@ def open_store(
         statement_timeout_s=statement_timeout_s,
     )
     return Store(section.database_url, clock=clock, options=options)
+
+
+def appliances_of(config: Config, heads: HeadBook) -> Appliances:
+    """Make the signer a configuration names; nothing is opened yet.
+
+    Args:
+        config: What the hub is.
+        heads: Where the highest head token is kept: the journal is one.
+
+    Returns:
+        A context that opens and closes the connections.
+    """
+    first = _signer_settings(config)
+    others = [
+        replace(
+            first,
+            url=other.url,
+            files=replace(
+                first.files,
+                ca=other.ca or first.files.ca,
+                server_spki_sha256=other.server_spki_sha256,
+                next_server_spki_sha256=other.next_server_spki_sha256,
+            ),
+        )
+        for other in config.appliance.others
+    ]
+    attempts = 1 if others else first.attempts
+    return Appliances(
+        [
+            Signer(replace(settings, attempts=attempts), heads)
+            for settings in [first, *others]
+        ]
+    )
 
 
 def nodes_of(config: Config, *, clock: Clock) -> Nodes:
@@ -218,7 +252,7 @@ async def open_hub(
         stack.push_async_callback(store.close)
         await store.migrate()
         signer = await stack.enter_async_context(
-            Signer(_signer_settings(config), StoredHeads(store))
+            appliances_of(config, StoredHeads(store))
         )
         nodes = await stack.enter_async_context(nodes_of(config, clock=clock))
         auditor = None
@@ -281,7 +315,8 @@ async def run_hub(config: Config, *, ready: Callable[[str], None]) -> None:
         hub = await stack.enter_async_context(open_hub(config, holder=holder))
         urls = await _start_apis(hub, stack)
         async with asyncio.TaskGroup() as loops:
-            loops.create_task(_watch_appliance(hub.signer))
+            for url in hub.signer.urls:
+                loops.create_task(_watch_appliance(hub.signer, url))
             for name, (tick, interval_s) in _own_flows(hub).items():
                 round_ = partial(one_round, name, tick, interval_s=interval_s)
                 loops.create_task(_repeat(round_, interval_s=interval_s))
@@ -392,12 +427,12 @@ async def one_round(
         _log.exception("%s failed unexpectedly; it goes on", name)
 
 
-async def _watch_appliance(signer: Signer) -> None:
+async def _watch_appliance(signer: Appliances, url: str) -> None:
     """Keep asking: the first answer brings a head token, each one anchors a restart."""
     said = ""
     while True:
         try:
-            report = await signer.status()
+            report = await signer.status_of(url)
         except Exception as error:  # noqa: BLE001 - no failure may end the hub
             _log.warning("appliance: %s", error)
             said = ""
@@ -536,7 +571,7 @@ def _sweeper(
     config: Config,
     store: Store,
     nodes: Nodes,
-    signer: Signer,
+    signer: Appliances,
     desk: BundleDesk,
     clock: Clock,
 ) -> Sweeper:
@@ -564,7 +599,7 @@ def _doors(
     config: Config,
     store: Store,
     nodes: Nodes,
-    signer: Signer,
+    signer: Appliances,
     desk: BundleDesk,
     clock: Clock,
 ) -> Doors:

@@ -29,7 +29,6 @@ from hub.tangle import Draft, DraftTransaction, finish
 
 _SEED_UUID_BYTES: Final = 48
 _ROWS: Final = 500
-_ATTEMPTS: Final = 3
 _RETRY_S: Final = 0.5
 
 
@@ -167,6 +166,7 @@ SecondOutcome: TypeAlias = (
 Purpose: TypeAlias = Literal["sign-bundle", "recover-funds"]
 AdoptionOutcome: TypeAlias = IssuedAddress | AdoptionRefused | AdoptionDeferred
 SigningOutcome: TypeAlias = SignaturesGiven | SigningDeferred | SigningRefused
+StatusReport: TypeAlias = wire.StatusReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +205,8 @@ class SignerSettings:
             with its successors after it.
         network: The network every receipt must name.
         timeout_s: Deadline of one request.
+        attempts: How often one is sent before it counts as not answered; one where
+            another appliance can be asked instead.
     """
 
     url: str
@@ -212,6 +214,7 @@ class SignerSettings:
     identity_key: Path
     network: str
     timeout_s: float
+    attempts: int = 3
 
 
 class Signer:
@@ -227,6 +230,11 @@ class Signer:
         self._heads = heads
         self._session: aiohttp.ClientSession | None = None
         self._identity_key = ""
+
+    @property
+    def url(self) -> str:
+        """Where the appliance is."""
+        return self._settings.url
 
     async def __aenter__(self) -> Self:
         """Load the files.
@@ -637,7 +645,7 @@ class Signer:
             ApplianceUnavailableError: If no attempt brought a reply.
         """
         failure = "not connected: use `async with`"
-        for attempt in range(_ATTEMPTS):
+        for attempt in range(self._settings.attempts):
             if attempt:
                 await asyncio.sleep(_RETRY_S * attempt)
             try:
@@ -646,7 +654,7 @@ class Signer:
                 failure = str(error) or type(error).__name__
                 continue
             retry = isinstance(reply, wire.Fault) and reply.retry
-            if not retry or attempt == _ATTEMPTS - 1:
+            if not retry or attempt == self._settings.attempts - 1:
                 return reply
         raise ApplianceUnavailableError(f"{self._settings.url}: {failure}")
 

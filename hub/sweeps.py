@@ -31,10 +31,11 @@ from hub.model import (
 )
 from hub.nodes import Nodes
 from hub.signer import (
+    Claim,
     RequestRejectedError,
     SignaturesGiven,
-    Signer,
     SigningDeferred,
+    SigningOutcome,
     SigningRefused,
 )
 from hub.store import Store, Transaction
@@ -74,6 +75,20 @@ class Issuer(Protocol):
         """Return a fresh address; empty commitment: for the hub's owner."""
 
 
+class SweepSigner(Issuer, Protocol):
+    """What the appliances do for a sweep."""
+
+    async def sign(
+        self,
+        draft: Draft,
+        claims: Sequence[Claim],
+        *,
+        own_outputs: Sequence[int],
+        authorisations: Sequence[str] = (),
+    ) -> SigningOutcome:
+        """Ask for the signatures of a bundle; safe to repeat."""
+
+
 class Sweeper:
     """Plans sweeps and gets them signed.
 
@@ -94,7 +109,7 @@ class Sweeper:
         self,
         store: Store,
         nodes: Nodes,
-        signer: Signer,
+        signer: SweepSigner,
         desk: BundleDesk,
         *,
         limits: SweepLimits,
