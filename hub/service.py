@@ -412,6 +412,10 @@ async def one_round(
         name: Of the flow, for the log.
         tick: The round.
         interval_s: Pause until the next one, for the log; in seconds.
+
+    Raises:
+        asyncio.CancelledError: If the flow was told to end, whatever became of the
+            round meanwhile.
     """
     try:
         await tick()
@@ -425,6 +429,9 @@ async def one_round(
         _log.exception("%s failed; it goes on", name)
     except Exception:  # noqa: BLE001 - a loop that ends is worse than any of them
         _log.exception("%s failed unexpectedly; it goes on", name)
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():  # a failure on the way out hid it
+        raise asyncio.CancelledError
 
 
 async def _watch_appliance(signer: Appliances, url: str) -> None:

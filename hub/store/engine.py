@@ -8,6 +8,8 @@ one snapshot, read only, which can neither fail with nor cause a serialisation
 failure.
 """
 
+import contextlib
+import sqlite3
 import ssl
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
@@ -28,7 +30,12 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DisconnectionError, InvalidRequestError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DisconnectionError,
+    InvalidRequestError,
+    MissingGreenlet,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from hub.errors import ConfigError, InvariantError
@@ -288,6 +295,7 @@ def database_now_ms(connection: AsyncConnection) -> ColumnElement[int]:
 def _open_sqlite(url: URL) -> AsyncEngine:
     engine = create_async_engine(url, pool_size=5, max_overflow=0)
     event.listen(engine.sync_engine, "connect", _set_up_sqlite)
+    event.listen(engine.sync_engine, "invalidate", _roll_back_sqlite)
     event.listen(engine.sync_engine, "begin", _begin_sqlite)
     return engine
 
@@ -303,6 +311,18 @@ def _set_up_sqlite(connection: Any, _record: object) -> None:  # noqa: ANN401 - 
     ):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
+
+
+def _roll_back_sqlite(connection: Any, _record: object, _error: object) -> None:  # noqa: ANN401 - the driver's own type
+    """End the transaction of a connection that is about to be closed for a failure.
+
+    A statement that was cancelled may leave a cursor behind, in the cancellation's own
+    traceback; closing does not end the transaction, nor free its lock, as long as a
+    cursor is left. Source: SQLite manual, ``sqlite3_close_v2``.
+    """
+    # What fails here is closed next; without a greenlet it is garbage and has no lock.
+    with contextlib.suppress(MissingGreenlet, sqlite3.Error, ValueError):
+        connection.rollback()
 
 
 def _begin_sqlite(connection: Connection) -> None:

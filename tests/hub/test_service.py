@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The composition root: loops never end, and a bad start says why."""
 
+import asyncio
 import logging
 import subprocess
 import sys
@@ -34,6 +35,23 @@ async def test_w10_no_failure_of_a_tick_ends_its_loop(
     assert len(caplog.records) == len(FAILURES)
     levels = {record.levelno for record in caplog.records}
     assert levels == {logging.WARNING, logging.ERROR, logging.CRITICAL}
+
+
+async def test_a_failure_on_the_way_out_does_not_keep_a_flow_running() -> None:
+    began = asyncio.Event()
+
+    async def tick() -> None:
+        began.set()
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            raise ValueError("no active connection") from None
+
+    task = asyncio.create_task(one_round("flow", tick, interval_s=0.001))
+    await began.wait()
+    task.cancel()
+    await asyncio.wait([task])
+    assert task.cancelled()
 
 
 def hub(*arguments: str) -> subprocess.CompletedProcess[str]:
