@@ -19,6 +19,8 @@ from benchmarks import (
     appliance,
     argon2,
     argon2_kernel,
+    bundles,
+    end_to_end,
     hub,
     hub_scale,
     journal,
@@ -33,12 +35,16 @@ SUITES: dict[str, Callable[..., Iterator[Figure]]] = {
     "argon2": argon2.measure,
     "appliance": appliance.measure,
     "miner": miner.measure,
+    "bundles": bundles.measure,
+    "end-to-end": end_to_end.measure,
     "argon2-kernel": argon2_kernel.measure,
     "journal": journal.measure,
     "hub": hub.measure,
     "hub-scale": hub_scale.measure,
 }
 _ROUNDS = 9
+_WIDTH = 160
+"""Columns, where no terminal says how many there are."""
 
 
 def machine() -> dict[str, str]:
@@ -98,7 +104,7 @@ def main() -> int:
     SUITES["hub"] = partial(hub.measure, seconds=options.hub_seconds)
     SUITES["hub-scale"] = partial(hub_scale.measure, users=options.hub_users)
     logging.disable(logging.WARNING)  # pyota-pow switches everything on
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else _WIDTH)
     figures: list[Figure] = []
     for name in options.suites or SUITES:
         with console.status(f"measuring: {name}"):

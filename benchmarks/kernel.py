@@ -55,7 +55,7 @@ def measure(*, rounds: int) -> Iterator[Figure]:
     )
     yield at_least(
         "address, level 2, kernel : PyOTA",
-        100,
+        1000,
         ours_ms=found["ours"] / _ADDRESSES_PER_ROUND,
         peer_ms=found["pyota"],
     )
@@ -84,7 +84,7 @@ def _measure_work() -> Figure:
         note += f"; {light} of the peer's were too light"
     return at_least(
         "proof of work, kernel : pyota-pow",
-        5,
+        13,
         ours_ms=statistics.mean(ours) * 1000,
         peer_ms=statistics.mean(peer) * 1000,
         note=note,

@@ -92,7 +92,12 @@ class HubProcess:
         if process is None:
             return 0
         process.send_signal(how)
-        code = process.wait(_PATIENCE_S)
+        try:
+            code = process.wait(_PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            process.kill()  # or the next test would be blamed for it
+            process.communicate()
+            raise
         assert process.stdout is not None
         process.stdout.close()
         return code
