@@ -44,6 +44,7 @@ class _Member:
     def __init__(self, signer: Signer) -> None:
         self.signer = signer
         self.runs = 0
+        self.state = "away"
         self.rests_until_s = 0.0
 
     @contextlib.contextmanager
@@ -103,6 +104,11 @@ class Appliances:
         """Where they are."""
         return [member.signer.url for member in self._members]
 
+    @property
+    def states(self) -> dict[str, str]:
+        """What each last said of itself, by its URL; ``away``: nothing."""
+        return {member.signer.url: member.state for member in self._members}
+
     async def status_of(self, url: str) -> StatusReport:
         """Ask one how it is; a ready one is asked for work again at once.
 
@@ -119,8 +125,10 @@ class Appliances:
         try:
             report = await member.signer.status()
         except ApplianceUnavailableError:
+            member.state = "away"
             self._rest(member)
             raise
+        member.state = report.state
         if report.state == "ready":
             member.rests_until_s = 0.0
         else:
@@ -276,6 +284,8 @@ class Appliances:
 
 class _BusyError(ApplianceUnavailableError):
     """Its line is full; another one may have room."""
+
+    code = "appliance-busy"
 
     def __init__(self, outcome: SigningDeferred) -> None:
         super().__init__(outcome.message)

@@ -14,10 +14,13 @@ released it no posting of any hub is accepted.
 """
 
 import logging
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from hub.errors import BooksLatchedError
 from hub.store import Store, Transaction
+
+if TYPE_CHECKING:
+    from hub.store.books_checks import Totals
 
 _log = logging.getLogger(__name__)
 
@@ -32,12 +35,16 @@ class BooksWatch:
         store: The database.
         postings: How many postings one look takes at most, of new ones and of old.
         balances: How many accounts or addresses one look compares.
+
+    Attributes:
+        totals: Both sides at the last look of this hub; None: it has not looked.
     """
 
     def __init__(self, store: Store, *, postings: int, balances: int) -> None:
         self._store = store
         self._postings = postings
         self._balances = balances
+        self.totals: Totals | None = None
         self._newest: int | None = None
         self._old = 0
         self._account = 0
@@ -61,7 +68,7 @@ class BooksWatch:
 
     async def _look(self, tx: Transaction) -> list[str]:
         found = await self._new_postings(tx)
-        totals = await tx.checks.totals()
+        self.totals = totals = await tx.checks.totals()
         if totals.assets_i != totals.liabilities_i:
             found.append(
                 f"{totals.assets_i} i on our addresses, {totals.liabilities_i} i owed"

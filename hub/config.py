@@ -426,6 +426,22 @@ class ReconcilerSection:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MetricsSection:
+    """Where Prometheus and load balancers look."""
+
+    listen: str | None = documented(
+        "HOST:PORT of /metrics, /healthz and /readyz. Other than loopback needs"
+        " client_ca. None: not served.",
+        None,
+    )
+    tls_certificate: Path | None = documented("PEM chain; none: no TLS.", None)
+    tls_key: Path | None = documented("PEM key (mode 0600) of tls_certificate.", None)
+    client_ca: Path | None = documented(
+        "PEM of the authority every client certificate must come from.", None
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """The whole file; each attribute is a section of the same name."""
 
@@ -443,6 +459,7 @@ class Config:
     reconciler: ReconcilerSection = documented(
         "The comparison of Tangle, books and appliance."
     )
+    metrics: MetricsSection = documented("Metrics and health.")
 
 
 def load(path: Path) -> Config:
@@ -512,6 +529,8 @@ def _require_sane(config: Config) -> None:
         raise ConfigError(message)
     _require_v1_sane(config.api.v1)
     _require_safe_database(config.hub)
+    if config.metrics.listen is not None:
+        _require_guarded_metrics(config.metrics, config.metrics.listen)
 
 
 def _require_host(name: str, url: str | None, *schemes: str) -> None:
@@ -617,6 +636,16 @@ def _require_served(api: ApiSection) -> None:
     if both and listen_address(api.grpc.listen)[1] != 0:
         message = f"api.grpc.listen {api.grpc.listen} is taken by api.legacy"
         raise ConfigError(message)
+
+
+def _require_guarded_metrics(section: MetricsSection, listen: str) -> None:
+    host, _ = listen_address(listen)
+    if (section.tls_certificate is None) != (section.tls_key is None):
+        raise ConfigError("metrics.tls_certificate and tls_key go together")
+    if section.client_ca is not None and section.tls_certificate is None:
+        raise ConfigError("metrics.client_ca needs tls_certificate and tls_key")
+    if not ip_address(host).is_loopback and section.client_ca is None:
+        raise ConfigError(f"metrics.listen {listen} needs client_ca")
 
 
 def _require_guarded(name: str, section: ListenerSection) -> None:

@@ -21,6 +21,7 @@ from sqlalchemy.exc import ArgumentError
 from hub.clock import Clock
 from hub.config import Config
 from hub.errors import HubError, NodeUnavailableError
+from hub.files import certificates_of, secrets_of
 from hub.service import nodes_of, open_store
 from hub.store.engine import is_sqlite
 from hub.store.failures import FAILURES
@@ -208,37 +209,10 @@ async def check_nodes(config: Config, *, clock: Clock) -> list[Finding]:
 
 def check_files(config: Config, *, now: dt.datetime) -> Iterator[Finding]:
     """Check every secret's file and every certificate that is configured."""
-    api, reconciler = config.api, config.reconciler
-    secrets = {
-        "appliance.key": config.appliance.key,
-        "hub.database_password_file": config.hub.database_password_file,
-        "api.legacy.api_key_file": api.legacy.api_key_file,
-        "api.legacy.tls_key": api.legacy.tls_key,
-        "api.legacy.token_key_file": api.legacy.token_key_file,
-        "api.grpc.api_key_file": api.grpc.api_key_file,
-        "api.grpc.tls_key": api.grpc.tls_key,
-        "api.v1.tls_key": api.v1.tls_key,
-        "api.v1.webhook_key_file": api.v1.webhook_key_file,
-        "reconciler.auditor_key": reconciler.auditor_key,
-    }
-    certificates = {
-        "appliance.ca": config.appliance.ca,
-        "appliance.certificate": config.appliance.certificate,
-        "hub.database_ca": config.hub.database_ca,
-        "api.legacy.tls_certificate": api.legacy.tls_certificate,
-        "api.legacy.client_ca": api.legacy.client_ca,
-        "api.grpc.tls_certificate": api.grpc.tls_certificate,
-        "api.grpc.client_ca": api.grpc.client_ca,
-        "api.v1.tls_certificate": api.v1.tls_certificate,
-        "api.v1.client_ca": api.v1.client_ca,
-        "reconciler.auditor_certificate": reconciler.auditor_certificate,
-    }
-    for name, path in secrets.items():
-        if path is not None:
-            yield check_private(name, path)
-    for name, path in certificates.items():
-        if path is not None:
-            yield check_certificate(name, path, now=now)
+    for name, path in secrets_of(config).items():
+        yield check_private(name, path)
+    for name, path in certificates_of(config).items():
+        yield check_certificate(name, path, now=now)
 
 
 async def examine(config: Config, *, clock: Clock) -> list[Finding]:

@@ -59,6 +59,11 @@ class Lease:
             raise FencedError(message)
         await tx.leases.require(self.flow, self._token)
 
+    @property
+    def held(self) -> bool:
+        """Whether the flow is ours, as far as this hub knows."""
+        return self._token is not None
+
     async def acquire(self) -> bool:
         """Try to take the flow.
 

@@ -34,11 +34,14 @@ from hub.config import Config, read_secret, read_webhook_key
 from hub.deposit_monitor import DepositMonitor
 from hub.deposits import AddressLooks
 from hub.errors import FaultError, HubError, InvariantError
+from hub.files import certificates_of
 from hub.hints import listen_for_ever
 from hub.hints_mqtt import MqttSource
 from hub.hints_zmq import ZmqSource
 from hub.holder import held_name
+from hub.instruments import timed_round
 from hub.leases import Lease, run_leased
+from hub.metrics import Condition, Sources
 from hub.model import HeadToken
 from hub.nodes import Nodes
 from hub.pow import (
@@ -418,7 +421,8 @@ async def one_round(
             round meanwhile.
     """
     try:
-        await tick()
+        with timed_round(name):
+            await tick()
     except FaultError as error:
         _log.warning(
             "%s: %s (%s); next try in %s s", name, error, error.code, interval_s
@@ -479,7 +483,29 @@ async def _start_apis(hub: Hub, listeners: contextlib.AsyncExitStack) -> list[st
         listeners.push_async_callback(runner.cleanup)
         _log.info("v1 ready on %s", url)
         urls.append(f"{url}/v1")
+    if hub.config.metrics.listen is not None:
+        app = Condition(_sources(hub)).application()
+        section = hub.config.metrics
+        runner, url = await start_listener(
+            app, hub.config.metrics.listen, section, name="metrics"
+        )
+        listeners.push_async_callback(runner.cleanup)
+        _log.info("metrics on %s/metrics", url)
     return urls
+
+
+def _sources(hub: Hub) -> Sources:
+    return Sources(
+        store=hub.store,
+        synced=hub.nodes.require_synced,
+        node_health=hub.nodes.health,
+        appliance=hub.signer.status,
+        appliance_states=lambda: hub.signer.states,
+        ready_addresses=lambda: len(hub.pool),
+        held_flows=lambda: {name: one.held for name, one in hub.leases.items()},
+        totals=lambda: hub.books.totals,
+        certificates=certificates_of(hub.config),
+    )
 
 
 def _ports(hub: Hub) -> v1.Ports:

@@ -23,6 +23,7 @@ import msgspec
 from appliance import wire
 from channel import ChannelError, ChannelFiles, client_context
 from hub.errors import ApplianceUnavailableError, ConfigError, InvariantError
+from hub.instruments import timed_appliance
 from hub.model import Address, BundleHash, HeadToken, IssuedAddress, SeedUuid
 from hub.receipts import RECEIPT_TYPE, decode_receipt
 from hub.tangle import Draft, DraftTransaction, finish
@@ -669,10 +670,13 @@ class Signer:
             head = await self._heads.get()
         if head is not None:
             request = msgspec.structs.replace(request, head=_to_wire(head))
-        async with self._session.post(
-            self._settings.url + wire.PATH, data=wire.encode(request)
-        ) as response:
-            reply = wire.decode_reply(await response.read())
+        with timed_appliance(self._settings.url, type(request).__name__) as asked:
+            async with self._session.post(
+                self._settings.url + wire.PATH, data=wire.encode(request)
+            ) as response:
+                reply = wire.decode_reply(await response.read())
+            code = getattr(reply, "code", "")
+            asked.replied(type(reply).__name__, code=code, steps_ms=reply.steps_ms)
         if reply.request_id not in {request.request_id, ""}:
             raise InvariantError("the appliance answered another request")
         if reply.head is not None:

@@ -139,7 +139,9 @@ class GrpcApi:
         async def answer(request: Message, context: _Context) -> Message:
             await self._admit(context)
             command = self._table[name]
-            outcome = await attempt(name, command(Fields(call.read(request))))
+            outcome = await attempt(
+                name, command(Fields(call.read(request))), api="grpc"
+            )
             if isinstance(outcome, Refusal):
                 await self._refuse(outcome, context)
             return fill(call.reply(), outcome, call.names)
@@ -162,7 +164,7 @@ class GrpcApi:
         return tell
 
     async def _done(self, name: str, work: Awaitable[Any], context: _Context) -> Any:  # noqa: ANN401 - what the work returns
-        outcome = await attempt(name, work)
+        outcome = await attempt(name, work, api="grpc")
         if isinstance(outcome, Refusal):
             await self._refuse(outcome, context)
         return outcome

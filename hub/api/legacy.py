@@ -114,7 +114,7 @@ def build_app(
 
 
 async def _run(name: str, command: Command, fields: Fields) -> ptree.Branch:
-    outcome = await attempt(name, command(fields))
+    outcome = await attempt(name, command(fields), api="legacy")
     if isinstance(outcome, Refusal):
         return [("error", answer.value) for answer in outcome.answers]
     return outcome

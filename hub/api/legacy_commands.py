@@ -8,6 +8,7 @@ Source: Hub 1.4.4, hub/commands.
 """
 
 import logging
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
@@ -20,6 +21,7 @@ from hub.api.legacy_history import HistoryCommands
 from hub.api.legacy_money import MoneyCommands
 from hub.api.ptree import Branch
 from hub.errors import HubError, RefusedError
+from hub.instruments import answered
 from hub.store import Store
 from hub.withdrawal_rules import NO_RULES, WithdrawalRules
 
@@ -94,29 +96,36 @@ def commands(
     }
 
 
-async def attempt(name: str, work: Awaitable[_Result]) -> _Result | Refusal:
+async def attempt(
+    name: str, work: Awaitable[_Result], *, api: str
+) -> _Result | Refusal:
     """Do what a command asks for; its log line is written here.
 
     Args:
         name: Of the command, for the log.
         work: The command's work; whatever it raises is caught.
+        api: Through which dialect it came: ``legacy`` or ``grpc``.
 
     Returns:
         What the work returned, or why it was not done.
     """
+    started_s = time.perf_counter()
+    failure: Exception | None = None
     try:
-        reply = await work
+        reply: _Result | Refusal = await work
     except CommandRefusedError as refusal:
         _log.info("command refused: %s, %s", name, refusal)
-        return Refusal(refusal.answers)
+        failure, reply = RefusedError(), Refusal(refusal.answers)
     except RefusedError as error:
         _log.info("command refused: %s, %s", name, error.code)
-        return Refusal((string_for(error),))
+        failure, reply = error, Refusal((string_for(error),))
     except HubError as error:
         _log.warning("command failed: %s, %s: %s", name, error.code, error)
-        return Refusal((string_for(error),))
-    except Exception:  # noqa: BLE001 - W1: no request may stop the process
+        failure, reply = error, Refusal((string_for(error),))
+    except Exception as error:  # noqa: BLE001 - W1: no request may stop the process
         _log.exception("command failed: %s", name)
-        return Refusal((LegacyError.UNKNOWN_ERROR,))
-    _log.debug("command done: %s", name)
+        failure, reply = error, Refusal((LegacyError.UNKNOWN_ERROR,))
+    else:
+        _log.debug("command done: %s", name)
+    answered(api, name, took_s=time.perf_counter() - started_s, error=failure)
     return reply

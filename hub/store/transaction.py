@@ -16,6 +16,7 @@ from hub.store.context import Context, Names
 from hub.store.deliveries import Deliveries
 from hub.store.deposits import Deposits
 from hub.store.events import Events
+from hub.store.figures import Figures
 from hub.store.head import Head
 from hub.store.idempotency import Idempotency
 from hub.store.imports import Imports
@@ -48,6 +49,7 @@ class Transaction:
         deliveries: What became of webhooks' events.
         deposits: What arrived.
         events: The history that pollers read.
+        figures: What waits, and for how long.
         head: The appliance's journal head.
         idempotency: Replies that a retry is given again.
         imports: What an old Hub brings over.
@@ -107,6 +109,10 @@ class Transaction:
     @cached_property
     def events(self) -> Events:  # noqa: D102 - see the class
         return Events(self._context)
+
+    @cached_property
+    def figures(self) -> Figures:  # noqa: D102 - see the class
+        return Figures(self._context)
 
     @cached_property
     def head(self) -> Head:  # noqa: D102 - see the class

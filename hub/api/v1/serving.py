@@ -8,6 +8,7 @@ of them or none, and of two processes one commits; the other is told its reply.
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
@@ -34,6 +35,7 @@ from hub.api.v1.reading import (
 )
 from hub.api_keys import ApiKey, Scope
 from hub.errors import FaultError, HubError, RefusedError
+from hub.instruments import answered
 from hub.publisher import Publisher
 from hub.store import Store, Transaction
 from hub.store.audit import Done
@@ -210,6 +212,8 @@ async def tell(request: web.Request, handler: Handler) -> web.StreamResponse:
     """
     request_id = request[_REQUEST_ID] = request_id_of(request)
     code = "ok"
+    started_s = time.perf_counter()
+    told: HubError | None = None
     try:
         reply = await handler(request)
     except (HubError, web.HTTPException) as error:
@@ -221,10 +225,13 @@ async def tell(request: web.Request, handler: Handler) -> web.StreamResponse:
     except Exception:  # noqa: BLE001 - no request may stop the process
         _log.exception("v1 failed: request %s", request_id)
         code = HubError.code
-        reply = problem(HubError("failed"), request_id=request_id)
+        told = HubError("failed")
+        reply = problem(told, request_id=request_id)
     if not reply.prepared:
         reply.headers["X-Request-Id"] = request_id
         reply.headers["Server"] = "saltkeep"
+    took_s = time.perf_counter() - started_s
+    answered("v1", request.get(_OPERATION, "none"), took_s=took_s, error=told)
     actor = request.get(_ACTOR)
     if actor is not None:  # strangers are counted, never logged
         name = request.get(_OPERATION, request.method)
