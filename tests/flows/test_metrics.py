@@ -2,6 +2,7 @@
 """What a running hub tells Prometheus and a load balancer."""
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ from tests.flows.world import (
 )
 
 _PATIENCE_S = 20.0
+_DEPLOY = Path(__file__).parents[2] / "deploy"
+_NAME = re.compile(r"\bsaltkeep_hub_[a-z_]+")
 
 
 class Scraped:
@@ -131,3 +134,20 @@ async def test_requests_rounds_and_the_appliance_are_counted_and_timed(
     assert await scraped.value("saltkeep_hub_database_up") == 1
     expiry = "saltkeep_hub_certificate_expiry_timestamp_seconds"
     assert await scraped.value(expiry, setting="appliance.certificate")
+
+
+async def test_what_alerts_and_dashboard_ask_for_is_told(scraped: Scraped) -> None:
+    await scraped.until_ready(200)
+    await scraped.hub.ask("CreateUser", userId="alice")
+    await scraped.hub.ask("GetDepositAddress", userId="alice")
+    with pytest.raises(LegacyError):
+        await scraped.hub.ask("CreateUser", userId="alice")
+    await scraped.until("saltkeep_hub_flow_held", 1, flow="books")
+    await scraped.until("saltkeep_hub_assets_iota", 0)
+    told = set(_NAME.findall((await scraped.get("/metrics"))[1]))
+    asked: set[str] = set()
+    for file in ("prometheus/saltkeep-hub.rules.yml", "grafana/saltkeep-hub.json"):
+        asked |= set(_NAME.findall((_DEPLOY / file).read_text()))
+    assert len(asked) > 20
+    # Told only once a request was refused by an appliance.
+    assert asked - told <= {"saltkeep_hub_appliance_refusals_total"}
