@@ -22,7 +22,8 @@ from trinary.memory import HugeArena, LockedBuffer
 
 SEED_BYTES: Final = 48
 _ARGON2_VERSION: Final = 0x13  # RFC 9106
-_MEMORY_ALLOCATION_ERROR: Final = -22  # ARGON2_MEMORY_ALLOCATION_ERROR
+_ALLOCATE: Final = "int (*)(uint8_t **, size_t)"
+_RELEASE: Final = "void (*)(uint8_t *, size_t)"
 _VARIANTS: Final = {
     "argon2i": low_level.Type.I.value,
     "argon2id": low_level.Type.ID.value,
@@ -58,30 +59,13 @@ class DerivationError(FaultError):
     code = "derivation"
 
 
-class Arena:
-    """Argon2's working memory, mapped once and used by one run at a time."""
-
-    def __init__(self, size_bytes: int, *, allow_unlocked: bool) -> None:
-        self.memory = HugeArena(size_bytes, allow_unlocked=allow_unlocked)
-        ffi: Any = low_level.ffi
-
-        def allocate(memory: Any, wanted_bytes: int) -> int:  # noqa: ANN401 - cffi
-            if wanted_bytes > self.memory.size_bytes:
-                return _MEMORY_ALLOCATION_ERROR
-            memory[0] = ffi.cast("uint8_t *", self.memory.address)
-            return 0
-
-        self.allocate = ffi.callback("int(uint8_t **, size_t)", allocate)
-        self.release = ffi.callback("void(uint8_t *, size_t)", lambda *_: None)
-
-
 def regenerate_seed(
     seed_uuid: str,
     salt: LockedBuffer,
     parameters: Argon2Parameters,
     *,
     engine: Engine,
-    arena: Arena,
+    arena: HugeArena,
     into: LockedBuffer,
 ) -> None:
     """Run Argon2 from locked memory to locked memory; the arena is wiped after it.
@@ -108,7 +92,7 @@ def regenerate_seed(
             time_cost=parameters.time_cost,
             memory_kib=parameters.memory_kib,
             parallelism=parameters.parallelism,
-            arena=arena.memory,
+            arena=arena,
             out=into,
         )
     except TrinaryError as error:
@@ -120,35 +104,36 @@ def _by_reference(
     salt: LockedBuffer,
     parameters: Argon2Parameters,
     *,
-    arena: Arena,
+    arena: HugeArena,
     into: LockedBuffer,
 ) -> None:
     ffi: Any = low_level.ffi
     password = ffi.new("uint8_t[]", seed_uuid.encode("ascii"))
-    context = ffi.new(
-        "argon2_context *",
-        {
-            "version": _ARGON2_VERSION,
-            "out": ffi.cast("uint8_t *", into.address),
-            "outlen": SEED_BYTES,
-            "pwd": password,
-            "pwdlen": len(seed_uuid),
-            "salt": ffi.cast("uint8_t *", salt.address),
-            "saltlen": salt.size,
-            "secret": ffi.NULL,
-            "secretlen": 0,
-            "ad": ffi.NULL,
-            "adlen": 0,
-            "t_cost": parameters.time_cost,
-            "m_cost": parameters.memory_kib,
-            "lanes": parameters.parallelism,
-            "threads": parameters.parallelism,
-            "allocate_cbk": arena.allocate,
-            "free_cbk": arena.release,
-            "flags": lib.ARGON2_DEFAULT_FLAGS,
-        },
-    )
-    status = low_level.core(context, _VARIANTS[parameters.variant])
+    with arena.lent() as (allocate, release):
+        context = ffi.new(
+            "argon2_context *",
+            {
+                "version": _ARGON2_VERSION,
+                "out": ffi.cast("uint8_t *", into.address),
+                "outlen": SEED_BYTES,
+                "pwd": password,
+                "pwdlen": len(seed_uuid),
+                "salt": ffi.cast("uint8_t *", salt.address),
+                "saltlen": salt.size,
+                "secret": ffi.NULL,
+                "secretlen": 0,
+                "ad": ffi.NULL,
+                "adlen": 0,
+                "t_cost": parameters.time_cost,
+                "m_cost": parameters.memory_kib,
+                "lanes": parameters.parallelism,
+                "threads": parameters.parallelism,
+                "allocate_cbk": ffi.cast(_ALLOCATE, allocate),
+                "free_cbk": ffi.cast(_RELEASE, release),
+                "flags": lib.ARGON2_DEFAULT_FLAGS,
+            },
+        )
+        status = low_level.core(context, _VARIANTS[parameters.variant])
     if status != lib.ARGON2_OK:
         reason = low_level.error_to_str(status)
         raise DerivationError(f"Argon2 returned {status}: {reason}")

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The canary of a salt generation, derived without an appliance."""
 
-from appliance.argon2_engines import SEED_BYTES, Arena, Engine, regenerate_seed
+from appliance.argon2_engines import SEED_BYTES, Engine, regenerate_seed
 from appliance.errors import VaultError
 from appliance.vault import Generation
 from trinary import winternitz
-from trinary.memory import LockedBuffer
+from trinary.memory import HugeArena, LockedBuffer
 
 _KIB = 1024
 
@@ -24,7 +24,7 @@ def canary_seed(
         48 bytes; the caller closes them.
     """
     memory_bytes = generation.argon2.memory_kib * _KIB
-    arena = Arena(memory_bytes, allow_unlocked=allow_unlocked)
+    arena = HugeArena(memory_bytes, allow_unlocked=allow_unlocked)
     seed = LockedBuffer(SEED_BYTES, allow_unlocked=allow_unlocked)
     try:
         regenerate_seed(
@@ -39,7 +39,7 @@ def canary_seed(
         seed.close()
         raise
     finally:
-        arena.memory.close()
+        arena.close()
     return seed
 
 

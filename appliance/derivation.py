@@ -24,7 +24,6 @@ from typing import Final, TypeVar
 
 from appliance.argon2_engines import (
     SEED_BYTES,
-    Arena,
     Argon2Parameters,
     DerivationError,
     Engine,
@@ -34,7 +33,7 @@ from appliance.derivation_queue import DerivationQueue, Purpose
 from appliance.errors import BrokenInvariantError, DeferredError
 from trinary import winternitz
 from trinary.errors import TrinaryError
-from trinary.memory import LockedBuffer
+from trinary.memory import HugeArena, LockedBuffer
 
 _KIB: Final = 1024
 _NICENESS: Final = 5
@@ -146,9 +145,11 @@ class Derivation:
             )
         self.workers = min(workers or len(os.sched_getaffinity(0)), affordable)
         self._allow_unlocked = allow_unlocked
-        self._arenas: queue.SimpleQueue[Arena] = queue.SimpleQueue()
+        self._arenas: queue.SimpleQueue[HugeArena] = queue.SimpleQueue()
         for _ in range(self.workers):
-            self._arenas.put(Arena(memory_kib * _KIB, allow_unlocked=allow_unlocked))
+            self._arenas.put(
+                HugeArena(memory_kib * _KIB, allow_unlocked=allow_unlocked)
+            )
         self._engine = engine
         self._threads = ThreadPoolExecutor(
             self.workers, thread_name_prefix="argon2", initializer=_yield_to_the_loop
@@ -266,7 +267,7 @@ class Derivation:
         """End the threads and unmap the arenas."""
         self._queue.close()
         while not self._arenas.empty():
-            self._arenas.get().memory.close()
+            self._arenas.get().close()
 
 
 def _yield_to_the_loop() -> None:

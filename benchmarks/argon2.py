@@ -9,14 +9,13 @@ from argon2.low_level import Type, hash_secret_raw
 
 from appliance.argon2_engines import (
     SEED_BYTES,
-    Arena,
     Argon2Parameters,
     Engine,
     regenerate_seed,
 )
 from benchmarks.native import NativePeer
 from benchmarks.rounds import Figure, at_least, medians_ms
-from trinary.memory import LockedBuffer
+from trinary.memory import HugeArena, LockedBuffer
 
 _KIB = 1024
 _SALT_BYTES = 32
@@ -36,7 +35,7 @@ class Candidates:
         self._salt.view[:] = os.urandom(_SALT_BYTES)
         self._seed = LockedBuffer(SEED_BYTES, allow_unlocked=True)
         size_bytes = self._parameters.memory_kib * _KIB
-        self._arena = Arena(size_bytes, allow_unlocked=True)
+        self._arena = HugeArena(size_bytes, allow_unlocked=True)
         self.reused()
         if bytes(self._seed.view) != self.plain():
             raise ValueError("arena and plain call disagree")
@@ -44,7 +43,7 @@ class Candidates:
     @property
     def huge_kib(self) -> int:
         """How much of the arena lies in huge pages, in KiB."""
-        return self._arena.memory.huge_kib()
+        return self._arena.huge_kib()
 
     def plain(self) -> bytes:
         """Return the seed by argon2-cffi's own call, with fresh memory."""

@@ -12,6 +12,7 @@ is gone, so a view that outlived its buffer reads zeros and never faults.
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn, Self, TypeAlias
 
@@ -25,6 +26,7 @@ from trinary.errors import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import TracebackType
 
     from trinary._kernel import CData, MappingData
@@ -184,6 +186,24 @@ class HugeArena(_Mapping):
     def size_bytes(self) -> int:
         """The size, a multiple of 2 MiB."""
         return self._size_bytes
+
+    @contextmanager
+    def lent(self) -> Iterator[tuple[int, int]]:
+        """Lend the arena to a C library that is called from this thread.
+
+        Yields:
+            Addresses of two functions to give to it: ``int (uint8_t **memory, size_t
+            size_bytes)``, which answers 0 or -22, and ``void (uint8_t *, size_t)``,
+            which does nothing: the arena stays ours.
+        """
+        lib.sk_lend(ffi.cast("void *", self.address), self._size_bytes)
+        try:
+            yield (
+                int(ffi.cast("intptr_t", ffi.addressof(lib, "sk_take_lent"))),
+                int(ffi.cast("intptr_t", ffi.addressof(lib, "sk_give_back"))),
+            )
+        finally:
+            lib.sk_lend(ffi.cast("void *", 0), 0)
 
     def huge_kib(self) -> int:
         """Ask the system how much of the arena is in huge pages.

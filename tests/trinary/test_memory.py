@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import copy
+import ctypes
 import gc
 import json
 import mmap
@@ -11,6 +12,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -257,6 +259,31 @@ def test_an_arena_ends_like_a_buffer() -> None:
     assert bytes(view) == bytes(2 * MIB)
     with pytest.raises(MemoryClosedError):
         arena.huge_kib()
+
+
+def test_a_lent_arena_is_given_to_the_library_that_asks_for_so_much() -> None:
+    with HugeArena(2 * MIB, allow_unlocked=True) as arena:
+        place = ctypes.c_void_p()
+        with arena.lent() as (allocate, release):
+            take = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t)(
+                allocate
+            )
+            assert take(ctypes.addressof(place), 2 * MIB) == 0
+            assert place.value == arena.address
+            assert take(ctypes.addressof(place), 2 * MIB + 1) == -22
+            elsewhere: list[int] = []
+            thread = threading.Thread(
+                target=lambda: elsewhere.append(take(ctypes.addressof(place), 1))
+            )
+            thread.start()
+            thread.join()
+            assert elsewhere == [-22], "it is lent to this thread alone"
+            give_back = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_size_t)(
+                release
+            )
+            give_back(place, 2 * MIB)
+            assert take(ctypes.addressof(place), 1) == 0
+        assert take(ctypes.addressof(place), 1) == -22
 
 
 UNDUMPABLE = """

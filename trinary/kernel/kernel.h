@@ -132,6 +132,13 @@ int sk_random(uint8_t *out, size_t size_bytes);
 /* RFC 9106, version 0x13, on this thread.  What the arena held is wiped. */
 int sk_argon2(const sk_argon2_request *request);
 
+/* Memory for a library on this thread that asks sk_take_lent for it; NULL ends
+ * the loan.  The status is ARGON2_MEMORY_ALLOCATION_ERROR of its reference. */
+#define SK_NOTHING_LENT -22
+void sk_lend(void *memory, size_t size_bytes);
+int sk_take_lent(uint8_t **memory, size_t size_bytes);
+void sk_give_back(uint8_t *memory, size_t size_bytes);
+
 int sk_map_locked(size_t size_bytes, sk_mapping *out);
 int sk_map_huge(size_t size_bytes, sk_mapping *out);
 int sk_unmap(sk_mapping *mapping);

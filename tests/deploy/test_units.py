@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The units' sandbox, judged by systemd, and the programs inside the part of it that
+can be had without systemd: no memory that is writable and executable at once."""
+
+import ctypes
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from appliance.pytest_plugin import CHEAP_ARGON2, make_appliance
+
+UNITS = Path(__file__).parents[2] / "deploy" / "systemd"
+MOST_EXPOSED = {"saltkeep-appliance.service": 1.5, "saltkeep-hub.service": 1.5}
+_PR_SET_MDWE = 65
+_PR_MDWE_REFUSE_EXEC_GAIN = 1
+_EINVAL = 22
+
+
+@pytest.mark.parametrize("name", MOST_EXPOSED)
+def test_a_unit_is_hardly_exposed(name: str) -> None:
+    done = subprocess.run(
+        ["systemd-analyze", "security", "--offline=true", "--no-pager", UNITS / name],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    found = re.search(r"Overall exposure level for \S+: ([0-9.]+)", done.stdout)
+    assert found, done.stdout + done.stderr
+    assert float(found[1]) <= MOST_EXPOSED[name]
+
+
+def deny_write_and_execute() -> None:
+    """As MemoryDenyWriteExecute= of a unit; kept by what is started from here."""
+    library = ctypes.CDLL(None, use_errno=True)
+    if library.prctl(_PR_SET_MDWE, _PR_MDWE_REFUSE_EXEC_GAIN, 0, 0, 0) != 0:
+        os._exit(ctypes.get_errno())
+
+
+@pytest.fixture(scope="module")
+def denies() -> None:
+    code = subprocess.run(
+        ["/bin/true"], preexec_fn=deny_write_and_execute, check=False
+    ).returncode
+    if code == _EINVAL:
+        pytest.skip("this kernel is older than 6.3 and can not deny it by itself")
+    assert code == 0
+
+
+@pytest.mark.usefixtures("denies")
+def test_the_appliance_issues_without_memory_that_is_writable_and_executable(
+    tmp_path: Path,
+) -> None:
+    box = make_appliance(tmp_path / "box", CHEAP_ARGON2)
+    script = f"""
+import asyncio, sys
+from pathlib import Path
+from tests.appliance.box import Box
+async def issue():
+    box = Box(Path({str(box.folder)!r}))
+    assert await box.appliance.check(), box.appliance.life.unready
+    await box.coin()
+    await box.close()
+asyncio.run(issue())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        preexec_fn=deny_write_and_execute,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.usefixtures("denies")
+def test_the_hub_s_modules_load_in_the_same_way() -> None:
+    script = "import hub.service, hub.api.grpc_server, iota, firmware_bridge.panel"
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", script],
+        preexec_fn=deny_write_and_execute,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
