@@ -13,7 +13,7 @@ PARALLEL := -n 3 --dist worksteal
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-plain quick check docs format test-asan test-tokens bench soak coverage mutation clean
+.PHONY: help demo test test-plain quick check docs format test-asan test-tokens bundle test-bundle bench soak coverage mutation clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -55,6 +55,12 @@ test-tokens: $(VENV)/.test ## The custody suite on every kind of token, as root;
 	scripts/bootstrap tokens
 	SALTKEEP_TOKENS=softhsm2,tpm2-pkcs11,opencryptoki \
 	    scripts/with-opencryptoki $(PYTEST) -q tests/tokens $(ARGS)
+
+bundle: $(VENV)/.test ## An offline bundle to install from: build/bundle
+	scripts/bundle
+
+test-bundle: $(VENV)/.test ## Install and start it in a fresh Debian root, by hand, as root
+	tests/bundle/run
 
 bench: $(VENV)/.test ## Speeds as ratios to their peers, in one run
 	$(BIN)/python -m benchmarks $(ARGS)
