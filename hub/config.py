@@ -229,12 +229,26 @@ class WithdrawalsSection:
 class ApplianceSection:
     """How to reach the signing appliance and what to believe of it."""
 
-    url: str = documented("https://HOST:PORT of the appliance.")
-    ca: Path = documented("PEM of the authority of its server certificate.")
-    certificate: Path = documented("PEM of the hub's client certificate.")
-    key: Path = documented("PEM key (mode 0600) of that certificate.")
+    transport: Literal["tls", "serial"] = documented(
+        "How it is reached: url, ca, certificate, key and server_spki_sha256 go with"
+        ' "tls", device, baud and key_file with "serial".',
+        "tls",
+    )
+    url: str = documented("https://HOST:PORT of the appliance.", "")
+    ca: Path | None = documented("PEM of its server certificate's authority.", None)
+    certificate: Path | None = documented("PEM of the hub's client certificate.", None)
+    key: Path | None = documented("PEM key (mode 0600) of that certificate.", None)
     server_spki_sha256: str = documented(
-        "SHA-256 of the appliance's public key (SPKI), 64 hex characters."
+        "SHA-256 of the appliance's public key (SPKI), 64 hex characters.", ""
+    )
+    device: Path | None = documented(
+        "Serial device, best by its name under /dev/serial/by-id.", None
+    )
+    baud: int = documented("Bits per second of the line.", 115_200)
+    key_file: Path | None = documented(
+        "File (mode 0600) with the pre-shared key that `saltkeep-appliance serial-key"
+        " make` drew.",
+        None,
     )
     identity_key: Path = documented(
         "PEM of the identity key printed by `init`; receipts are checked with it."
@@ -242,7 +256,11 @@ class ApplianceSection:
     next_server_spki_sha256: str = documented(
         "Pin of the key the appliance is about to change to; empty: none.", ""
     )
-    timeout_s: float = documented("Deadline of one request, in seconds.", 60.0)
+    timeout_s: float = documented(
+        "Deadline of one request, in seconds; on a serial line: how long no part of it"
+        " may move.",
+        60.0,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -401,7 +419,11 @@ class ReconcilerSection:
         " for what it signed; none: only what the nodes show is asked for.",
         None,
     )
-    auditor_key: Path | None = documented("PEM key (mode 0600) of it.", None)
+    auditor_key: Path | None = documented(
+        "PEM key (mode 0600) of it; on a serial line, without a certificate, the file"
+        " with the auditor's pre-shared key.",
+        None,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -469,11 +491,7 @@ def _require_sane(config: Config) -> None:
     for node in nodes.endpoints:
         _require_host("zmq", node.zmq, "tcp")
         _require_host("mqtt", node.mqtt, "mqtt", "mqtts")
-    _require_pins(config.appliance)
-    section = config.reconciler
-    if (section.auditor_certificate is None) != (section.auditor_key is None):
-        message = "reconciler.auditor_certificate and auditor_key go together"
-        raise ConfigError(message)
+    _require_reachable(config)
     if "iccfpga" in config.attachments.pow and not config.attachments.iccfpga_device:
         message = "attachments.pow names iccfpga: set attachments.iccfpga_device"
         raise ConfigError(message)
@@ -482,9 +500,6 @@ def _require_sane(config: Config) -> None:
             f"sweeps.max_transactions is {config.sweeps.max_transactions}; a sweep that"
             f" always gets ahead needs {MIN_SWEEP_TRANSACTIONS}"
         )
-        raise ConfigError(message)
-    if not config.appliance.url.startswith("https://"):
-        message = "appliance.url must begin with https://"
         raise ConfigError(message)
     _require_guarded("api.legacy", config.api.legacy)
     _require_guarded("api.grpc", config.api.grpc)
@@ -520,6 +535,30 @@ def _require_safe_database(section: HubSection) -> None:
         )
     if section.database_ca is None and url.hostname not in _LOOPBACK:
         raise ConfigError("hub.database_url is off the loopback: set database_ca")
+
+
+def _require_reachable(config: Config) -> None:
+    appliance, auditor = config.appliance, config.reconciler
+    tls = ("url", "ca", "certificate", "key", "server_spki_sha256")
+    serial = ("device", "key_file")
+    by_tls = appliance.transport == "tls"
+    for name in tls if by_tls else serial:
+        if not getattr(appliance, name):
+            message = f'appliance.{name} is needed with "{appliance.transport}"'
+            raise ConfigError(message)
+    for name in serial if by_tls else tls:
+        if getattr(appliance, name):
+            message = f'appliance.{name} does not go with "{appliance.transport}"'
+            raise ConfigError(message)
+    certified = auditor.auditor_certificate is not None
+    if certified != (by_tls and auditor.auditor_key is not None):
+        message = "reconciler.auditor_certificate and auditor_key go together"
+        raise ConfigError(message)
+    if by_tls:
+        _require_pins(appliance)
+        if not appliance.url.startswith("https://"):
+            message = "appliance.url must begin with https://"
+            raise ConfigError(message)
 
 
 def _require_pins(appliance: ApplianceSection) -> None:

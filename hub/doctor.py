@@ -211,6 +211,7 @@ def check_files(config: Config, *, now: dt.datetime) -> Iterator[Finding]:
     api, reconciler = config.api, config.reconciler
     secrets = {
         "appliance.key": config.appliance.key,
+        "appliance.key_file": config.appliance.key_file,
         "hub.database_password_file": config.hub.database_password_file,
         "api.legacy.api_key_file": api.legacy.api_key_file,
         "api.legacy.tls_key": api.legacy.tls_key,

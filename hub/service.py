@@ -9,11 +9,10 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from channel import ChannelFiles
 from firmware_bridge.engines.iccfpga import IccFpga
 from hub.address_pool import AddressPool
 from hub.address_rounds import STEP_S, AddressRounds, RoundSettings
@@ -25,6 +24,7 @@ from hub.api.legacy_history import HistoryCommands
 from hub.api.legacy_tokens import TokenGate, require_key
 from hub.api.listener import start_listener
 from hub.api.v1 import app as v1
+from hub.appliance_path import auditor_section, carrier_of
 from hub.attachments import Attacher, AttachmentSettings
 from hub.bell import EarlyRounds
 from hub.books_watch import BooksWatch
@@ -218,13 +218,22 @@ async def open_hub(
         stack.push_async_callback(store.close)
         await store.migrate()
         signer = await stack.enter_async_context(
-            Signer(_signer_settings(config), StoredHeads(store))
+            Signer(
+                _signer_settings(config),
+                StoredHeads(store),
+                carrier=carrier_of(config.appliance),
+            )
         )
         nodes = await stack.enter_async_context(nodes_of(config, clock=clock))
         auditor = None
-        if config.reconciler.auditor_certificate is not None:
+        as_auditor = auditor_section(config)
+        if as_auditor is not None:
             auditor = await stack.enter_async_context(
-                Signer(_auditor_settings(config), StoredHeads(store))
+                Signer(
+                    _signer_settings(config),
+                    StoredHeads(store),
+                    carrier=carrier_of(as_auditor),
+                )
             )
         if desk is None:
             desk = BundleDesk()
@@ -470,19 +479,8 @@ def _webhook_settings(config: Config) -> WebhookSettings:
 
 
 def _signer_settings(config: Config) -> SignerSettings:
-    section = config.appliance
     return SignerSettings(
-        url=section.url,
-        files=ChannelFiles(
-            section.ca,
-            section.certificate,
-            section.key,
-            section.server_spki_sha256,
-            section.next_server_spki_sha256,
-        ),
-        identity_key=section.identity_key,
-        network=config.hub.network,
-        timeout_s=section.timeout_s,
+        identity_key=config.appliance.identity_key, network=config.hub.network
     )
 
 
@@ -495,17 +493,6 @@ def _rules(config: Config) -> WithdrawalRules:
         total_i=section.limit_total_i,
         window_ms=section.window_s * _MILLISECONDS,
     )
-
-
-def _auditor_settings(config: Config) -> SignerSettings:
-    section = config.reconciler
-    settings = _signer_settings(config)
-    assert section.auditor_certificate is not None
-    assert section.auditor_key is not None
-    files = replace(
-        settings.files, certificate=section.auditor_certificate, key=section.auditor_key
-    )
-    return replace(settings, files=files)
 
 
 def _looks(config: Config, store: Store, nodes: Nodes) -> AddressLooks:

@@ -13,6 +13,10 @@ _PENDING_BYTES: Final = 64 * 1024
 """Stop and wait keeps a frame or two in hand: with more the line takes nothing."""
 
 
+BAUD: Final = 115_200
+"""The usual speed, in bits per second."""
+
+
 @dataclass(frozen=True, slots=True)
 class LinePlace:
     """A serial line.
@@ -23,7 +27,7 @@ class LinePlace:
     """
 
     device: str
-    baud: int
+    baud: int = BAUD
 
 
 class WirePump:
