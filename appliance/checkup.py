@@ -69,7 +69,7 @@ class Checkup:
         if listen.transport == "serial":
             ids = [client.spki_sha256 for client in self.life.roster.clients]
             here = sum(has_key(Path(listen.serial_keys), one) for one in ids)
-            return f"files of {here} of them for {len(listen.devices)} serial lines"
+            return f"the files of {here} are here; serial lines: {len(listen.devices)}"
         await asyncio.to_thread(server_context, listen)
         ends = self.life.tls.certificate.not_valid_after_utc
         now = dt.datetime.fromtimestamp(self.life.clock_ms() / 1000, dt.UTC)

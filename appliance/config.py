@@ -63,9 +63,11 @@ class Listen(_Section, frozen=True, kw_only=True):
     ] = ""
 
     @property
-    def secrets(self) -> tuple[str, ...]:
-        """Paths that nobody but their owner may use."""
-        return (self.key,) if self.transport == "tls" else (self.serial_keys,)
+    def secret(self) -> tuple[str, str]:
+        """What nobody but its owner may use: what it is, and its path."""
+        if self.transport == "serial":
+            return "the folder serial_keys of [listen]", self.serial_keys
+        return "the key of [listen]", self.key
 
 
 class Client(_Section, frozen=True, kw_only=True):

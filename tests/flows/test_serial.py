@@ -137,4 +137,4 @@ async def test_a_client_is_enrolled_and_revoked_over_a_cable(
     assert code == 1, said
     verify = ("ceremony", "verify", "--yes")
     code, said = await command(appliance, *verify, name="operator-1")
-    assert "4 client keys; files of 4 of them for 1 serial lines" in said
+    assert "4 client keys; the files of 4 are here; serial lines: 1" in said
