@@ -63,7 +63,7 @@ class Reception:
         """Answer a request that did not come whole.
 
         Args:
-            status: 408, 413 or 429.
+            status: 408, 413, 429 or 503.
 
         Returns:
             What the client is told.
@@ -72,6 +72,7 @@ class Reception:
             408: _fault("too-slow", "the body did not come in time"),
             413: _fault("too-large", f"a request has at most {MAX_BODY_BYTES} bytes"),
             429: _fault("busy", "too many requests of yours are under way", retry=True),
+            503: _fault("stopping", "it is stopping; ask the very same", retry=True),
         }[status]
 
     async def answer(self, body: bytes, client: Client) -> Answer:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pre-shared keys of clients on serial lines, as files.
 
-``serial-key make`` draws one where the client runs; a person carries the file to the
-appliance's host and has ``serial-key install`` put it into the folder there, under its
-id. Neither lets anybody in: only configuration or a ceremony does, by the id.
+``serial-key make`` draws one at either end; a person carries the file to the other, and
+``serial-key install`` puts it into the folder on the appliance's host, under its id.
+Neither lets anybody in: only configuration or a ceremony does, by the id.
 """
 
 from pathlib import Path

@@ -88,7 +88,10 @@ class SerialListener:
     def _act_on(self, heard: Heard) -> None:
         for why in heard.strangers:
             self._door.turned_away(why)
-        for visit, request in heard.requests if not self._closing else ():
+        for visit, asked in heard.requests:
+            request: Whole | Rejected = asked
+            if self._closing:
+                request = Rejected(asked.number, Rejection.STOPPING)
             task = asyncio.create_task(self._answer(visit, request))
             self._answers.add(task)
             task.add_done_callback(self._answered)
@@ -125,6 +128,7 @@ class SerialListener:
         _log.warning("%s device=%s", error, self._place.device)
         self._pump = None
         self._end.drop()
+        self._look()
         self._reopen()
 
     def _reopen(self) -> None:

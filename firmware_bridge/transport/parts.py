@@ -52,6 +52,8 @@ class Rejection(Enum):
     """Its first part announced more than is taken."""
     TOO_MANY = 429
     """As many messages as are taken at once are under way already."""
+    STOPPING = 503
+    """The listener is being closed: what is under way is answered, no more taken."""
 
 
 @dataclass(frozen=True, slots=True)

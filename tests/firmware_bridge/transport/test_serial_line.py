@@ -187,6 +187,23 @@ async def test_a_listener_that_starts_again_is_found_again(
             assert await hub.carry(b"two") == reply_to("hub", b"two")
 
 
+async def test_what_is_under_way_is_answered_before_a_listener_stops(
+    cable: Cable, guests: Guests
+) -> None:
+    listener = SerialListener(LinePlace(cable.near), guests, limits=LIMITS)
+    listener.start()
+    async with carrier(cable, guests.invite("hub")) as hub:
+        under_way = asyncio.create_task(hub.exchange(b"hold"))
+        while not guests.asked:
+            await asyncio.sleep(0.01)
+        stopping = asyncio.create_task(listener.cleanup())
+        assert await hub.exchange(b"late") == (503, b"STOPPING")
+        guests.held.set()
+        assert await under_way == (200, reply_to("hub", b"hold"))
+        await stopping
+    assert guests.asked == [("hub", b"hold")]
+
+
 @pytest.mark.usefixtures("listener")
 @pytest.mark.parametrize("end", ["near", "far"])
 async def test_an_adapter_pulled_out_ends_the_request_and_comes_back(
