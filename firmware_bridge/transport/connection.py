@@ -126,9 +126,7 @@ class Connection:
             if waiting.reply.cancelled() or not waiting.reply.done():
                 session.give_up(number, now_s=self._loop.time())
             else:
-                session.drop(
-                    number
-                )  # a reply may come before all was sent: "too large"
+                session.drop(number)  # "too large" comes before all was sent
                 waiting.reply.exception()  # seen, also when we were cancelled meanwhile
             self._turn()
 

@@ -5,6 +5,7 @@ import secrets
 from dataclasses import dataclass, field
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from firmware_bridge.errors import NotAuthenticError
 from firmware_bridge.frames import BadFrame, Channel, Flags, Frame, FrameDecoder, encode
@@ -16,7 +17,7 @@ from firmware_bridge.transport.handshake import (
     Stranger,
 )
 from firmware_bridge.transport.listening_end import ListeningEnd
-from firmware_bridge.transport.pairing_keys import key_id_of
+from firmware_bridge.transport.pairing_keys import Greeting, agree, key_id_of
 from firmware_bridge.transport.parts import Kind, Rejected, Whole
 from firmware_bridge.transport.session import End, Limits, Session
 
@@ -86,12 +87,23 @@ def test_each_direction_and_each_session_has_a_key_of_its_own() -> None:
 
 
 def test_who_has_the_pre_shared_key_later_opens_no_recorded_session() -> None:
-    """The session's keys need one of the X25519 keys as well, and both are gone."""
-    ours, _ = ends().agree()
+    """The whole handshake was recorded too; both X25519 keys are gone."""
+    pair = ends()
+    (hello,) = frames(pair.client.tick(0))
+    pair.listener.receive(hello)
+    (challenge,) = frames(pair.listener.says)
+    ours = pair.client.receive(challenge)
+    assert ours is not None
     sealed = ours.ciphers.to_appliance.seal(HEADER, b"amount")
-    replayed = ends()  # the same pre-shared key; everything else is drawn anew
-    later, _ = replayed.agree()
-    assert later.ciphers.to_appliance.open(HEADER, sealed) is None
+    client_public, appliance_public = challenge.payload[:32], challenge.payload[32:64]
+    recorded = Greeting(
+        key_id=key_id_of(KEY),
+        client_public=client_public,
+        appliance_public=appliance_public,
+    )
+    for peer in (client_public, appliance_public):
+        guess = agree(bytearray(KEY), recorded, X25519PrivateKey.generate(), peer=peer)
+        assert guess.to_appliance.open(HEADER, sealed) is None
 
 
 def test_an_appliance_with_another_key_is_found_out() -> None:

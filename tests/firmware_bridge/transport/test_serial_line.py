@@ -154,8 +154,9 @@ async def test_what_is_too_large_is_refused_before_it_has_come(
     async with carrier(cable, guests.invite("hub")) as hub:
         body = b"x" * (LIMITS.largest_bytes + 1)
         assert await hub.exchange(body) == (413, b"TOO_LARGE")
+        for _ in range(40):  # what was left of it would take turns with these
+            assert await hub.carry(b"next") == reply_to("hub", b"next")
         assert cable.carried_bytes[cable.far] < 20_000
-        assert await hub.carry(b"next") == reply_to("hub", b"next")
 
 
 async def test_too_many_requests_at_once_are_put_off(
