@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from appliance.client import ApplianceClient, load_endpoint
-from hub.errors import ApplianceUnavailableError
+from hub.errors import ApplianceUnavailableError, ConfigError
 from hub.model import SweepState, WithdrawalState
 from tests.appliance.serial_box import client_file, new_client, put_on_a_line
 from tests.flows.world import Appliance, copy_appliance, running_world
@@ -109,6 +109,16 @@ async def test_a_cable_pulled_out_during_a_sweep_costs_nothing_but_time(
         await world.sweep()
         assert [s.state for s in await world.sweeps()] == [SweepState.CONFIRMED]
         assert (await world.account("alice")).available_i == 1_000
+
+
+async def test_a_hub_whose_key_others_can_read_does_not_start(
+    appliance: ApplianceOnALine, cable: Cable, tmp_path: Path
+) -> None:
+    section = hub_section(cable, appliance.folder)
+    Path(str(section["key_file"])).chmod(0o640)
+    with pytest.raises(ConfigError, match="0600"):
+        async with running_world(appliance, tmp_path, appliance=section):
+            pass
 
 
 async def test_a_client_is_enrolled_and_revoked_over_a_cable(
