@@ -36,6 +36,7 @@ from appliance.cli.policy import operator_key, policy_commands, require_signed_p
 from appliance.cli.probe import init_token, probe
 from appliance.cli.recover import recover
 from appliance.cli.seeds import export_seed, officer_key, open_seed
+from appliance.cli.serial_keys import serial_key
 from appliance.client import (
     new_request_id,
 )
@@ -79,7 +80,7 @@ _COLOURS = {"ready": "green", "starting": "yellow", "unready": "yellow"}
     "--client",
     type=click.Path(path_type=Path, dir_okay=False),
     help="To reach a running appliance: TOML with url, ca, certificate, key,"
-    " server_spki_sha256.",
+    " server_spki_sha256; or with device and key_file.",
 )
 @click.option("--as", "name", default="", help="Client certificate (with --config).")
 @click.option("--port", default=0, help="TCP port, where --config says 0.")
@@ -291,7 +292,7 @@ async def _serve(path: Path) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    click.echo(f"appliance listening on https://{config.listen.host}:{port}")
+    click.echo(f"appliance listening on {server.where(port)}")
     sys.stdout.flush()
     await asyncio.wait(
         {checks, asyncio.create_task(stop.wait())}, return_when="FIRST_COMPLETED"
@@ -422,6 +423,7 @@ for _command in (
     recover,
     probe,
     init_token,
+    serial_key,
 ):
     cli.add_command(_command)
 

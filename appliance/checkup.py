@@ -10,10 +10,12 @@ import datetime as dt
 import hashlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from appliance.errors import BrokenInvariantError
 from appliance.lifecycle import Lifecycle, Running
 from appliance.receipt import make_statement, public_key_pem, read_statement
+from appliance.serial_keys import has_key
 from appliance.tls_identity import server_context
 from appliance.vault import Vault
 
@@ -59,13 +61,19 @@ class Checkup:
         yield f"journal: {head.sequence} rows and their guards, head {head.hash}"
         policy = running.policy.content
         yield f"policy: version {policy.version}, each signed by the one before"
-        await asyncio.to_thread(server_context, self.life.config.listen)
+        clients = len(self.life.roster.clients)
+        yield f"channel: {clients} client keys; {await self._channel()}"
+
+    async def _channel(self) -> str:
+        listen = self.life.config.listen
+        if listen.transport == "serial":
+            ids = [client.spki_sha256 for client in self.life.roster.clients]
+            here = sum(has_key(Path(listen.serial_keys), one) for one in ids)
+            return f"the files of {here} are here; serial lines: {len(listen.devices)}"
+        await asyncio.to_thread(server_context, listen)
         ends = self.life.tls.certificate.not_valid_after_utc
         now = dt.datetime.fromtimestamp(self.life.clock_ms() / 1000, dt.UTC)
-        yield (
-            f"channel: {len(self.life.roster.clients)} client keys; certificate fits"
-            f" its key, in force for {(ends - now).days} days"
-        )
+        return f"certificate fits its key, in force for {(ends - now).days} days"
 
 
 async def _numbered(lines: AsyncIterator[str]) -> AsyncIterator[tuple[int, str]]:

@@ -30,9 +30,21 @@ from appliance.wire import (
     decode_reply,
     encode,
 )
-from channel import ChannelError, ChannelFiles, client_context
+from channel import ChannelError, ChannelFiles
+from channel.https import HttpsCarrier
+from firmware_bridge.errors import BridgeError
+from firmware_bridge.transport.carrier import SerialCarrier
+from firmware_bridge.transport.wire_pump import BAUD, LinePlace
 
 _PAGE_ROWS = 1000
+NO_REPLY = (
+    TimeoutError,
+    aiohttp.ClientError,
+    ChannelError,
+    BridgeError,
+    msgspec.DecodeError,
+)
+"""What ends a request without one: it may have been done."""
 _ReplyType = TypeVar("_ReplyType", bound=Reply)
 
 
@@ -47,6 +59,27 @@ class Endpoint:
 
     url: str
     files: ChannelFiles
+
+    def carrier(self, *, timeout_s: float) -> HttpsCarrier:
+        """Return what carries requests there."""
+        return HttpsCarrier(self.url, PATH, self.files, timeout_s=timeout_s)
+
+
+@dataclass(frozen=True, slots=True)
+class SerialEndpoint:
+    """On which line an appliance is and as whom to speak to it.
+
+    Attributes:
+        place: Which line.
+        key_file: File with the pre-shared key, mode 0600.
+    """
+
+    place: LinePlace
+    key_file: Path
+
+    def carrier(self, *, timeout_s: float) -> SerialCarrier:
+        """Return what carries requests there."""
+        return SerialCarrier(self.place, self.key_file, timeout_s=timeout_s)
 
 
 def endpoint_of(configuration: Path, *, name: str, port: int = 0) -> Endpoint:
@@ -64,6 +97,11 @@ def endpoint_of(configuration: Path, *, name: str, port: int = 0) -> Endpoint:
         ConfigError: If the folder is not of that shape.
     """
     config = load_config(configuration)
+    if config.listen.transport != "tls":
+        raise ConfigError(
+            f"{configuration} listens on serial lines: give --client FILE at their"
+            " other end"
+        )
     tls = configuration.resolve().parent / "tls"
     pins = [
         line.split('"')[1]
@@ -81,10 +119,11 @@ def endpoint_of(configuration: Path, *, name: str, port: int = 0) -> Endpoint:
     return Endpoint(f"https://{config.listen.host}:{port or config.listen.port}", files)
 
 
-def load_endpoint(path: Path) -> Endpoint:
+def load_endpoint(path: Path) -> Endpoint | SerialEndpoint:
     """Read a client file: url, ca, certificate, key, server_spki_sha256.
 
-    Also ``next_server_spki_sha256``, while the server's key is being changed.
+    Also ``next_server_spki_sha256``, while the server's key is being changed. For an
+    appliance on a serial line instead: device, key_file, and baud unless 115200.
 
     Args:
         path: The TOML file; paths in it are meant from its folder.
@@ -98,6 +137,9 @@ def load_endpoint(path: Path) -> Endpoint:
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
         base = path.resolve().parent
+        if "device" in raw:
+            place = LinePlace(str(base / raw["device"]), int(raw.get("baud", BAUD)))
+            return SerialEndpoint(place, base / raw["key_file"])
         files = ChannelFiles(
             base / raw["ca"],
             base / raw["certificate"],
@@ -106,9 +148,10 @@ def load_endpoint(path: Path) -> Endpoint:
             raw.get("next_server_spki_sha256", ""),
         )
         return Endpoint(raw["url"], files)
-    except (OSError, tomllib.TOMLDecodeError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(
-            f"{path}: needs url, ca, certificate, key, server_spki_sha256 ({error})"
+            f"{path}: needs url, ca, certificate, key, server_spki_sha256; or device"
+            f" and key_file ({error})"
         ) from error
 
 
@@ -123,29 +166,25 @@ class ApplianceClient:
         head: The highest head token seen; sent with every request.
     """
 
-    def __init__(self, endpoint: Endpoint, *, timeout_s: float = 150.0) -> None:
-        self._endpoint = endpoint
-        self._timeout_s = timeout_s
-        self._session: aiohttp.ClientSession | None = None
+    def __init__(
+        self, endpoint: Endpoint | SerialEndpoint, *, timeout_s: float = 150.0
+    ) -> None:
+        self._carrier = endpoint.carrier(timeout_s=timeout_s)
         self.head: HeadToken | None = None
 
     async def __aenter__(self) -> Self:
-        """Prepare the session.
+        """Look at the files.
 
         Returns:
             The client itself.
 
         Raises:
-            ConfigError: If certificates are missing.
+            ConfigError: If one is missing, or open to others.
         """
         try:
-            context = client_context(self._endpoint.files)
-        except ChannelError as error:
+            await self._carrier.__aenter__()
+        except (ChannelError, BridgeError) as error:
             raise ConfigError(str(error)) from error
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=context),
-            timeout=aiohttp.ClientTimeout(total=self._timeout_s),
-        )
         return self
 
     async def __aexit__(
@@ -154,9 +193,8 @@ class ApplianceClient:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Close the session."""
-        if self._session is not None:
-            await self._session.close()
+        """Close the connection."""
+        await self._carrier.__aexit__(kind, error, traceback)
 
     async def ask(self, request: Request) -> Reply:
         """Send one request with the highest head seen, and return the reply.
@@ -170,18 +208,14 @@ class ApplianceClient:
         Raises:
             FaultError: ``unreachable`` if no reply came.
         """
-        if self._session is None:
-            raise FaultError("the client is not open: use `async with`")
         if request.head is None and self.head is not None:
             request = msgspec.structs.replace(request, head=self.head)
         try:
-            async with self._session.post(
-                self._endpoint.url + PATH, data=encode(request)
-            ) as response:
-                reply = decode_reply(await response.read())
-        except (TimeoutError, aiohttp.ClientError, msgspec.DecodeError) as error:
+            reply = decode_reply(await self._carrier.carry(encode(request)))
+        except NO_REPLY as error:
             raise FaultError(
-                f"no reply from {self._endpoint.url}: {error} ({type(error).__name__})",
+                f"no reply from {self._carrier.where}: {error}"
+                f" ({type(error).__name__})",
                 code="unreachable",
             ) from error
         if reply.head is not None:

@@ -25,21 +25,53 @@ class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 class Listen(_Section, frozen=True, kw_only=True):
     """Where and as whom the appliance listens."""
 
-    host: Annotated[str, Meta(description="Address to bind.")] = "127.0.0.1"
+    transport: Annotated[
+        Literal["tls", "serial"],
+        Meta(description="`tls`, or `serial` for a host without a network."),
+    ] = "tls"
+    host: Annotated[str, Meta(description="Address to bind (tls).")] = "127.0.0.1"
     port: Annotated[
-        int, Meta(ge=0, le=65535, description="TCP port; 0 picks a free one.")
+        int, Meta(ge=0, le=65535, description="TCP port; 0 picks a free one (tls).")
     ] = 9443
     certificate: Annotated[
-        str, Meta(description="PEM path of the server certificate (serverAuth).")
-    ]
-    key: Annotated[str, Meta(description="PEM path of its private key, mode 0600.")]
+        str,
+        Meta(description="PEM path of the server certificate (serverAuth); for tls."),
+    ] = ""
+    key: Annotated[
+        str, Meta(description="PEM path of its private key, mode 0600; for tls.")
+    ] = ""
     client_ca: Annotated[
-        str, Meta(description="PEM path of the private CA that signs clients.")
-    ]
+        str,
+        Meta(description="PEM path of the private CA that signs clients; for tls."),
+    ] = ""
+    devices: Annotated[
+        list[str],
+        Meta(
+            description="Serial devices, best by their names under"
+            " `/dev/serial/by-id`; for serial. One conversation at a time on each."
+        ),
+    ] = []
+    baud: Annotated[
+        int, Meta(ge=9600, description="Bits per second of each (serial).")
+    ] = 115_200
+    serial_keys: Annotated[
+        str,
+        Meta(
+            description="Folder of the clients' pre-shared keys, mode 0700, filled by"
+            " `serial-key install`; for serial."
+        ),
+    ] = ""
+
+    @property
+    def secret(self) -> tuple[str, str]:
+        """What nobody but its owner may use: what it is, and its path."""
+        if self.transport == "serial":
+            return "the folder serial_keys of [listen]", self.serial_keys
+        return "the key of [listen]", self.key
 
 
 class Client(_Section, frozen=True, kw_only=True):
-    """One client certificate and what it may do."""
+    """One client's key and what it may do."""
 
     name: Annotated[
         str, Meta(min_length=1, description="Name in the journal and the log.")
@@ -52,7 +84,8 @@ class Client(_Section, frozen=True, kw_only=True):
         str,
         Meta(
             pattern="^[0-9a-f]{64}$",
-            description="SHA-256 of the certificate's public key (SPKI), hex.",
+            description="SHA-256 of the certificate's public key (SPKI), hex; on a"
+            " serial line the id that `serial-key make` printed.",
         ),
     ]
 
@@ -288,6 +321,7 @@ def load_config(path: Path) -> Config:
     except msgspec.ValidationError as error:
         raise ConfigError(f"{path}: {error}") from error
     _require_distinct_clients(config, path)
+    _require_whole_listen(config.listen, path)
     return _with_absolute_paths(config, path.resolve().parent)
 
 
@@ -328,6 +362,19 @@ def _require_distinct_clients(config: Config, path: Path) -> None:
             raise ConfigError(f"{path}: two clients share the same {field}")
 
 
+def _require_whole_listen(listen: Listen, path: Path) -> None:
+    needed = {
+        "tls": ("certificate", "key", "client_ca"),
+        "serial": ("devices", "serial_keys"),
+    }[listen.transport]
+    missing = [name for name in needed if not getattr(listen, name)]
+    if missing:
+        raise ConfigError(
+            f'{path}: [listen] with transport = "{listen.transport}" needs'
+            f" {', '.join(missing)}"
+        )
+
+
 def _absolute(text: str, base: Path) -> str:
     special = not text or text.startswith(("credential:", "fd:"))
     return text if special else str(base / text)
@@ -353,6 +400,8 @@ def _with_absolute_paths(config: Config, base: Path) -> Config:
             certificate=_absolute(listen.certificate, base),
             key=_absolute(listen.key, base),
             client_ca=_absolute(listen.client_ca, base),
+            devices=[_absolute(device, base) for device in listen.devices],
+            serial_keys=_absolute(listen.serial_keys, base),
         ),
         hsm=_hsm_with_absolute_paths(config.hsm, base),
         panel=msgspec.structs.replace(

@@ -44,9 +44,13 @@ class Enrolment:
         enrolled = _client(request)
         self.life.roster.require_enrollable(enrolled)
         whose = f"{enrolled.name}, role {enrolled.role}"
+        by_line = self.life.config.listen.transport == "serial"
+        proof = (
+            "the key in its file here" if by_line else "a certificate of the private CA"
+        )
         steps = [
             f"1. journal that key {enrolled.spki_sha256} is {whose}",
-            "2. let it connect from now on, with a certificate of the private CA",
+            f"2. let it connect from now on, with {proof}",
         ]
         if not request.dry_run:
             await self._journal_clients(ENROL, [enrolled], client)
@@ -80,7 +84,12 @@ class Enrolment:
 
         Returns:
             The steps, in words; the request for the CA among them.
+
+        Raises:
+            BadRequestError: If it listens on serial lines, without certificates.
         """
+        if self.life.config.listen.transport != "tls":
+            raise BadRequestError("this appliance listens on serial lines, without TLS")
         if not request.subject:
             return await self._request_tls(request, client)
         tls = self.life.tls

@@ -103,7 +103,8 @@ class Lifecycle:
 
     def __post_init__(self) -> None:
         require_private(self.paths.folder, what="the state folder")
-        require_private(Path(self.config.listen.key), what="the key of [listen]")
+        what, secret = self.config.listen.secret
+        require_private(Path(secret), what=what)
         self.latch = SealLatch(self.paths.latch)
         self.roster = Roster(self.config.clients, self.paths.clients)
         self.tls = TlsIdentity(self.config.listen)

@@ -111,7 +111,7 @@ async def _world(server: Server, *, workers: int, alone: bool) -> AsyncIterator[
                 pair[0], folder / "hub", sweeps=_SWEEPS, appliance=table
             ) as world,
         ):
-            for url in world.hub.signer.urls:
+            for url in world.hub.signer.places:
                 await world.hub.signer.status_of(url)
             yield world
 

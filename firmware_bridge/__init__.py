@@ -12,6 +12,7 @@ A leaf: it imports nothing of ours. Read in this order:
 5. ``pairing``, ``trace``, ``dashboard``, ``simulator``: behind ``saltkeep-panel``.
 6. ``firmware/``: the device, an implementation of its own in MicroPython's subset.
 7. ``engines/``: proof of work on a serial line, for the hub.
+8. ``transport/``: an appliance's wire protocol on a serial line.
 
 What shaped it: everything that decides is fed with bytes and times, so that a hundred
 thousand faults can be played in memory; a line may end trust and never create it.

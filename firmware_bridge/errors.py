@@ -13,7 +13,8 @@
     │   ├── PairingRefusedError     pairing-refused: ``device_code`` says why
     │   └── MessageError            message-invalid: it can not be said, or was not
     ├── FaultError                  could not tell: connect again, ask the very same
-    │   ├── LineError               line: no such device, busy, or unplugged
+    │   ├── LineError               line: no such device, or unplugged
+    │   │   └── BusyLineError       line-busy: somebody else has it open
     │   ├── NotConnectedError       not-connected: there is no session
     │   ├── SessionLostError        session-lost: ``reason`` says why
     │   ├── NoAnswerError           no-answer: it does not speak, or not in time
@@ -125,6 +126,12 @@ class LineError(FaultError):
     """The serial line can not be opened, or broke."""
 
     code = "line"
+
+
+class BusyLineError(LineError):
+    """Another program, or another part of this one, has the line open."""
+
+    code = "line-busy"
 
 
 class NotConnectedError(FaultError):

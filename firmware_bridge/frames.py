@@ -9,16 +9,17 @@ All big endian, the whole COBS-encoded, a zero byte before and after. The
 CRC-32 guards against the line; the tag, HMAC-SHA256 cut to 128 bits over header and
 payload, against people. The control channel has no tag (zeros) and carries the
 handshake alone; every other channel has nothing else than tagged frames, and none
-before it has a key.
+before it has a key. A channel with a cipher for a key has its payloads encrypted, and
+the cipher's tag in the tag's place.
 """
 
 import hmac
 import struct
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, IntEnum, IntFlag
-from typing import Final, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 from firmware_bridge import cobs
 from firmware_bridge.errors import MessageError
@@ -94,8 +95,19 @@ class Frame:
     payload: bytes = b""
 
 
+class FrameCipher(Protocol):
+    """Authenticated encryption of one direction of a session."""
+
+    def seal(self, header: bytes, payload: bytes) -> bytes:
+        """Return the encrypted payload, as long as the plain one, and a tag."""
+
+    def open(self, header: bytes, sealed: bytes) -> bytes | None:
+        """Return the plain payload; None if header or content are not the sender's."""
+
+
 Arrival: TypeAlias = Frame | BadFrame
-Keys: TypeAlias = Mapping[Channel, bytes | bytearray]
+Key: TypeAlias = bytes | bytearray | FrameCipher
+Keys: TypeAlias = Mapping[Channel, Key]
 
 
 def payload_limit(channel: Channel) -> int:
@@ -108,12 +120,13 @@ def payload_limit(channel: Channel) -> int:
 _LONGEST: Final = cobs.longest_encoding(TRANSPORT_PAYLOAD_BYTES + _OVERHEAD_BYTES)
 
 
-def encode(frame: Frame, key: bytes | bytearray | None) -> bytes:
+def encode(frame: Frame, key: Key | None) -> bytes:
     """Write a frame, delimiters included.
 
     Args:
         frame: What to send.
-        key: The session's key of this direction, 32 bytes; None on the control channel.
+        key: The session's key of this direction, 32 bytes, or its cipher; None on the
+            control channel.
 
     Returns:
         The bytes for the line. The leading delimiter ends whatever the line made up
@@ -126,20 +139,25 @@ def encode(frame: Frame, key: bytes | bytearray | None) -> bytes:
         raise MessageError("the control channel has no key, and every other has one")
     if len(frame.payload) > payload_limit(frame.channel):
         raise MessageError(f"a payload of {len(frame.payload)} bytes is too long")
-    signed = (
-        _HEADER.pack(
-            VERSION,
-            frame.kind,
-            frame.flags,
-            frame.channel,
-            frame.sequence,
-            len(frame.payload),
-        )
-        + frame.payload
+    header = _HEADER.pack(
+        VERSION,
+        frame.kind,
+        frame.flags,
+        frame.channel,
+        frame.sequence,
+        len(frame.payload),
     )
-    body = signed + (_NO_TAG if key is None else tag_of(signed, key))
+    body = header + _protect(header, frame.payload, key)
     whole = body + _CRC.pack(zlib.crc32(body))
     return cobs.DELIMITER + cobs.encode(whole) + cobs.DELIMITER
+
+
+def _protect(header: bytes, payload: bytes, key: Key | None) -> bytes:
+    if key is None:
+        return payload + _NO_TAG
+    if isinstance(key, bytes | bytearray):
+        return payload + tag_of(header + payload, key)
+    return key.seal(header, payload)
 
 
 def tag_of(signed: bytes, key: bytes | bytearray) -> bytes:
@@ -156,7 +174,7 @@ class FrameDecoder:
     """
 
     def __init__(self) -> None:
-        self.keys: dict[Channel, bytes | bytearray] = {}
+        self.keys: dict[Channel, Key] = {}
         self.counts: dict[BadFrame, int] = dict.fromkeys(BadFrame, 0)
         self._pending = bytearray()
         self._skipping = False
@@ -241,10 +259,18 @@ def _read(stuffed: bytes, keys: Keys) -> Arrival:
     key = keys.get(frame.channel)
     if frame.channel is not Channel.CONTROL and key is None:
         return BadFrame.NO_SESSION
+    payload = _verify(body, key)
+    return BadFrame.TAG if payload is None else replace(frame, payload=payload)
+
+
+def _verify(body: bytes, key: Key | None) -> bytes | None:
+    header, protected = body[: _HEADER.size], body[_HEADER.size :]
+    if key is not None and not isinstance(key, bytes | bytearray):
+        return key.open(header, protected)
     expected = _NO_TAG if key is None else tag_of(body[:-TAG_BYTES], key)
     if not hmac.compare_digest(expected, body[-TAG_BYTES:]):
-        return BadFrame.TAG
-    return frame
+        return None
+    return protected[:-TAG_BYTES]
 
 
 def _body(stuffed: bytes) -> bytes | BadFrame:

@@ -13,7 +13,7 @@ from enum import Enum
 from typing import Final
 
 from firmware_bridge.errors import MessageError
-from firmware_bridge.frames import SEQUENCE_MAX, Channel, Flags, Frame, encode
+from firmware_bridge.frames import SEQUENCE_MAX, Channel, Flags, Frame, Key, encode
 
 RETRY_S: Final = 0.2
 RETRIES: Final = 5
@@ -47,36 +47,42 @@ class Link:
 
     Args:
         channel: Which one.
-        key: The key for what we send, 32 bytes; read where it lies, never copied.
+        key: The key for what we send, 32 bytes, or a cipher; read where it lies, never
+            copied.
+        retry_s: How long an acknowledgement is waited for; a slow line needs longer.
 
     Attributes:
         failed: The other side acknowledged nothing, however often it was told.
     """
 
-    def __init__(self, channel: Channel, *, key: bytearray) -> None:
+    def __init__(self, channel: Channel, *, key: Key, retry_s: float = RETRY_S) -> None:
         self.failed = False
         self._channel = channel
         self._key = key
-        self._waiting: deque[tuple[int, bytes]] = deque()
+        self._retry_s = retry_s
+        self._waiting: deque[tuple[int, Flags, bytes]] = deque()
         self._under_way: _UnderWay | None = None
         self._sent = 0
         self._received = 0
         self._out = bytearray()
 
-    def send(self, kind: int, payload: bytes, *, now_s: float) -> None:
+    def send(
+        self, kind: int, payload: bytes, *, now_s: float, flags: Flags = Flags.NONE
+    ) -> None:
         """Queue a message.
 
         Args:
             kind: Its type, 0 to 255.
             payload: Its content.
             now_s: The monotonic time.
+            flags: Whether it is a part of a longer one.
 
         Raises:
             MessageError: If more wait than a sound caller lets wait.
         """
         if len(self._waiting) >= QUEUE_MAX:
             raise MessageError("too many messages wait for the line")
-        self._waiting.append((kind, payload))
+        self._waiting.append((kind, flags, payload))
         self._next(now_s)
 
     def receive(self, frame: Frame, *, now_s: float) -> Arrived:
@@ -110,7 +116,7 @@ class Link:
             return
         self._out += waiting.data
         waiting.tries += 1
-        waiting.due_s = now_s + RETRY_S
+        waiting.due_s = now_s + self._retry_s
 
     @property
     def deadline_s(self) -> float:
@@ -146,12 +152,12 @@ class Link:
         if self._sent >= SEQUENCE_MAX:
             self.failed = True  # a new session begins at 1 again, with a new key
             return
-        kind, payload = self._waiting.popleft()
+        kind, flags, payload = self._waiting.popleft()
         self._sent += 1
-        frame = Frame(kind, Flags.NONE, self._channel, self._sent, payload)
+        frame = Frame(kind, flags, self._channel, self._sent, payload)
         data = encode(frame, self._key)
         self._out += data
-        self._under_way = _UnderWay(self._sent, data, 1, now_s + RETRY_S)
+        self._under_way = _UnderWay(self._sent, data, 1, now_s + self._retry_s)
 
 
 class FrameAlarm:

@@ -6,6 +6,7 @@ meanwhile. DTR and RTS are left as they are: on many boards they mean "reset".
 """
 
 import contextlib
+import errno
 import fcntl
 import os
 import termios
@@ -13,9 +14,10 @@ from typing import Final
 
 import serial
 
-from firmware_bridge.errors import LineError
+from firmware_bridge.errors import BusyLineError, LineError
 
 _READ_BYTES: Final = 4096
+_BUSY: Final = {errno.EBUSY, errno.EAGAIN}
 _CONTROL_MODES: Final = 2  # places in what tcgetattr returns
 _CHARACTERS: Final = 6
 
@@ -41,7 +43,8 @@ class SerialLine:
         baud: Bits per second.
 
     Raises:
-        LineError: If there is no such device, it is none, or somebody has it.
+        BusyLineError: If somebody else has it open.
+        LineError: If there is no such device, or it is none.
     """
 
     def __init__(self, device: str, *, baud: int) -> None:
@@ -60,7 +63,9 @@ class SerialLine:
                 exclusive=True,
             )
         except (serial.SerialException, OSError, ValueError) as error:
-            raise LineError(f"the serial line can not be opened: {error}") from error
+            busy = getattr(error, "errno", None) in _BUSY
+            kind = BusyLineError if busy else LineError
+            raise kind(f"the serial line can not be opened: {error}") from error
         os.set_blocking(self.fileno(), False)
         fcntl.ioctl(self.fileno(), termios.TIOCEXCL)  # pyserial's lock is advisory
         self._settle()

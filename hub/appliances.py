@@ -100,20 +100,20 @@ class Appliances:
         await self._open.aclose()
 
     @property
-    def urls(self) -> list[str]:
+    def places(self) -> list[str]:
         """Where they are."""
-        return [member.signer.url for member in self._members]
+        return [member.signer.where for member in self._members]
 
     @property
     def states(self) -> dict[str, str]:
-        """What each last said of itself, by its URL; ``away``: nothing."""
-        return {member.signer.url: member.state for member in self._members}
+        """What each last said of itself, by its place; ``away``: nothing."""
+        return {member.signer.where: member.state for member in self._members}
 
-    async def status_of(self, url: str) -> StatusReport:
+    async def status_of(self, place: str) -> StatusReport:
         """Ask one how it is; a ready one is asked for work again at once.
 
         Args:
-            url: Of ``urls``.
+            place: Of ``places``.
 
         Returns:
             What it says.
@@ -121,7 +121,7 @@ class Appliances:
         Raises:
             ApplianceUnavailableError: If it does not say.
         """
-        member = next(one for one in self._members if one.signer.url == url)
+        member = next(one for one in self._members if one.signer.where == place)
         try:
             report = await member.signer.status()
         except ApplianceUnavailableError:
@@ -146,9 +146,9 @@ class Appliances:
         """
         last: StatusReport | None = None
         failure: ApplianceUnavailableError | None = None
-        for url in self.urls:
+        for place in self.places:
             try:
-                last = await self.status_of(url)
+                last = await self.status_of(place)
             except ApplianceUnavailableError as error:
                 failure = error
                 continue
@@ -267,7 +267,7 @@ class Appliances:
                 failure = failure or error
                 self._rest(member)
                 if len(self._members) > 1:
-                    _log.warning("appliance %s: %s", member.signer.url, error)
+                    _log.warning("appliance %s: %s", member.signer.where, error)
         assert failure is not None
         raise failure
 

@@ -13,7 +13,7 @@ import dataclasses
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -227,11 +227,11 @@ class WithdrawalsSection:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OtherApplianceSection:
-    """One more appliance of the same journal."""
+    """One more appliance of the same journal, reached as the first one is."""
 
-    url: str = documented("https://HOST:PORT of it.")
+    url: str = documented("https://HOST:PORT of it (tls).", "")
     server_spki_sha256: str = documented(
-        "SHA-256 of its public key (SPKI), 64 hex characters."
+        "SHA-256 of its public key (SPKI), 64 hex characters (tls).", ""
     )
     next_server_spki_sha256: str = documented(
         "Pin of the key it is about to change to; empty: none.", ""
@@ -239,18 +239,36 @@ class OtherApplianceSection:
     ca: Path | None = documented(
         "PEM of the authority of its server certificate. None: the first one's.", None
     )
+    device: Path | None = documented("Its serial device (serial).", None)
+    key_file: Path | None = documented(
+        "File with the pre-shared key for it. None: the first one's.", None
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApplianceSection:
     """How to reach the signing appliance and what to believe of it."""
 
-    url: str = documented("https://HOST:PORT of the appliance.")
-    ca: Path = documented("PEM of the authority of its server certificate.")
-    certificate: Path = documented("PEM of the hub's client certificate.")
-    key: Path = documented("PEM key (mode 0600) of that certificate.")
+    transport: Literal["tls", "serial"] = documented(
+        "How it is reached: url, ca, certificate, key and server_spki_sha256 go with"
+        ' "tls", device, baud and key_file with "serial".',
+        "tls",
+    )
+    url: str = documented("https://HOST:PORT of the appliance.", "")
+    ca: Path | None = documented("PEM of its server certificate's authority.", None)
+    certificate: Path | None = documented("PEM of the hub's client certificate.", None)
+    key: Path | None = documented("PEM key (mode 0600) of that certificate.", None)
     server_spki_sha256: str = documented(
-        "SHA-256 of the appliance's public key (SPKI), 64 hex characters."
+        "SHA-256 of the appliance's public key (SPKI), 64 hex characters.", ""
+    )
+    device: Path | None = documented(
+        "Serial device, best by its name under /dev/serial/by-id.", None
+    )
+    baud: int = documented("Bits per second of the line.", 115_200)
+    key_file: Path | None = documented(
+        "File (mode 0600) with the pre-shared key that `saltkeep-appliance serial-key"
+        " make` drew.",
+        None,
     )
     identity_key: Path = documented(
         "PEM of the identity key printed by `init`; receipts are checked with it."
@@ -258,12 +276,35 @@ class ApplianceSection:
     next_server_spki_sha256: str = documented(
         "Pin of the key the appliance is about to change to; empty: none.", ""
     )
-    timeout_s: float = documented("Deadline of one request, in seconds.", 60.0)
+    timeout_s: float = documented(
+        "Deadline of one request, in seconds; on a serial line: how long no part of it"
+        " may move.",
+        60.0,
+    )
     others: tuple[OtherApplianceSection, ...] = documented(
         "One [[appliance.others]] per further appliance of the same journal: they share"
         " the work. The hub shows each the same client certificate.",
         (),
     )
+
+    def every(self) -> "list[ApplianceSection]":
+        """Return the way to each appliance, the first one first."""
+        return [
+            self,
+            *(
+                replace(
+                    self,
+                    url=other.url,
+                    server_spki_sha256=other.server_spki_sha256,
+                    next_server_spki_sha256=other.next_server_spki_sha256,
+                    ca=other.ca or self.ca,
+                    device=other.device,
+                    key_file=other.key_file or self.key_file,
+                    others=(),
+                )
+                for other in self.others
+            ),
+        ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -422,7 +463,11 @@ class ReconcilerSection:
         " for what it signed; none: only what the nodes show is asked for.",
         None,
     )
-    auditor_key: Path | None = documented("PEM key (mode 0600) of it.", None)
+    auditor_key: Path | None = documented(
+        "PEM key (mode 0600) of it; on a serial line, without a certificate, the file"
+        " with the auditor's pre-shared key.",
+        None,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -507,11 +552,7 @@ def _require_sane(config: Config) -> None:
     for node in nodes.endpoints:
         _require_host("zmq", node.zmq, "tcp")
         _require_host("mqtt", node.mqtt, "mqtt", "mqtts")
-    _require_appliances(config.appliance)
-    section = config.reconciler
-    if (section.auditor_certificate is None) != (section.auditor_key is None):
-        message = "reconciler.auditor_certificate and auditor_key go together"
-        raise ConfigError(message)
+    _require_reachable(config)
     if "iccfpga" in config.attachments.pow and not config.attachments.iccfpga_device:
         message = "attachments.pow names iccfpga: set attachments.iccfpga_device"
         raise ConfigError(message)
@@ -559,22 +600,42 @@ def _require_safe_database(section: HubSection) -> None:
         raise ConfigError("hub.database_url is off the loopback: set database_ca")
 
 
-def _require_appliances(first: ApplianceSection) -> None:
-    urls = [first.url, *(other.url for other in first.others)]
-    if len(set(urls)) != len(urls):
+def _require_reachable(config: Config) -> None:
+    auditor = config.reconciler
+    sections = config.appliance.every()
+    places = [section.device or section.url for section in sections]
+    if len(set(places)) != len(places):
         message = "appliance.others: each appliance is named once"
         raise ConfigError(message)
-    _require_appliance("appliance", first)
-    for other in first.others:
-        _require_appliance("appliance.others", other)
-
-
-def _require_appliance(
-    name: str, section: ApplianceSection | OtherApplianceSection
-) -> None:
-    if not section.url.startswith("https://"):
-        message = f"{name}.url must begin with https://"
+    for number, section in enumerate(sections):
+        _require_appliance("appliance.others" if number else "appliance", section)
+    by_tls = config.appliance.transport == "tls"
+    certified = auditor.auditor_certificate is not None
+    if certified != (by_tls and auditor.auditor_key is not None):
+        message = "reconciler.auditor_certificate and auditor_key go together"
         raise ConfigError(message)
+
+
+def _require_appliance(name: str, section: ApplianceSection) -> None:
+    tls = ("url", "ca", "certificate", "key", "server_spki_sha256")
+    serial = ("device", "key_file")
+    by_tls = section.transport == "tls"
+    for needed in tls if by_tls else serial:
+        if not getattr(section, needed):
+            message = f'{name}.{needed} is needed with "{section.transport}"'
+            raise ConfigError(message)
+    for foreign in serial if by_tls else tls:
+        if getattr(section, foreign):
+            message = f'{name}.{foreign} does not go with "{section.transport}"'
+            raise ConfigError(message)
+    if by_tls:
+        _require_pins(name, section)
+        if not section.url.startswith("https://"):
+            message = f"{name}.url must begin with https://"
+            raise ConfigError(message)
+
+
+def _require_pins(name: str, section: ApplianceSection) -> None:
     pins = {
         "server_spki_sha256": section.server_spki_sha256,
         "next_server_spki_sha256": section.next_server_spki_sha256,

@@ -6,8 +6,10 @@ Not looked at: the appliance, which has its own ``status``, and who holds which 
 
 import datetime as dt
 import enum
+import os
 import shutil
 import sqlite3
+import stat
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -76,6 +78,22 @@ def check_private(name: str, path: Path) -> Finding:
         found = f"{path} has mode {mode:04o}"
         return Finding(Level.FAILURE, name, found, f"chmod 600 {path}")
     return Finding(Level.OK, name, f"mode {mode:04o}")
+
+
+def check_line(name: str, path: Path) -> Finding:
+    """Check that a serial device is there and may be opened; it is not opened."""
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        mend = "plug the adapter in, and name it as /dev/serial/by-id does"
+        return Finding(Level.FAILURE, name, f"{path}: {error.strerror}", mend)
+    if not stat.S_ISCHR(mode):
+        mend = "name the device itself"
+        return Finding(Level.FAILURE, name, f"{path} is no device", mend)
+    if not os.access(path, os.R_OK | os.W_OK):
+        mend = "put the hub's user into the group that owns it (often dialout)"
+        return Finding(Level.FAILURE, name, f"{path} may not be opened", mend)
+    return Finding(Level.OK, name, "is there and may be opened")
 
 
 def check_certificate(name: str, path: Path, *, now: dt.datetime) -> Finding:
@@ -218,8 +236,10 @@ def check_files(config: Config, *, now: dt.datetime) -> Iterator[Finding]:
 async def examine(config: Config, *, clock: Clock) -> list[Finding]:
     """Run every check; changes nothing and takes no lock of a running hub."""
     now = dt.datetime.fromtimestamp(clock() / 1000, dt.UTC)
+    device = config.appliance.device
     return [
         *check_files(config, now=now),
+        *([] if device is None else [check_line("appliance.device", device)]),
         check_disk("hub.state_dir", config.hub.state_dir),
         *await check_database(config, clock=clock),
         *await check_nodes(config, clock=clock),

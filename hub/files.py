@@ -16,6 +16,7 @@ def secrets_of(config: Config) -> dict[str, Path]:
     return _named(
         {
             "appliance.key": config.appliance.key,
+            "appliance.key_file": config.appliance.key_file,
             "hub.database_password_file": config.hub.database_password_file,
             "api.legacy.api_key_file": api.legacy.api_key_file,
             "api.legacy.tls_key": api.legacy.tls_key,

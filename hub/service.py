@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
-from channel import ChannelFiles
 from firmware_bridge.engines.iccfpga import IccFpga
 from hub.address_pool import AddressPool
 from hub.address_rounds import STEP_S, AddressRounds, RoundSettings
@@ -25,6 +24,7 @@ from hub.api.legacy_history import HistoryCommands
 from hub.api.legacy_tokens import TokenGate, require_key
 from hub.api.listener import start_listener
 from hub.api.v1 import app as v1
+from hub.appliance_path import auditor_section, carrier_of
 from hub.appliances import Appliances
 from hub.attachments import Attacher, AttachmentSettings
 from hub.bell import EarlyRounds
@@ -188,26 +188,12 @@ def appliances_of(config: Config, heads: HeadBook) -> Appliances:
     Returns:
         A context that opens and closes the connections.
     """
-    first = _signer_settings(config)
-    others = [
-        replace(
-            first,
-            url=other.url,
-            files=replace(
-                first.files,
-                ca=other.ca or first.files.ca,
-                server_spki_sha256=other.server_spki_sha256,
-                next_server_spki_sha256=other.next_server_spki_sha256,
-            ),
-        )
-        for other in config.appliance.others
-    ]
-    attempts = 1 if others else first.attempts
+    sections = config.appliance.every()
+    settings = _signer_settings(config)
+    if len(sections) > 1:
+        settings = replace(settings, attempts=1)
     return Appliances(
-        [
-            Signer(replace(settings, attempts=attempts), heads)
-            for settings in [first, *others]
-        ]
+        [Signer(settings, heads, carrier=carrier_of(one)) for one in sections]
     )
 
 
@@ -259,9 +245,14 @@ async def open_hub(
         )
         nodes = await stack.enter_async_context(nodes_of(config, clock=clock))
         auditor = None
-        if config.reconciler.auditor_certificate is not None:
+        as_auditor = auditor_section(config)
+        if as_auditor is not None:
             auditor = await stack.enter_async_context(
-                Signer(_auditor_settings(config), StoredHeads(store))
+                Signer(
+                    _signer_settings(config),
+                    StoredHeads(store),
+                    carrier=carrier_of(as_auditor),
+                )
             )
         if desk is None:
             desk = BundleDesk()
@@ -318,8 +309,8 @@ async def run_hub(config: Config, *, ready: Callable[[str], None]) -> None:
         hub = await stack.enter_async_context(open_hub(config, holder=holder))
         urls = await _start_apis(hub, stack)
         async with asyncio.TaskGroup() as loops:
-            for url in hub.signer.urls:
-                loops.create_task(_watch_appliance(hub.signer, url))
+            for place in hub.signer.places:
+                loops.create_task(_watch_appliance(hub.signer, place))
             for name, (tick, interval_s) in _own_flows(hub).items():
                 round_ = partial(one_round, name, tick, interval_s=interval_s)
                 loops.create_task(_repeat(round_, interval_s=interval_s))
@@ -438,12 +429,12 @@ async def one_round(
         raise asyncio.CancelledError
 
 
-async def _watch_appliance(signer: Appliances, url: str) -> None:
+async def _watch_appliance(signer: Appliances, place: str) -> None:
     """Keep asking: the first answer brings a head token, each one anchors a restart."""
     said = ""
     while True:
         try:
-            report = await signer.status_of(url)
+            report = await signer.status_of(place)
         except Exception as error:  # noqa: BLE001 - no failure may end the hub
             _log.warning("appliance: %s", error)
             said = ""
@@ -538,19 +529,8 @@ def _webhook_settings(config: Config) -> WebhookSettings:
 
 
 def _signer_settings(config: Config) -> SignerSettings:
-    section = config.appliance
     return SignerSettings(
-        url=section.url,
-        files=ChannelFiles(
-            section.ca,
-            section.certificate,
-            section.key,
-            section.server_spki_sha256,
-            section.next_server_spki_sha256,
-        ),
-        identity_key=section.identity_key,
-        network=config.hub.network,
-        timeout_s=section.timeout_s,
+        identity_key=config.appliance.identity_key, network=config.hub.network
     )
 
 
@@ -563,17 +543,6 @@ def _rules(config: Config) -> WithdrawalRules:
         total_i=section.limit_total_i,
         window_ms=section.window_s * _MILLISECONDS,
     )
-
-
-def _auditor_settings(config: Config) -> SignerSettings:
-    section = config.reconciler
-    settings = _signer_settings(config)
-    assert section.auditor_certificate is not None
-    assert section.auditor_key is not None
-    files = replace(
-        settings.files, certificate=section.auditor_certificate, key=section.auditor_key
-    )
-    return replace(settings, files=files)
 
 
 def _looks(config: Config, store: Store, nodes: Nodes) -> AddressLooks:

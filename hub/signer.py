@@ -21,7 +21,8 @@ import jwt
 import msgspec
 
 from appliance import wire
-from channel import ChannelError, ChannelFiles, client_context
+from channel import ChannelError
+from firmware_bridge.errors import BridgeError
 from hub.errors import ApplianceUnavailableError, ConfigError, InvariantError
 from hub.instruments import timed_appliance
 from hub.model import Address, BundleHash, HeadToken, IssuedAddress, SeedUuid
@@ -31,6 +32,15 @@ from hub.tangle import Draft, DraftTransaction, finish
 _SEED_UUID_BYTES: Final = 48
 _ROWS: Final = 500
 _RETRY_S: Final = 0.5
+REQUEST_PATH: Final = wire.PATH
+_NO_REPLY: Final = (
+    TimeoutError,
+    aiohttp.ClientError,
+    ChannelError,
+    BridgeError,
+    msgspec.DecodeError,
+)
+"""What ends an attempt without a reply: the same may be asked again."""
 
 
 def commitment_of(seed_uuid: str) -> str:
@@ -197,45 +207,66 @@ class HeadBook(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SignerSettings:
-    """How to reach the appliance and what to believe of it.
+    """What to believe of the appliance.
 
     Attributes:
-        url: ``https://host:port``.
-        files: Certificates and the server's pin.
         identity_key: PEM path of the identity key from the ``init`` print-out,
             with its successors after it.
         network: The network every receipt must name.
-        timeout_s: Deadline of one request.
         attempts: How often one is sent before it counts as not answered; one where
             another appliance can be asked instead.
     """
 
-    url: str
-    files: ChannelFiles
     identity_key: Path
     network: str
-    timeout_s: float
     attempts: int = 3
+
+
+class Carrier(Protocol):
+    """Carries a request to the appliance and a reply back; opened and closed with it.
+
+    Attributes:
+        where: The appliance's place, for messages.
+    """
+
+    where: str
+
+    async def __aenter__(self) -> Self:
+        """Look at its files."""
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close what is open."""
+
+    async def carry(self, body: bytes) -> bytes:
+        """Return the reply; what it raises is one of ``_NO_REPLY``."""
 
 
 class Signer:
     """A connection to the appliance; use it with ``async with``.
 
     Args:
-        settings: Where it is and what to believe.
+        settings: What to believe.
         heads: Where the highest head token is kept.
+        carrier: How it is reached.
     """
 
-    def __init__(self, settings: SignerSettings, heads: HeadBook) -> None:
+    def __init__(
+        self, settings: SignerSettings, heads: HeadBook, *, carrier: Carrier
+    ) -> None:
         self._settings = settings
         self._heads = heads
-        self._session: aiohttp.ClientSession | None = None
+        self._carrier = carrier
         self._identity_key = ""
 
     @property
-    def url(self) -> str:
-        """Where the appliance is."""
-        return self._settings.url
+    def where(self) -> str:
+        """The appliance's place."""
+        return self._carrier.where
 
     async def __aenter__(self) -> Self:
         """Load the files.
@@ -248,13 +279,9 @@ class Signer:
         """
         try:
             self._identity_key = self._settings.identity_key.read_text()
-            context = client_context(self._settings.files)
-        except (OSError, ChannelError) as error:
+            await self._carrier.__aenter__()
+        except (OSError, ChannelError, BridgeError) as error:
             raise ConfigError(f"[appliance]: {error}") from error
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=context),
-            timeout=aiohttp.ClientTimeout(total=self._settings.timeout_s),
-        )
         return self
 
     async def __aexit__(
@@ -264,8 +291,7 @@ class Signer:
         traceback: TracebackType | None,
     ) -> None:
         """Close the connection."""
-        if self._session is not None:
-            await self._session.close()
+        await self._carrier.__aexit__(kind, error, traceback)
 
     async def status(self) -> wire.StatusReport:
         """Ask how the appliance is, and remember its head.
@@ -645,23 +671,21 @@ class Signer:
         Raises:
             ApplianceUnavailableError: If no attempt brought a reply.
         """
-        failure = "not connected: use `async with`"
+        failure = ""
         for attempt in range(self._settings.attempts):
             if attempt:
                 await asyncio.sleep(_RETRY_S * attempt)
             try:
                 reply = await self._attempt(request)
-            except (TimeoutError, aiohttp.ClientError, msgspec.DecodeError) as error:
+            except _NO_REPLY as error:
                 failure = str(error) or type(error).__name__
                 continue
             retry = isinstance(reply, wire.Fault) and reply.retry
             if not retry or attempt == self._settings.attempts - 1:
                 return reply
-        raise ApplianceUnavailableError(f"{self._settings.url}: {failure}")
+        raise ApplianceUnavailableError(f"{self._carrier.where}: {failure}")
 
     async def _attempt(self, request: wire.Request) -> wire.Reply:
-        if self._session is None:
-            raise ApplianceUnavailableError("not connected: use `async with`")
         head = await self._heads.get()
         if head is None and not isinstance(request, wire.GetStatus):
             # Hold a head before anything is journalled for us: after a crash in
@@ -670,11 +694,8 @@ class Signer:
             head = await self._heads.get()
         if head is not None:
             request = msgspec.structs.replace(request, head=_to_wire(head))
-        with timed_appliance(self._settings.url, type(request).__name__) as asked:
-            async with self._session.post(
-                self._settings.url + wire.PATH, data=wire.encode(request)
-            ) as response:
-                reply = wire.decode_reply(await response.read())
+        with timed_appliance(self.where, type(request).__name__) as asked:
+            reply = wire.decode_reply(await self._carrier.carry(wire.encode(request)))
             code = getattr(reply, "code", "")
             asked.replied(type(reply).__name__, code=code, steps_ms=reply.steps_ms)
         if reply.request_id not in {request.request_id, ""}:

@@ -2,6 +2,7 @@
 """Ceremonies on a running appliance."""
 
 import hashlib
+import re
 from pathlib import Path
 from typing import Final
 
@@ -106,8 +107,9 @@ def ceremony(  # noqa: PLR0913 - one argument per option
                           if it is the very same
       recover-journal [complete]  let a restored journal sign again; unless
                           everything was imported, its unspent keys never do
-      enrol-client CERTIFICATE --name NAME --role ROLE
-                          let a client's key connect, with one role
+      enrol-client CERTIFICATE|ID --name NAME --role ROLE
+                          let a client's key connect, with one role; the id is that of
+                          a key for a serial line
       revoke-client NAME  shut a client out at once; or one key, by its SHA-256
       enrol-appliance REQUEST  hand the salts, encrypted, to another appliance of
                           this journal; compare the fingerprint on two channels
@@ -117,10 +119,11 @@ def ceremony(  # noqa: PLR0913 - one argument per option
 
     A rotation that was cut short goes on when it is asked for again.
     """
-    if name in _READS_A_FILE and subject:
+    enrols_an_id = name == "enrol-client" and re.fullmatch("[0-9a-f]{64}", subject)
+    if name in _READS_A_FILE and subject and not enrols_an_id:
         subject = _content(Path(subject), on_host)
-    if name == "enrol-client":
-        subject = _pin_of_client(subject)
+        if name == "enrol-client":
+            subject = _pin_of_client(subject)
     request = RunCeremony(
         request_id=new_request_id(),
         ceremony=name,

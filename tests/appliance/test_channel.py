@@ -1,10 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The channel, with real TLS clients: who is refused, and how."""
+"""The channel, with real clients over TLS and over a pty: who is refused, and how."""
 
 import asyncio
 import contextlib
-import datetime as dt
-import io
 import json
 import socket
 import ssl
@@ -15,20 +13,15 @@ from pathlib import Path
 import aiohttp
 import msgspec
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import serialization
 
 from appliance import wire
 from appliance.certificates import (
-    KeyPair,
     make_authority,
     make_certificate,
     spki_sha256,
 )
-from appliance.client import ApplianceClient, Endpoint, endpoint_of
-from appliance.errors import FaultError
+from appliance.errors import ConfigError, FaultError
 from appliance.roster import ClientChange
-from appliance.server import Server
 from appliance.service import ROLES
 from appliance.wire import (
     AcceptHead,
@@ -60,84 +53,36 @@ from appliance.wire import (
     TailJournal,
     Unseal,
 )
-from channel import ChannelError, ChannelFiles, client_context
-from tests.appliance.box import Box
 from tests.appliance.bundles import Coin, bundle, new_address, new_uuid
+from tests.appliance.listening import (
+    NOW,
+    STATUS,
+    TRANSPORTS,
+    Listening,
+    OverTls,
+    listening_on,
+)
 
-NOW = dt.datetime.now(dt.UTC)  # noqa: TID251 - certificates of the real time
-STATUS = wire.encode(GetStatus(request_id="s"))
 
-
-class Listening:
-    """A listening appliance in this process."""
-
-    def __init__(self, box: Box, port: int, server: Server) -> None:
-        self.box, self.port, self.server = box, port, server
-        self.url = f"https://127.0.0.1:{port}"
-        self.tls = box.folder / "tls"
-
-    def client(self, name: str) -> ApplianceClient:
-        path = self.box.folder / "appliance.toml"
-        return ApplianceClient(endpoint_of(path, name=name, port=self.port))
-
-    def pin(self) -> str:
-        endpoint = endpoint_of(self.box.folder / "appliance.toml", name="hub")
-        return endpoint.files.server_spki_sha256
-
-    def authority(self) -> KeyPair:
-        key = serialization.load_pem_private_key(
-            (self.tls / "ca.key").read_bytes(), None
-        )
-        pem = (self.tls / "ca.pem").read_bytes()
-        return KeyPair(x509.load_pem_x509_certificate(pem), key)
-
-    def context(self, pair: KeyPair | None) -> ssl.SSLContext:
-        """Return a stranger's context: trusts the server, shows this pair."""
-        context = ssl.create_default_context(cafile=str(self.tls / "ca.pem"))
-        if pair is not None:
-            pair.write(self.tls, "stranger")
-            files = (self.tls / "stranger.pem", self.tls / "stranger.key")
-            context.load_cert_chain(*files)
-        return context
-
-    async def post(
-        self, context: ssl.SSLContext | None, body: bytes, url: str = ""
-    ) -> tuple[int, bytes]:
-        connector = aiohttp.TCPConnector(ssl=context or True)
-        async with (
-            aiohttp.ClientSession(connector=connector) as session,
-            session.post(
-                (url or self.url) + wire.PATH, data=io.BytesIO(body)
-            ) as response,
-        ):
-            return response.status, await response.read()
+@pytest.fixture(params=TRANSPORTS)
+async def listening(
+    request: pytest.FixtureRequest, folder: Path
+) -> AsyncGenerator[Listening]:
+    """On each transport: what is promised is the same."""
+    async with listening_on(request.param, folder) as opened:
+        yield opened
 
 
 @pytest.fixture
-async def listening(box: Box) -> AsyncGenerator[Listening]:
-    config = msgspec.structs.replace(
-        box.config, listen=msgspec.structs.replace(box.config.listen, port=0)
-    )
-    server = Server(config, box.appliance)
-    runner, port = await server.start()
-    yield Listening(box, port, server)
-    await runner.cleanup()
-    await server.drain()
+async def over_tls(folder: Path) -> AsyncGenerator[OverTls]:
+    async with listening_on("tls", folder) as opened:
+        assert isinstance(opened, OverTls)
+        yield opened
 
 
-async def handshake_fails(listening: Listening, context: ssl.SSLContext) -> None:
+async def handshake_fails(over_tls: OverTls, context: ssl.SSLContext) -> None:
     with pytest.raises((aiohttp.ClientError, ssl.SSLError, ConnectionError)):
-        await listening.post(context, STATUS)
-
-
-async def is_forbidden(listening: Listening, context: ssl.SSLContext) -> None:
-    before = listening.server.strangers_count
-    status, body = await listening.post(context, STATUS)
-    assert status == 403
-    reply = wire.decode_reply(body)
-    assert isinstance(reply, Fault)
-    assert reply.head is None  # a stranger learns nothing
-    assert listening.server.strangers_count == before + 1
+        await over_tls.post(context, STATUS)
 
 
 # --- strangers -----------------------------------------------------------------------
@@ -153,79 +98,98 @@ async def test_a_hub_is_answered(listening: Listening) -> None:
         assert client.head.sequence == 2
 
 
-async def test_a_certificate_of_another_authority_is_refused(
+async def test_a_key_that_nobody_enrolled_is_refused(listening: Listening) -> None:
+    """Of our authority, and of the hub's name: only the enrolled key is known."""
+    before = listening.server.strangers_count
+    await listening.knock()
+    assert listening.server.strangers_count == before + 1
+    async with listening.client("hub") as client:  # and nobody else is kept out
+        await client.expect(GetStatus(request_id="s"), StatusReport)
+
+
+async def test_a_client_that_is_revoked_during_a_connection_is_refused(
     listening: Listening,
+) -> None:
+    async with listening.client("hub") as client:
+        await client.expect(GetStatus(request_id="s"), StatusReport)
+        hub = listening.box.clients["hub"]
+        shut_out = ClientChange(enrolled=False, client=hub)
+        listening.box.appliance.life.roster.adopt([shut_out])
+        reply = await client.ask(GetStatus(request_id="s"))
+        assert isinstance(reply, Fault)
+        assert reply.code == "forbidden"
+        assert reply.head is None
+    async with listening.client("auditor") as client:
+        await client.expect(GetStatus(request_id="s"), StatusReport)
+
+
+# --- certificates --------------------------------------------------------------------
+
+
+async def test_a_certificate_of_another_authority_is_refused(
+    over_tls: OverTls,
 ) -> None:
     other = make_authority("Saltkeep private CA", now=NOW)
     pair = make_certificate(other, "hub", server=False, now=NOW)
-    await handshake_fails(listening, listening.context(pair))
+    await handshake_fails(over_tls, over_tls.context(pair))
 
 
-async def test_an_expired_certificate_is_refused(listening: Listening) -> None:
-    authority = listening.authority()
+async def test_an_expired_certificate_is_refused(over_tls: OverTls) -> None:
+    authority = over_tls.authority()
     pair = make_certificate(authority, "hub", server=False, now=NOW, days=-1)
-    await handshake_fails(listening, listening.context(pair))
+    await handshake_fails(over_tls, over_tls.context(pair))
 
 
 async def test_a_certificate_that_expires_during_a_connection_is_refused(
-    listening: Listening,
+    over_tls: OverTls,
 ) -> None:
     """Not only at the handshake: the same connection is refused a year later."""
-    async with listening.client("hub") as client:
+    async with over_tls.client("hub") as client:
         await client.expect(GetStatus(request_id="s"), StatusReport)
-        listening.box.clock.offset_ms = 400 * 86_400_000
+        over_tls.box.clock.offset_ms = 400 * 86_400_000
         reply = await client.ask(GetStatus(request_id="s"))
         assert isinstance(reply, Fault)
         assert reply.code == "forbidden"
 
 
-async def test_an_unknown_key_of_our_authority_is_forbidden(
-    listening: Listening,
-) -> None:
-    """The name does not help: only the pinned key is known."""
-    pair = make_certificate(listening.authority(), "hub", server=False, now=NOW)
-    await is_forbidden(listening, listening.context(pair))
-
-
-async def test_the_server_s_certificate_is_no_client_s(listening: Listening) -> None:
-    context = listening.context(None)
+async def test_the_server_s_certificate_is_no_client_s(over_tls: OverTls) -> None:
+    context = over_tls.context(None)
     context.load_cert_chain(
-        listening.tls / "appliance.pem", listening.tls / "appliance.key"
+        over_tls.tls / "appliance.pem", over_tls.tls / "appliance.key"
     )
-    await handshake_fails(listening, context)
+    await handshake_fails(over_tls, context)
 
 
 async def test_a_pinned_key_in_a_server_certificate_is_refused(
-    listening: Listening,
+    over_tls: OverTls,
 ) -> None:
-    pair = make_certificate(listening.authority(), "hub", server=True, now=NOW)
+    pair = make_certificate(over_tls.authority(), "hub", server=True, now=NOW)
     pin = spki_sha256(pair.certificate)
-    hub = msgspec.structs.replace(listening.box.clients["hub"], spki_sha256=pin)
-    listening.box.appliance.life.roster.adopt([ClientChange(enrolled=True, client=hub)])
-    await handshake_fails(listening, listening.context(pair))
+    hub = msgspec.structs.replace(over_tls.box.clients["hub"], spki_sha256=pin)
+    over_tls.box.appliance.life.roster.adopt([ClientChange(enrolled=True, client=hub)])
+    await handshake_fails(over_tls, over_tls.context(pair))
 
 
-async def test_no_certificate_is_refused(listening: Listening) -> None:
-    await handshake_fails(listening, listening.context(None))
+async def test_no_certificate_is_refused(over_tls: OverTls) -> None:
+    await handshake_fails(over_tls, over_tls.context(None))
 
 
-async def test_tls_1_2_is_refused(listening: Listening) -> None:
-    context = listening.context(None)
-    context.load_cert_chain(listening.tls / "hub.pem", listening.tls / "hub.key")
-    assert (await listening.post(context, STATUS))[0] == 200
+async def test_tls_1_2_is_refused(over_tls: OverTls) -> None:
+    context = over_tls.context_of("hub")
+    assert (await over_tls.post(context, STATUS))[0] == 200
     context.maximum_version = ssl.TLSVersion.TLSv1_2
-    await handshake_fails(listening, context)
+    await handshake_fails(over_tls, context)
 
 
-async def test_plaintext_is_refused(listening: Listening) -> None:
+async def test_plaintext_is_refused(over_tls: OverTls) -> None:
     with pytest.raises(aiohttp.ClientError):
-        await listening.post(None, STATUS, url=f"http://127.0.0.1:{listening.port}")
+        await over_tls.post(None, STATUS, url=f"http://127.0.0.1:{over_tls.port}")
 
 
-async def test_no_session_is_resumed(listening: Listening) -> None:
+async def test_no_session_is_resumed(over_tls: OverTls) -> None:
     def connect(context: ssl.SSLContext, session: ssl.SSLSession | None) -> object:
         with (
-            socket.create_connection(("127.0.0.1", listening.port), 5) as plain,
+            socket.create_connection(("127.0.0.1", over_tls.port), 5) as plain,
             context.wrap_socket(
                 plain, server_hostname="localhost", session=session
             ) as tls,
@@ -237,8 +201,7 @@ async def test_no_session_is_resumed(listening: Listening) -> None:
             assert not tls.session_reused
             return tls.session
 
-    context = listening.context(None)
-    context.load_cert_chain(listening.tls / "hub.pem", listening.tls / "hub.key")
+    context = over_tls.context_of("hub")
     session = await asyncio.to_thread(connect, context, None)
     assert session is None or not session.has_ticket
 
@@ -250,20 +213,35 @@ async def test_our_client_refuses_a_server_with_another_key(
     listening: Listening,
 ) -> None:
     """A certificate of our own authority for the same host is not enough."""
-    files = endpoint_of(listening.box.folder / "appliance.toml", name="hub").files
-    wrong = ChannelFiles(files.ca, files.certificate, files.key, "0" * 64)
-    endpoint = Endpoint(listening.url, wrong)
-    async with ApplianceClient(endpoint) as client:
-        with pytest.raises(FaultError) as error:
+    async with listening.misled_client() as client:
+        with pytest.raises(FaultError, match=r"pinned|does not have the key") as error:
             await client.ask(GetStatus(request_id="s"))
     assert error.value.code == "unreachable"
-    assert "pinned" in str(error.value)
 
 
-def test_missing_files_are_said_plainly(tmp_path: Path) -> None:
-    absent = tmp_path / "none.pem"
-    with pytest.raises(ChannelError, match="none"):
-        client_context(ChannelFiles(absent, absent, absent, "0" * 64))
+async def test_missing_files_are_said_plainly(listening: Listening) -> None:
+    with pytest.raises(ConfigError, match="none"):
+        async with listening.client_without_files():
+            pass
+
+
+async def test_many_requests_at_once_each_get_their_own_reply(
+    listening: Listening,
+) -> None:
+    uuids = [new_uuid() for _ in range(24)]
+    async with listening.client("hub") as client:
+        issued = await asyncio.gather(
+            *(
+                client.expect(IssueAddress(request_id=f"r{n}", seed_uuid=u), Issued)
+                for n, u in enumerate(uuids)
+            )
+        )
+        again = await client.expect(
+            IssueAddress(request_id="again", seed_uuid=uuids[7]), Issued
+        )
+    assert [one.request_id for one in issued] == [f"r{n}" for n in range(24)]
+    assert len({one.address for one in issued}) == len(uuids)
+    assert again.address == issued[7].address
 
 
 # --- roles ---------------------------------------------------------------------------
@@ -379,34 +357,26 @@ BODIES: dict[str, tuple[bytes, int]] = {
 async def test_a_body_that_is_no_request_is_answered_with_a_status(
     listening: Listening,
 ) -> None:
-    context = listening.context(None)
-    context.load_cert_chain(listening.tls / "hub.pem", listening.tls / "hub.key")
     for name, (body, expected) in BODIES.items():
-        status, answer = await listening.post(context, body)
+        status, answer = await listening.post_as("hub", body)
         assert status == expected, (name, answer)
         reply = wire.decode_reply(answer)
         assert isinstance(reply, Fault), name
         assert not reply.retry, name
-    assert (await listening.post(context, STATUS))[0] == 200
+    assert (await listening.post_as("hub", STATUS))[0] == 200
 
 
+@pytest.mark.parametrize("transport", TRANSPORTS)
 async def test_a_slow_body_does_not_hold_a_connection_for_ever(
-    listening: Listening, monkeypatch: pytest.MonkeyPatch
+    transport: str, folder: Path
 ) -> None:
-    monkeypatch.setattr("appliance.server._BODY_TIMEOUT_S", 0.2)
-
-    async def slow() -> AsyncGenerator[bytes]:
-        yield b"{"
-        await asyncio.sleep(1)
-        yield b"}"
-
-    context = listening.context(None)
-    context.load_cert_chain(listening.tls / "hub.pem", listening.tls / "hub.key")
-    connector = aiohttp.TCPConnector(ssl=context)
-    async with aiohttp.ClientSession(connector=connector) as session:
-        with contextlib.suppress(aiohttp.ClientError):
-            async with session.post(listening.url + wire.PATH, data=slow()) as response:
-                assert response.status == 408
+    async with listening_on(transport, folder, body_timeout_s=0.2) as listening:
+        reply = await listening.post_half("hub", b" " * 4000)
+        if transport == "serial":  # on TLS the connection may be cut first
+            assert reply is not None
+        if reply is not None:
+            assert reply[0] == 408
+        assert (await listening.post_as("hub", STATUS))[0] == 200
 
 
 # --- time ----------------------------------------------------------------------------

@@ -46,7 +46,7 @@ async def world(
 
 
 async def anchor(world: World) -> None:
-    for url in world.hub.signer.urls:
+    for url in world.hub.signer.places:
         await world.hub.signer.status_of(url)
 
 

@@ -209,6 +209,8 @@ def hub_table(
         "withdrawals": {},
         "attachments": {"min_weight_magnitude": MIN_WEIGHT_MAGNITUDE},
     }
+    if "transport" in sections.get("appliance", {}):
+        del table["appliance"]  # another way there: nothing of this one goes with it
     for name, values in sections.items():
         table[name] = table.get(name, {}) | values
     return table

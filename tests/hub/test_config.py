@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from hub.appliance_path import auditor_section
 from hub.config import (
     Config,
     listen_address,
@@ -116,6 +117,54 @@ def test_what_does_not_fit_is_refused_by_name(
     with pytest.raises(ConfigError) as refusal:
         parse(changed(path, value), folder=tmp_path)
     assert told in str(refusal.value)
+
+
+def on_a_line(**more: object) -> dict[str, Any]:
+    whole = table()
+    whole["appliance"] = {
+        "transport": "serial",
+        "device": "/dev/serial/by-id/usb-appliance",
+        "key_file": "pki/hub.key",
+        "identity_key": "pki/identity.pem",
+        **more,
+    }
+    return whole
+
+
+def test_an_appliance_on_a_serial_line_needs_a_device_and_a_key(tmp_path: Path) -> None:
+    found = parse(on_a_line(), folder=tmp_path).appliance
+    assert found.device == Path("/dev/serial/by-id/usb-appliance")
+    assert (found.key_file, found.baud) == (tmp_path / "pki/hub.key", 115_200)
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({"url": "https://127.0.0.1:1"}, 'appliance.url does not go with "serial"'),
+        ({"transport": "tls"}, 'appliance.url is needed with "tls"'),
+        ({"transport": "usb"}, "one of tls, serial"),
+        ({"baud": 0}, "appliance.baud must be above 0"),
+    ],
+)
+def test_what_belongs_to_the_other_transport_is_refused(
+    more: dict[str, object], told: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError) as refusal:
+        parse(on_a_line(**more), folder=tmp_path)
+    assert told in str(refusal.value)
+
+
+def test_an_auditor_on_a_serial_line_has_a_key_and_no_certificate(
+    tmp_path: Path,
+) -> None:
+    whole = on_a_line()
+    whole["reconciler"] = {"auditor_key": "auditor.key"}
+    section = auditor_section(parse(whole, folder=tmp_path))
+    assert section is not None
+    assert section.key_file == tmp_path / "auditor.key"
+    whole["reconciler"]["auditor_certificate"] = "auditor.pem"
+    with pytest.raises(ConfigError, match="go together"):
+        parse(whole, folder=tmp_path)
 
 
 @pytest.mark.parametrize("listen", ["0.0.0.0:50051", "[::]:50051", "192.0.2.1:80"])

@@ -25,6 +25,7 @@ from hub.doctor import (
     check_clock,
     check_database,
     check_disk,
+    check_line,
     check_private,
     check_sqlite,
 )
@@ -77,6 +78,14 @@ def test_a_key_that_others_can_read_is_a_failure(tmp_path: Path) -> None:
     assert check_private("key", key).level is Level.OK
     key.chmod(0o644)
     assert check_private("key", key).mend == f"chmod 600 {key}"
+
+
+def test_a_serial_device_that_is_none_is_a_failure(tmp_path: Path) -> None:
+    absent, plain = tmp_path / "absent", tmp_path / "plain"
+    plain.touch()
+    assert check_line("device", absent).level is Level.FAILURE
+    assert check_line("device", plain).level is Level.FAILURE
+    assert check_line("device", Path("/dev/null")).level is Level.OK
 
 
 def test_a_missing_or_latched_database_is_a_failure_and_none_is_made(
