@@ -143,6 +143,8 @@ class JournalMemory:
             case {"step": step, "panel": str(panel), "counter": int(counter)} if (
                 step == ENROL_PANEL
             ):
+                if payload.get("alone"):  # nobody else's panel: ours were replaced
+                    self.counters.clear()
                 self.counters[panel] = counter
             case {"panel": str(panel), "counter": int(counter)}:
                 if self.counters[panel] != counter - 1:

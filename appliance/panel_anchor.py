@@ -160,7 +160,12 @@ class PanelAnchor:
         head, counted = self.journal.head, await self.guard.counter()
         return [
             f"1. journal panel {self.guard.panel_id}, its counter at {counted}",
-            "2. have it count every signature and ceremony from there on",
+            "2. have it count every signature and ceremony from there on; "
+            + (
+                "those of other appliances stay enrolled"
+                if self.journal.shared
+                else "any other panel is out"
+            ),
             f"the journal ended at row {head.sequence}, {head.hash}",
         ]
 
@@ -170,7 +175,11 @@ class PanelAnchor:
         Args:
             client: The operator who asks.
         """
-        enrolled = {"panel": self.guard.panel_id, "counter": await self.guard.counter()}
+        enrolled = {
+            "panel": self.guard.panel_id,
+            "counter": await self.guard.counter(),
+            "alone": not self.journal.shared,
+        }
         await self.journal_thread(
             self.journal.commit_ceremony,
             client=client,

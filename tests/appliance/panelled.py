@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Appliances with a panel: the real firmware on a pty, paired and enrolled."""
 
+import asyncio
 import contextlib
 import secrets
 from collections.abc import AsyncIterator, Iterator
@@ -43,12 +44,25 @@ async def enrol(box: Box) -> ActReport:
     return await box.approve(proposed, 2)
 
 
+async def ready(box: Box) -> bool:
+    """Check until it is up or sealed: a panel may be starting, or hold on to a host.
+
+    Returns:
+        Whether it is up.
+    """
+    for _ in range(100):
+        if await box.appliance.check() or box.appliance.life.latch.seal:
+            break
+        await asyncio.sleep(0.1)
+    return box.appliance.life.running is not None
+
+
 @contextlib.asynccontextmanager
 async def opened(folder: Path) -> AsyncIterator[Box]:
     """Start an appliance in this process, and stop it at the end."""
     box = Box(folder)
     try:
-        await box.appliance.check()
+        await ready(box)
         yield box
     finally:
         await box.close()
@@ -56,4 +70,4 @@ async def opened(folder: Path) -> AsyncIterator[Box]:
 
 def counted(panel: Bench) -> int:
     """Return what the panel's flash holds, read past the line."""
-    return int.from_bytes((panel.folder / "state.bin").read_bytes()[4:12])
+    return int.from_bytes((panel.folder / "state").read_bytes()[4:12])
