@@ -11,10 +11,13 @@ from collections.abc import Callable, Iterator
 from itertools import permutations
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from appliance import panel_anchor
 from appliance.client import ApplianceClient
 from appliance.errors import FaultError, JournalError
+from appliance.journal_records import is_counted
 from appliance.panel_anchor import COUNTS_AT_START, LiveCounter
 from appliance.pytest_plugin import ApplianceProcess
 from appliance.seal import SealLatch
@@ -203,6 +206,8 @@ async def test_yesterday_s_disk_signs_nothing_whatever_was_put_back_with_it(
 ) -> None:
     async with opened(folder) as box:
         coin = await box.coin()
+        head = box.head
+    assert head is not None
     disk("keep yesterday")
     async with opened(folder) as box:
         today = bundle([coin])
@@ -212,7 +217,8 @@ async def test_yesterday_s_disk_signs_nothing_whatever_was_put_back_with_it(
         async with opened(folder) as box:
             status = await box.status()
             assert (status.state, status.reason[:15]) == ("sealed", "head-regression")
-            assert (await box.expect(bundle([coin]), Fault)).code == "sealed"
+            told = msgspec.structs.replace(bundle([coin]), head=head)  # by the hub
+            assert (await box.expect(told, Fault)).code == "sealed"
     async with opened(folder) as box:  # nor do two operators
         assert "head-regression" in (await box.unseal()).steps[0]
         assert (await box.status()).state == "sealed"
@@ -483,6 +489,26 @@ async def test_after_a_restore_the_panel_is_enrolled_anew(
 # --- what the rows may say ------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("kind", "payload", "counts"),
+    [
+        ("signed", {}, True),
+        ("blind", {}, True),
+        ("ceremony", {"step": "export-seed", "export": {}}, True),
+        ("ceremony", {"step": "import-interchange", "spent": []}, True),
+        ("ceremony", {"step": "policy"}, True),
+        ("ceremony", {"step": "seal"}, False),
+        ("ceremony", {"step": "enrol-panel"}, False),
+        ("issued", {}, False),
+        ("refused", {}, False),
+    ],
+)
+def test_what_spends_a_key_or_changes_what_holds_is_counted(
+    kind: str, payload: dict[str, object], *, counts: bool
+) -> None:
+    assert is_counted(kind, payload) == counts
+
+
 def test_a_count_that_does_not_follow_is_no_row_of_an_appliance() -> None:
     known: tuple[str, dict[str, object]] = (
         "ceremony",
@@ -514,3 +540,18 @@ async def test_a_counter_of_another_panel_counts_nothing(folder: Path) -> None:
         with pytest.raises(JournalError, match="another panel"):
             await asyncio.to_thread(other.raise_to, before + 1)
         assert await guard.counter() == before
+
+
+async def test_a_panel_that_does_not_answer_in_time_has_not_counted(
+    folder: Path, enrolled: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(panel_anchor, "_PATIENCE_S", 0.2)
+    async with opened(folder) as box:
+        guard = box.appliance.life.guard
+        value = await guard.counter() + 1
+        counter = LiveCounter(guard, asyncio.get_running_loop(), guard.panel_id)
+        assert enrolled._process is not None
+        enrolled._process.send_signal(signal.SIGSTOP)
+        with pytest.raises(JournalError, match="does not count"):
+            await asyncio.to_thread(counter.raise_to, value)
+        enrolled._process.send_signal(signal.SIGCONT)
