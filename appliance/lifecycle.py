@@ -255,6 +255,9 @@ class Lifecycle:
         await self.guard.require_armed()
         if self.running is None:
             self.running = await self._bring_up()
+            held = self.panel_missing(self.running)
+            if held is not None:
+                _log.warning("no key is used yet: %s: %s", held.code, held)
         else:
             await self._hsm_thread(self.running.vault.check_health)
             await self._check_journal(self.running.journal)
