@@ -43,6 +43,7 @@ _CUSTODY: Final = frozenset(
         "recover-journal",
         "enrol-client",
         "enrol-appliance",
+        "enrol-panel",
     }
 )
 _ONE_IS_ENOUGH: Final = frozenset(  # encrypted to a key two have set; only looks

@@ -34,7 +34,9 @@ from appliance.errors import BadRequestError, BrokenInvariantError, ConfigError
 from appliance.hsm import Hsm
 from appliance.installation import MAX_SALT_BYTES, open_other_token, read_salt
 from appliance.intent import commit
+from appliance.journal_records import ENROL_PANEL
 from appliance.lifecycle import Lifecycle
+from appliance.panel_anchor import PanelAnchor
 from appliance.receipt import CHECKPOINT_TYPE, make_statement
 from appliance.rotation import Record, Rotations
 from appliance.vault import (
@@ -51,7 +53,7 @@ from failpoints import failpoint
 from trinary.memory import LockedBuffer
 
 _LEVELS: Final = (2, 3)
-_RECOVERING: Final = frozenset({"import-interchange", "recover-journal"})
+_RECOVERING: Final = frozenset({"import-interchange", "recover-journal", ENROL_PANEL})
 _Ceremony = Callable[[RunCeremony, str], Awaitable[list[str]]]
 
 
@@ -120,6 +122,7 @@ class Custody:
             "revoke-client": channel.revoke_client,
             "rotate-tls": channel.rotate_tls,
             "enrol-appliance": channel.enrol_appliance,
+            ENROL_PANEL: partial(self._enrol_panel, approved=approved),
             "verify": self._verify,
         }
         ceremony = ceremonies.get(request.ceremony)
@@ -474,6 +477,35 @@ class Custody:
             await self._journal(client, "set-backup-key", key=key)
             failpoint("set-backup-key.journalled")
             await self._switch(vault, backup_key=key)
+        return steps
+
+    async def _enrol_panel(
+        self, request: RunCeremony, client: str, *, approved: Sequence[str] | None
+    ) -> list[str]:
+        """Let the panel that is there anchor the journal from now on.
+
+        Args:
+            request: Nothing but its name.
+            client: The operator who asks.
+            approved: The steps as approved; they name the panel and its counter.
+
+        Returns:
+            The steps, in words.
+
+        Raises:
+            BadRequestError: If it is another panel by now, or has counted since.
+        """
+        life = self.life
+        journal = life.require_running().journal
+        anchor = PanelAnchor(life.guard, journal, life.journal_thread)
+        steps = await anchor.plan()
+        if approved is not None and approved[0] != steps[0]:
+            raise BadRequestError(
+                f"approved was: {approved[0]}; now it would be: {steps[0]}. Propose it"
+                " again"
+            )
+        if not request.dry_run:
+            await anchor.enrol(client=client)
         return steps
 
     async def _verify(self, request: RunCeremony, client: str) -> list[str]:

@@ -49,6 +49,7 @@ from appliance.journal_records import (
     Spent,
     guards_of,
     have_more,
+    is_counted,
     is_recorded,
     made_generation,
     require_blind_again,
@@ -93,6 +94,22 @@ class Door(Protocol):
         self, transfer: Transfer, own: Mapping[str, Commitment], spent: Spent, /
     ) -> dict[str, object]:
         """Judge under the lock and return what the row says besides, or raise."""
+
+
+class PanelCounter(Protocol):
+    """The monotonic counter of a panel that was enrolled."""
+
+    @property
+    def panel_id(self) -> str:
+        """Which panel: 16 hex digits."""
+
+    def raise_to(self, value: int) -> None:
+        """Raise it by one, to ``value``, durably; once it is there, do nothing.
+
+        Raises:
+            JournalError: If the panel does not say that it is there.
+            BrokenInvariantError: ``panel-counter`` if it stands elsewhere.
+        """
 
 
 def create_journal(
@@ -260,6 +277,7 @@ class Journal:
         self._open = True
         self._mirror: Mirror | None = None
         self._clock_ms = clock_ms
+        self._panel: PanelCounter | None = None
         self.journal_id = journal_id
         try:
             if self._database.mirror is not None:
@@ -308,6 +326,19 @@ class Journal:
     def pristine(self) -> bool:
         """Whether nothing was ever issued or signed: there is no head to lose."""
         return self.head.sequence == 1
+
+    @property
+    def counted_by(self) -> str:
+        """Id of the panel whose counter its rows raise; empty: none does."""
+        return self._panel.panel_id if self._panel else ""
+
+    def count_on(self, panel: PanelCounter) -> None:
+        """Have a panel count from now on: no counted row is done before it has.
+
+        Args:
+            panel: Enrolled here, its counter where the rows say.
+        """
+        self._panel = panel
 
     def now_ms(self) -> int:
         """Return the policy time: the clock, never before the last row.
@@ -828,6 +859,34 @@ class Journal:
         take = self._memory.take_unproved if unproved else self._memory.take
         for row in rows:
             take(row)
+            if not unproved:
+                self._raise_panel(row)
+
+    def _raise_panel(self, row: JournalRow) -> None:
+        """Have the panel count a row of ours that is committed.
+
+        Where it does not, no later row may be written by this object: what is on disk
+        would be more than one ahead of the panel (``panel_anchor``).
+        """
+        if self._panel is None:
+            return
+        payload = json.loads(row.payload)
+        if not is_counted(row.kind, payload):
+            return
+        failpoint("journal.panel.committed")
+        try:
+            self._panel.raise_to(payload["counter"])
+        except BaseException:
+            self._open = False
+            raise
+        failpoint("journal.panel.raised")
+
+    def _numbered(self, kind: str, payload: dict[str, object]) -> dict[str, object]:
+        """Return what a row says, with the panel's next count where there is one."""
+        if self._panel is None or not is_counted(kind, payload):
+            return payload
+        panel = self._panel.panel_id
+        return payload | {"panel": panel, "counter": self._memory.counters[panel] + 1}
 
     def _append(
         self,
@@ -842,7 +901,7 @@ class Journal:
             now_ms=self.now_ms(),
             client=client,
             kind=kind,
-            payload=payload,
+            payload=self._numbered(kind, payload),
         )
         _insert(connection, [row], self._seal)
         self._own_time_ms = row.time_ms

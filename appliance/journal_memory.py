@@ -2,11 +2,12 @@
 """What the rows of a journal say of it as a whole, row by row. Pure."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from appliance.approved import require_approved
 from appliance.journal_chain import Head
-from appliance.journal_records import made_generation, policies_of
+from appliance.journal_records import ENROL_PANEL, made_generation, policies_of
 from appliance.policy_file import SignedPolicy
 from appliance.roster import ClientChange, client_changes_of
 from appliance.wire import JournalRow
@@ -30,6 +31,7 @@ class Verified:
         last_adopted: Row of the last address that was adopted; 0: none was.
         told_at: Row of the last import of spent keys; 0: there was none.
         restored_below: Generations below this were there when it was last restored.
+        counters: What each enrolled panel has counted, by the panel's id.
     """
 
     epoch: int
@@ -45,6 +47,7 @@ class Verified:
     last_adopted: int = 0
     told_at: int = 0
     restored_below: int = 0
+    counters: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -63,6 +66,7 @@ class JournalMemory:
         last_adopted: Row of the last address that was adopted; 0: none was.
         told_at: Row of the last import of spent keys; 0: there was none.
         restored_below: Generations below this were there when it was last restored.
+        counters: What each enrolled panel has counted, by the panel's id.
     """
 
     journal_id: str
@@ -76,6 +80,7 @@ class JournalMemory:
     last_adopted: int = 0
     told_at: int = 0
     restored_below: int = 0
+    counters: dict[str, int] = field(default_factory=dict)
     _issued: set[int] = field(default_factory=set)
     _newest: int = 1
     _retired: set[int] = field(default_factory=set)
@@ -104,6 +109,8 @@ class JournalMemory:
                 self.last_adopted = row.sequence
         if row.kind == "ceremony":
             self._take_ceremony(row, json.loads(row.payload))
+        if '"counter":' in row.payload:  # else it need not be read again
+            self._take_counter(json.loads(row.payload))
         self.head = Head(row.sequence, row.hash, row.time_ms)
 
     def _take_ceremony(self, row: JournalRow, payload: dict[str, object]) -> None:
@@ -119,6 +126,8 @@ class JournalMemory:
                 # and, issued again, would sign twice. So at every appliance.
                 self.restored_below = made_generation(row)
                 self._retired |= set(range(1, self.restored_below))
+                # What they counted after the backup is not here.
+                self.counters.clear()
             case {"step": "recover-journal"}:
                 self.recovering = False
                 self.doubtful |= payload.get("imported") != "complete"
@@ -128,6 +137,19 @@ class JournalMemory:
                     self.told_at = row.sequence
             case {"step": "retire", "generation": int(generation)}:
                 self._retired.add(generation)
+
+    def _take_counter(self, payload: dict[str, object]) -> None:
+        match payload:
+            case {"step": step, "panel": str(panel), "counter": int(counter)} if (
+                step == ENROL_PANEL
+            ):
+                if payload.get("alone"):  # nobody else's panel: ours were replaced
+                    self.counters.clear()
+                self.counters[panel] = counter
+            case {"panel": str(panel), "counter": int(counter)}:
+                if self.counters[panel] != counter - 1:
+                    raise ValueError("it does not follow what its panel counted")
+                self.counters[panel] = counter
 
     @property
     def told_head(self) -> Head:
@@ -156,4 +178,5 @@ class JournalMemory:
             self.last_adopted,
             self.told_at,
             self.restored_below,
+            dict(self.counters),
         )

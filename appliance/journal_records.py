@@ -8,7 +8,7 @@ by it and, at every start, compared with it.
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import msgspec
 import sqlalchemy as sa
@@ -30,6 +30,8 @@ from appliance.wire import InputClaim, JournalRow, ShownTransaction
 
 Spent: TypeAlias = Mapping[Commitment, tuple[str | None, ...]]
 """The hashes each spent key is recorded for, oldest first; None: unknown."""
+ENROL_PANEL: Final = "enrol-panel"
+"""The step of a row that says where a panel's counter stood when it came."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +151,8 @@ def guards_of(row: JournalRow) -> Iterator[tuple[sa.Table, dict[str, Any]]]:
             yield ISSUED, asked | {name: payload[name] for name in names}
         case "blind":
             commitment = payload["commitment"]
-            yield SPENT_KEY, here | payload | {"n": 0}
+            spent = {"commitment": commitment, "bundle_hash": payload["bundle_hash"]}
+            yield SPENT_KEY, here | spent | {"n": 0}
             yield BLIND, asked | {"commitment": commitment}
         case "refused":
             for bundle_hash in payload["final"]:
@@ -212,6 +215,25 @@ def policies_of(payload: Mapping[str, Any]) -> tuple[SignedPolicy, ...]:
     if "policy" not in payload:
         return ()
     return (msgspec.convert(payload["policy"], SignedPolicy),)
+
+
+def is_counted(kind: str, payload: Mapping[str, Any]) -> bool:
+    """Say whether a row must be shown to the panel's counter.
+
+    All are that spend a key or change what holds: signatures and ceremonies. Not
+    addresses given out and refusals, which let no key sign; nor the row of a seal,
+    which is written when the panel may be away, nor the one that enrols a panel.
+
+    Args:
+        kind: Of the row.
+        payload: Of the row.
+
+    Returns:
+        Whether it is counted, where there is a panel.
+    """
+    if kind == "ceremony":
+        return payload.get("step") not in {"seal", ENROL_PANEL}
+    return kind in {"signed", "blind"}
 
 
 def made_generation(row: JournalRow) -> int:

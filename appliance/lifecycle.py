@@ -36,6 +36,7 @@ from appliance.journal import Journal
 from appliance.journal_chain import Head
 from appliance.journal_database import JournalDatabase, database_of
 from appliance.panel import NoPanel
+from appliance.panel_anchor import PanelAnchor
 from appliance.panel_guard import PanelGuard
 from appliance.policy_force import PolicyCopy, PolicyInForce
 from appliance.roster import Roster
@@ -141,8 +142,8 @@ class Lifecycle:
         """Return the running parts if a key may be used now.
 
         Args:
-            recovering: Also while a restored journal is not recovered; only for
-                the ceremonies that recover it.
+            recovering: Also while a restored journal is not recovered, or its panel
+                not enrolled; only for the ceremonies that do that.
 
         Returns:
             The parts, their head anchored.
@@ -150,7 +151,8 @@ class Lifecycle:
         Raises:
             SealedError: If the latch is set.
             FaultError: ``recovering`` while the journal was restored and nobody has
-                said what was signed since.
+                said what was signed since; ``panel-not-enrolled`` while the journal
+                does not know the panel; ``panel-required`` if the policy wants one.
         """
         if self.latch.seal is not None:
             raise SealedError(
@@ -165,7 +167,35 @@ class Lifecycle:
                 " Import what is known of them, then run `ceremony recover-journal`",
                 code="recovering",
             )
+        if not recovering:
+            self._require_panel(running)
         return running
+
+    def _require_panel(self, running: Running) -> None:
+        held = self.panel_missing(running)
+        if held is not None:
+            raise held
+
+    def panel_missing(self, running: Running) -> FaultError | None:
+        """Return why no panel counts the journal, where one has to; None: it may go on.
+
+        Args:
+            running: The parts.
+        """
+        if running.journal.counted_by:
+            return None
+        if self.guard.configured:
+            return FaultError(
+                f"the journal does not know panel {self.guard.panel_id}: operators"
+                " enrol it with `ceremony enrol-panel`",
+                code="panel-not-enrolled",
+            )
+        if running.policy.content.panel.required:
+            return FaultError(
+                "the policy in force wants a panel that counts, and none is configured",
+                code="panel-required",
+            )
+        return None
 
     def require_running(self) -> Running:
         """Return the running parts, anchored or not.
@@ -226,6 +256,9 @@ class Lifecycle:
         await self.guard.require_armed()
         if self.running is None:
             self.running = await self._bring_up()
+            held = self.panel_missing(self.running)
+            if held is not None:
+                _log.warning("no key is used yet: %s: %s", held.code, held)
         else:
             await self._hsm_thread(self.running.vault.check_health)
             await self._check_journal(self.running.journal)
@@ -275,6 +308,8 @@ class Lifecycle:
             undo.callback(journal.close)
             failpoint("appliance.start.journal-open")
             await self._check_journal(journal)
+            anchor = PanelAnchor(self.guard, journal, self.journal_thread)
+            await anchor.compare()
             policy = PolicyInForce(
                 journal, vault.content.policy_root, self.config.policy
             )
@@ -283,11 +318,13 @@ class Lifecycle:
             undo.callback(derivation.close)
             await self.check_canaries(vault, derivation)
             head_key = await self._hsm_thread(vault.open_head_key)
+            undo.callback(head_key.close)
+            anchored = await anchor.begin()
         except BaseException:
             await self.journal_thread(undo.close)
             raise
         heads = Heads(journal, thread=self.journal_thread, key=head_key)
-        heads.anchored = heads.anchored or self._last_head is not None
+        heads.anchored = heads.anchored or anchored or self._last_head is not None
         _log.info("ready journal=%s row=%d", journal.journal_id, journal.head.sequence)
         return self._assemble(vault, heads, policy, derivation)
 

@@ -16,7 +16,13 @@ from appliance.config import PanelPlace
 from appliance.errors import BrokenInvariantError, FaultError
 from appliance.installation import read_panel_key
 from firmware_bridge.attestation import Attestation
-from firmware_bridge.errors import BridgeError, CounterWentBackError
+from firmware_bridge.errors import (
+    BridgeError,
+    CounterWentBackError,
+    DeviceRefusedError,
+)
+from firmware_bridge.keys import panel_id
+from firmware_bridge.messages import RefusalCode
 from firmware_bridge.panel import Panel, PanelSettings
 from firmware_bridge.panel_events import (
     Beat,
@@ -42,6 +48,9 @@ class PanelGuard:
         place: Where it is; without a device every method does nothing.
         allow_unlocked: Whether its key may lie in memory that is not locked.
         alarm: Seals the appliance; its latch is set before it first waits.
+
+    Attributes:
+        panel_id: Of the pairing it last connected with; empty before.
     """
 
     def __init__(
@@ -50,6 +59,7 @@ class PanelGuard:
         self._place = place
         self._allow_unlocked = allow_unlocked
         self._alarm = alarm
+        self.panel_id = ""
         self._armed = False
         self._watching: asyncio.Task[None] | None = None
         self._panel: Panel | None = None
@@ -58,6 +68,46 @@ class PanelGuard:
             self._panel = Panel(
                 PanelSettings(device=place.device, trusted_firmware=hashes)
             )
+
+    @property
+    def configured(self) -> bool:
+        """Whether there is to be a panel at all."""
+        return self._panel is not None
+
+    async def counter(self) -> int:
+        """Return the panel's monotonic counter.
+
+        Raises:
+            FaultError: ``panel`` if it is not armed, or does not answer.
+        """
+        with _as_faults():
+            return await self._require_panel().counter_read()
+
+    async def raise_counter(self, value: int) -> None:
+        """Raise the counter by one, to ``value``; once it is there, do nothing.
+
+        Args:
+            value: One above where it stands, or where it stands.
+
+        Raises:
+            FaultError: ``panel`` if it is not armed, or does not answer.
+            BrokenInvariantError: ``panel-counter`` if it stands elsewhere.
+        """
+        with _as_faults():
+            await self._require_panel().counter_increment(expected=value - 1)
+
+    def _require_panel(self) -> Panel:
+        """Return the panel that watches.
+
+        Returns:
+            The panel.
+
+        Raises:
+            FaultError: ``panel`` if none does.
+        """
+        if self._panel is None or not self._armed:
+            raise FaultError("no panel is armed", code="panel")
+        return self._panel
 
     async def require_armed(self) -> None:
         """Return once an attested panel watches; connect and arm it if need be.
@@ -118,6 +168,7 @@ class PanelGuard:
             self._place.key_file, allow_unlocked=self._allow_unlocked
         ) as secret:
             key = bytearray(secret.view)  # ``connect`` wipes it
+        self.panel_id = panel_id(key)
         with _as_faults():
             return await panel.connect(key)
 
@@ -164,5 +215,9 @@ def _as_faults() -> Iterator[None]:
         yield
     except CounterWentBackError as error:
         raise BrokenInvariantError(str(error), code="panel-counter") from error
+    except DeviceRefusedError as error:
+        if error.device_code == RefusalCode.COUNTER:
+            raise BrokenInvariantError(str(error), code="panel-counter") from error
+        raise FaultError(f"{error.code}: {error}", code="panel") from error
     except BridgeError as error:
         raise FaultError(f"{error.code}: {error}", code="panel") from error

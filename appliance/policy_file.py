@@ -126,6 +126,18 @@ class Officer(_Strict, frozen=True, kw_only=True):
     key: Annotated[str, Meta(description="X25519 public key, 32 bytes in base64.")]
 
 
+class PanelRules(_Strict, frozen=True, kw_only=True):
+    """The front panel; whatever the appliance's configuration says."""
+
+    required: Annotated[
+        bool,
+        Meta(
+            description="Use no key unless an armed panel, enrolled by `ceremony"
+            " enrol-panel`, counts."
+        ),
+    ] = False
+
+
 class Policy(_Strict, frozen=True, kw_only=True):
     """The whole file."""
 
@@ -159,6 +171,7 @@ class Policy(_Strict, frozen=True, kw_only=True):
     officers: Annotated[
         list[Officer], Meta(description="Whom seeds may be exported to.")
     ] = []
+    panel: Annotated[PanelRules, Meta(description="The front panel.")] = PanelRules()
 
     def limits_of(self, client: str, role: str) -> Spending:
         """Return the limits of one client: by its name, its role, or everybody's."""

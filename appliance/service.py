@@ -389,7 +389,12 @@ class Appliance:
         named = msgspec.structs.replace(
             report, rotation=rotation.kind if rotation else ""
         )
-        return _with_running(named, running)
+        report = _with_running(named, running)
+        held = self.life.panel_missing(running)
+        if held is None or report.state != "ready":
+            return report
+        reason = f"{held.code}: {held}"
+        return msgspec.structs.replace(report, state="unready", reason=reason)
 
 
 def _issued(request: Request, record: IssuedRecord) -> Issued:

@@ -257,7 +257,7 @@ class RunCeremony(_Request, frozen=True, kw_only=True, tag="run-ceremony"):
             ``rotate-salt``, ``import-salt``, ``retire``, ``destroy-key``,
             ``abandon``, ``set-backup-key``, ``backup``, ``import-interchange``,
             ``recover-journal``, ``enrol-client``, ``enrol-appliance``,
-            ``revoke-client``, ``rotate-tls`` or ``verify``.
+            ``enrol-panel``, ``revoke-client``, ``rotate-tls`` or ``verify``.
         subject: ``retire``: the generation's number; ``destroy-key``: the label;
             ``import-salt``: where the appliance reads it, never the salt itself;
             ``set-backup-key``: the public key; ``import-interchange``: the file, or

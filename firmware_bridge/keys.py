@@ -26,6 +26,8 @@ _GRANT: Final = _LABEL + b"grant\0"
 _TO_DEVICE: Final = _LABEL + b"key/to-device\0"
 _TO_HOST: Final = _LABEL + b"key/to-host\0"
 _EVIDENCE: Final = _LABEL + b"key/evidence\0"
+_ID: Final = _LABEL + b"id\0"
+_ID_BYTES: Final = 8
 _FACTS: Final = struct.Struct(">BQH")
 
 
@@ -119,6 +121,19 @@ def hkdf(key: bytearray, *, salt: bytes, info: bytes) -> bytearray:
     out = bytearray(hmac.digest(pseudo_random, info + b"\x01", "sha256"))
     wipe(pseudo_random)
     return out
+
+
+def panel_id(key: bytearray) -> str:
+    """Return what a pairing may be called in the open; it says nothing of the key.
+
+    Args:
+        key: The pairing key.
+
+    Returns:
+        16 hex digits: of the device and this pairing of it.
+    """
+    require_key(key)
+    return hmac.digest(key, _ID, "sha256")[:_ID_BYTES].hex()
 
 
 def device_mac(key: bytearray, greeting: Greeting) -> bytes:

@@ -50,6 +50,7 @@ _LARGEST_SENT_CHARACTERS: Final = 500_000
             "enrol-client",
             "revoke-client",
             "enrol-appliance",
+            "enrol-panel",
             "rotate-tls",
             "verify",
         ]
@@ -113,6 +114,8 @@ def ceremony(  # noqa: PLR0913 - one argument per option
       revoke-client NAME  shut a client out at once; or one key, by its SHA-256
       enrol-appliance REQUEST  hand the salts, encrypted, to another appliance of
                           this journal; compare the fingerprint on two channels
+      enrol-panel         let the panel's counter anchor the journal: compare panel,
+                          counter and row with what the other operator sees
       rotate-tls [CERTIFICATE]  ask for a certificate of a new key of the listener;
                           given the certificate, listen with it
       verify              check vault, salts, journal, policy and channel whole

@@ -42,6 +42,7 @@ from appliance.wire import (
 from tests.appliance.box import Box
 from tests.appliance.bundles import Coin, bundle, new_uuid
 from tests.appliance.conftest import copy_box
+from tests.appliance.panelled import counted, enrol, opened, pairing, panel_of
 from tests.appliance.test_approvals import policy_text, set_policy
 from tests.postgres import Server
 
@@ -491,3 +492,28 @@ async def test_an_appliance_that_joins_again_keeps_its_mirror_and_is_held_to_it(
     with pytest.raises(BrokenInvariantError):
         join_journal(database, journal_id=journal_id, again=True)
     assert mirror.exists()
+
+
+async def test_two_appliances_have_a_panel_each_and_neither_vouches_for_the_other(
+    first: Path, second: Path, tmp_path: Path
+) -> None:
+    with (
+        panel_of(first, tmp_path / "panel-a") as panel_a,
+        panel_of(second, tmp_path / "panel-b") as panel_b,
+    ):
+        for folder, panel in ((first, panel_a), (second, panel_b)):
+            await pairing(folder, panel)
+        async with opened(first) as a, opened(second) as b:
+            await enrol(a)
+            await b.ask(GetStatus(request_id="s", head=(await a.status()).head))
+            await enrol(b)
+            coins = [await a.coin() for _ in range(3)]
+            for box, coin in zip((a, b, b), coins, strict=True):
+                await box.expect(bundle([coin]), Signed)
+            panels = [
+                json.loads(row.payload)["panel"] for row in await a.rows("signed")
+            ]
+            assert panels[0] != panels[1] == panels[2]
+            assert (counted(panel_a), counted(panel_b)) == (2 + 1, 2 + 2)
+        async with opened(second) as b:  # its own rows are all there; and the others'?
+            assert not (await b.status()).anchored

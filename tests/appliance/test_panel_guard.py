@@ -3,7 +3,6 @@
 
 import asyncio
 import json
-import secrets
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,30 +10,19 @@ from pathlib import Path
 import pytest
 
 from appliance.wire import Unseal
-from firmware_bridge.pairing import pair
 from tests.appliance.box import Box
-from tests.firmware_bridge.firmwares import SIMULATOR_HASH, Bench, bench
+from tests.appliance.panelled import enrol, pairing, panel_of
+from tests.firmware_bridge.firmwares import Bench
 
 
 @pytest.fixture
 async def guarded(folder: Path, tmp_path: Path) -> AsyncIterator[tuple[Box, Bench]]:
     """A ready appliance whose panel is paired and in RUN."""
-    home = tmp_path / "panel"
-    home.mkdir()
-    with bench(home) as panel:
-        key = secrets.token_bytes(32)
-        (folder / "panel.key").write_bytes(key)
-        (folder / "panel.key").chmod(0o600)
-        panel.set(switch="maintenance", yes="down")
-        await pair(panel.device, bytearray(key))
-        panel.set(switch="run", yes="up")
-        with (folder / "appliance.toml").open("a") as file:
-            file.write(
-                f'\n[panel]\ndevice = "{panel.device}"\nkey_file = "panel.key"\n'
-                f'firmware_hashes = ["{SIMULATOR_HASH.hex()}"]\n'
-            )
+    with panel_of(folder, tmp_path / "panel") as panel:
+        await pairing(folder, panel)
         box = Box(folder)
         assert await box.appliance.check(), box.appliance.life.unready
+        await enrol(box)
         yield box, panel
         await box.close()
 

@@ -78,7 +78,7 @@ ELSEWHERE = (  # by tests of their own
     *("rotate", "retire", "policy", "act"),
     *("tls", "client", "blind", "journal.blind", "journal.mirror", "join"),
     *("backup", "restore", "set-backup-key", "journal.import", "journal.spent"),
-    *("export", "journal.export"),
+    *("export", "journal.export", "journal.panel"),
 )
 OPERATING = ("journal.ceremony.before-commit",)
 
