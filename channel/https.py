@@ -13,16 +13,20 @@ class HttpsCarrier:
     """A connection to one endpoint; use it with ``async with``.
 
     Args:
-        url: ``https://host:port/path``.
+        url: ``https://host:port``.
         files: Certificates and pin.
+        path: Of the one endpoint there.
         timeout_s: Deadline of one request.
 
     Attributes:
         where: The URL, for messages.
     """
 
-    def __init__(self, url: str, files: ChannelFiles, *, timeout_s: float) -> None:
+    def __init__(
+        self, url: str, files: ChannelFiles, *, path: str, timeout_s: float
+    ) -> None:
         self.where = url
+        self._path = path
         self._files = files
         self._timeout_s = timeout_s
         self._session: aiohttp.ClientSession | None = None
@@ -66,5 +70,5 @@ class HttpsCarrier:
         """
         if self._session is None:
             raise ChannelError("the channel is not open: use `async with`")
-        async with self._session.post(self.where, data=body) as response:
+        async with self._session.post(self.where + self._path, data=body) as response:
             return await response.read()
