@@ -62,7 +62,7 @@ class Endpoint:
 
     def carrier(self, *, timeout_s: float) -> HttpsCarrier:
         """Return what carries requests there."""
-        return HttpsCarrier(self.url, PATH, self.files, timeout_s=timeout_s)
+        return HttpsCarrier(self.url, self.files, path=PATH, timeout_s=timeout_s)
 
 
 @dataclass(frozen=True, slots=True)

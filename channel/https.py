@@ -13,20 +13,20 @@ class HttpsCarrier:
     """A connection to one endpoint; use it with ``async with``.
 
     Args:
-        where: ``https://host:port``.
-        path: What is asked for there.
+        url: ``https://host:port``.
         files: Certificates and pin.
+        path: Of the one endpoint there.
         timeout_s: Deadline of one request.
 
     Attributes:
-        where: ``https://host:port``, for messages.
+        where: The URL, for messages.
     """
 
     def __init__(
-        self, where: str, path: str, files: ChannelFiles, *, timeout_s: float
+        self, url: str, files: ChannelFiles, *, path: str, timeout_s: float
     ) -> None:
-        self.where = where
-        self._url = where + path
+        self.where = url
+        self._path = path
         self._files = files
         self._timeout_s = timeout_s
         self._session: aiohttp.ClientSession | None = None
@@ -70,5 +70,5 @@ class HttpsCarrier:
         """
         if self._session is None:
             raise ChannelError("the channel is not open: use `async with`")
-        async with self._session.post(self._url, data=body) as response:
+        async with self._session.post(self.where + self._path, data=body) as response:
             return await response.read()

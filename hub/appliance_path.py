@@ -35,7 +35,9 @@ def carrier_of(section: ApplianceSection) -> Carrier:
         section.server_spki_sha256,
         section.next_server_spki_sha256,
     )
-    return HttpsCarrier(section.url, REQUEST_PATH, files, timeout_s=section.timeout_s)
+    return HttpsCarrier(
+        section.url, files, path=REQUEST_PATH, timeout_s=section.timeout_s
+    )
 
 
 def auditor_section(config: Config) -> ApplianceSection | None:

@@ -13,11 +13,9 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self
 
-import aiohttp
 import msgspec
 
 from appliance.wire import (
-    PATH,
     Fault,
     InputClaim,
     IssueAddress,
@@ -29,7 +27,6 @@ from appliance.wire import (
     SignTransfer,
     decode_reply,
 )
-from channel import client_context
 from hub.model import Address
 from hub.tangle import Draft, DraftInput, DraftOutput, draft_bundle, hash_of
 from tests.flows.world import Appliance, outside_address
@@ -126,14 +123,7 @@ class HostileHub:
 
     async def ask_raw(self, body: bytes) -> Reply:
         """Send bytes of one's own making."""
-        files = self.client._endpoint.files
-        connector = aiohttp.TCPConnector(ssl=client_context(files))
-        url = f"https://127.0.0.1:{self.appliance.port}{PATH}"
-        async with (
-            aiohttp.ClientSession(connector=connector) as session,
-            session.post(url, data=body) as response,
-        ):
-            return decode_reply(await response.read())
+        return decode_reply(await self.client._carrier.carry(body))
 
     async def coin(self) -> Coin:
         """Have an address issued."""
