@@ -12,6 +12,7 @@ act that is done is journalled with its approvals.
 """
 
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -45,7 +46,7 @@ _CUSTODY: Final = frozenset(
         "enrol-appliance",
     }
 )
-_ONE_IS_ENOUGH: Final = frozenset(  # encrypted to a key two have set; only looks
+ONE_IS_ENOUGH: Final = frozenset(  # encrypted to a key two have set; only looks
     {"backup", "verify"}
 )
 _ID_BYTES: Final = 16
@@ -63,7 +64,7 @@ def approvals_needed(act: Act, policy: Policy) -> int:
         case SecondSignature() | ExportSeed():
             return needed.doors
         case RunCeremony():
-            if act.dry_run or act.ceremony in _ONE_IS_ENOUGH:
+            if act.dry_run or act.ceremony in ONE_IS_ENOUGH:
                 return 1
             return needed.custody if act.ceremony in _CUSTODY else needed.ceremony
 
@@ -106,8 +107,13 @@ class Ripe:
 
 @dataclass(slots=True)
 class Approvals:
-    """The acts that wait, and who approved them."""
+    """The acts that wait, and who approved them.
 
+    Attributes:
+        draw: Gives the random bytes of an act's id.
+    """
+
+    draw: Callable[[int], bytes] = secrets.token_bytes
     _pending: dict[str, PendingAct] = field(default_factory=dict)
     _signatures: dict[str, list[OperatorSignature]] = field(default_factory=dict)
 
@@ -147,7 +153,7 @@ class Approvals:
                 retry_after_s=_FULL_RETRY_S,
             )
         pending = PendingAct(
-            id=secrets.token_hex(_ID_BYTES),
+            id=self.draw(_ID_BYTES).hex(),
             act=msgspec.structs.replace(act, request_id="", head=None),
             proposer=proposer,
             expires_ms=now_ms + LIFETIME_MS,

@@ -7,7 +7,7 @@ by it and, at every start, compared with it.
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import msgspec
@@ -99,10 +99,12 @@ class Leaving:
     Attributes:
         paid_i: Iota to each address that is not ours.
         authorised: Issuer and withdrawal of each authorisation that is used up.
+        presence: What the row says of a person's yes; empty if none was asked.
     """
 
     paid_i: Mapping[str, int]
     authorised: tuple[tuple[str, str], ...] = ()
+    presence: Mapping[str, object] = field(default_factory=dict)
 
 
 def signed_payload(transfer: Transfer, leaving: Leaving) -> dict[str, object]:
@@ -126,6 +128,7 @@ def signed_payload(transfer: Transfer, leaving: Leaving) -> dict[str, object]:
         ],
         "inputs": [[c.index, c.seed_uuid, c.generation] for c in transfer.claims],
         "commitments": list(transfer.commitments),
+        **leaving.presence,
     }
 
 
@@ -212,6 +215,16 @@ def policies_of(payload: Mapping[str, Any]) -> tuple[SignedPolicy, ...]:
     if "policy" not in payload:
         return ()
     return (msgspec.convert(payload["policy"], SignedPolicy),)
+
+
+def presence_of(row: JournalRow) -> str:
+    """Return the nonce of the presence grant that a row holds; empty: none."""
+    if '"presence"' not in row.payload:
+        return ""
+    match json.loads(row.payload).get("presence"):
+        case {"nonce": str(nonce)}:
+            return nonce
+    return ""
 
 
 def made_generation(row: JournalRow) -> int:
