@@ -97,12 +97,14 @@ class Ripe:
         operators: Who approved.
         signatures: Their approvals, for the journal.
         pending: The act as it was shown and signed.
+        policies: How many policies had made approvals void by then.
     """
 
     act: Act
     operators: list[str]
     signatures: list[OperatorSignature]
     pending: PendingAct
+    policies: int
 
 
 @dataclass(slots=True)
@@ -116,6 +118,7 @@ class Approvals:
     draw: Callable[[int], bytes] = secrets.token_bytes
     _pending: dict[str, PendingAct] = field(default_factory=dict)
     _signatures: dict[str, list[OperatorSignature]] = field(default_factory=dict)
+    _policies: int = 0
 
     def propose(
         self,
@@ -219,10 +222,16 @@ class Approvals:
             )
             return missing
         self._drop(act_id)
-        return Ripe(pending.act, operators, given, pending)
+        return Ripe(pending.act, operators, given, pending, self._policies)
 
     def put_back(self, ripe: Ripe) -> None:
-        """Keep an act that could not be done now; any approval has it tried again."""
+        """Keep an act that could not be done now; any approval has it tried again.
+
+        Not if another policy took force while somebody was asked: its approvals are
+        void.
+        """
+        if ripe.policies != self._policies:
+            return
         self._pending[ripe.pending.id] = msgspec.structs.replace(
             ripe.pending, approved_by=ripe.operators
         )
@@ -240,6 +249,7 @@ class Approvals:
         """Forget everything: another policy is in force."""
         self._pending.clear()
         self._signatures.clear()
+        self._policies += 1
 
     def _forget_expired(self, now_ms: int) -> None:
         for act_id, pending in list(self._pending.items()):

@@ -13,7 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance import presence_question
-from appliance.errors import BrokenInvariantError, DeferredError, FaultError
+from appliance.config import load_config
+from appliance.errors import (
+    BrokenInvariantError,
+    ConfigError,
+    DeferredError,
+    FaultError,
+)
 from appliance.intent import understand
 from appliance.judgement import Case
 from appliance.panel import Grant
@@ -27,6 +33,8 @@ from appliance.wire import (
     ExportSeed,
     Fault,
     JournalRow,
+    ListActs,
+    PendingActs,
     Reply,
     RunCeremony,
     SealNow,
@@ -307,6 +315,30 @@ async def test_a_hundred_questions_leave_nothing_behind(guarded: Panelled) -> No
     now = held()
     assert now[:2] == (descriptors, tasks)
     assert now[2] - objects < 300, "a hundred questions, not three objects each"
+
+
+async def test_approvals_do_not_outlive_their_policy_while_somebody_is_asked(
+    guarded: Panelled,
+) -> None:
+    box = guarded.box
+    asking = asyncio.ensure_future((await a_seed_export(box))())
+    await guarded.question()
+    await put_policy(box, 3, "")
+    assert isinstance(await guarded.answered("no", asking), Deferred)
+    acts = await box.expect(ListActs(request_id="l"), PendingActs, name="operator-1")
+    assert acts.acts == []
+
+
+def test_a_deadline_in_which_nobody_could_press_the_button_is_no_configuration(
+    folder: Path, configure: Callable[[str, str], None]
+) -> None:
+    with (folder / "appliance.toml").open("a") as file:
+        file.write('\n[panel]\ndevice = "/dev/null"\nkey_file = "panel.key"\n')
+    configure("limits", "request_timeout_s = 45")
+    load_config(folder / "appliance.toml")
+    configure("limits", "request_timeout_s = 44")
+    with pytest.raises(ConfigError, match="at least 45"):
+        load_config(folder / "appliance.toml")
 
 
 @given(
