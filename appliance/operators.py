@@ -345,7 +345,6 @@ class Operators:
         confirmed = await self._confirm_unseal(act, ripe)
         told = {"step": "unseal", "latch_id": act.latch_id, **confirmed}
         self.life.note_unseal(who.name, [told, _approvals_of(ripe)])
-        failpoint("unseal.noted")
         self.life.latch.clear(act.latch_id)
         self.life.unready = "starting"
         if not await self.life.check():

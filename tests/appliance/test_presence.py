@@ -317,6 +317,21 @@ async def test_a_hundred_questions_leave_nothing_behind(guarded: Panelled) -> No
     assert now[2] - objects < 300, "a hundred questions, not three objects each"
 
 
+async def test_a_yes_to_an_unseal_is_journalled_once_whatever_is_cut_short(
+    guarded: Panelled,
+) -> None:
+    box, life = guarded.box, guarded.box.appliance.life
+    ask = await an_unseal(box)
+    life.note_unseal("operator-1", [{"step": "of a try that cleared nothing"}])
+    await guarded.answered("yes", ask())
+    rows = await box.rows("ceremony")
+    (_, unsealed, _) = [json.loads(row.payload) for row in rows[-3:]]
+    assert unsealed["presence"]["kind"] == "unseal"
+    life.note_unseal("operator-1", [unsealed])  # a crash before it was forgotten
+    assert await box.appliance.check()
+    assert await box.rows("ceremony") == rows
+
+
 async def test_approvals_do_not_outlive_their_policy_while_somebody_is_asked(
     guarded: Panelled,
 ) -> None:
