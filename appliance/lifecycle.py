@@ -103,6 +103,7 @@ class Lifecycle:
     entropy: Entropy = field(default_factory=Entropy)
     _hsm_thread: OwnerThread = field(init=False)
     _last_head: Head | None = None
+    _alarm: asyncio.Task[None] | None = None
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _left: dict[asyncio.Task[None], Hsm] = field(default_factory=dict)
@@ -465,9 +466,13 @@ class Lifecycle:
             return await self._seal(error)
 
     async def _panel_alarm(self, error: BrokenInvariantError) -> None:
-        """Seal and wipe at once, even while a check holds the lock; then journal it."""
+        """Seal at once, even while a check holds the lock; then wipe and journal it."""
         seal = self.latch.close_latch(code=error.code, reason=str(error))
         running, self.running = self.running, None
+        self._alarm = asyncio.create_task(self._wipe_and_journal(seal, running))
+        await asyncio.shield(self._alarm)  # a stop of the guard does not cut it short
+
+    async def _wipe_and_journal(self, seal: Seal, running: Running | None) -> None:
         wiping = asyncio.create_task(self._wipe(running))
         async with self._lock:  # in line from now on: no later check goes before
             await wiping
@@ -540,6 +545,8 @@ class Lifecycle:
     async def close(self) -> None:
         """Stop, wiping what is held."""
         await self.guard.close()
+        if self._alarm is not None:
+            await self._alarm
         async with self._lock:
             self.unready = "stopped"
             await self._take_down()
