@@ -76,7 +76,7 @@ COMPLETE := $(COMPLETE),appliance/blind.py,appliance/approved.py
 COVERING := joining approvals appliance_postgres faulty_hardware intent journal
 COVERING += journal_conformance journal_export journal_postgres journal_shared
 COVERING += policy backup refusals second_signature seed_export adoption
-COVERING += journal_memory row_seal panel_anchor
+COVERING += journal_memory row_seal panel_anchor presence
 
 coverage: $(VENV)/.test ## Branch coverage of policy, journal and signing; fails below 100 %
 	$(BIN)/coverage run -m pytest -q -p no:randomly \

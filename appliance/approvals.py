@@ -12,6 +12,7 @@ act that is done is journalled with its approvals.
 """
 
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -46,7 +47,7 @@ _CUSTODY: Final = frozenset(
         "enrol-panel",
     }
 )
-_ONE_IS_ENOUGH: Final = frozenset(  # encrypted to a key two have set; only looks
+ONE_IS_ENOUGH: Final = frozenset(  # encrypted to a key two have set; only looks
     {"backup", "verify"}
 )
 _ID_BYTES: Final = 16
@@ -64,7 +65,7 @@ def approvals_needed(act: Act, policy: Policy) -> int:
         case SecondSignature() | ExportSeed():
             return needed.doors
         case RunCeremony():
-            if act.dry_run or act.ceremony in _ONE_IS_ENOUGH:
+            if act.dry_run or act.ceremony in ONE_IS_ENOUGH:
                 return 1
             return needed.custody if act.ceremony in _CUSTODY else needed.ceremony
 
@@ -97,20 +98,28 @@ class Ripe:
         operators: Who approved.
         signatures: Their approvals, for the journal.
         pending: The act as it was shown and signed.
+        policies: How many policies had made approvals void by then.
     """
 
     act: Act
     operators: list[str]
     signatures: list[OperatorSignature]
     pending: PendingAct
+    policies: int
 
 
 @dataclass(slots=True)
 class Approvals:
-    """The acts that wait, and who approved them."""
+    """The acts that wait, and who approved them.
 
+    Attributes:
+        draw: Gives the random bytes of an act's id.
+    """
+
+    draw: Callable[[int], bytes] = secrets.token_bytes
     _pending: dict[str, PendingAct] = field(default_factory=dict)
     _signatures: dict[str, list[OperatorSignature]] = field(default_factory=dict)
+    _policies: int = 0
 
     def propose(
         self,
@@ -148,7 +157,7 @@ class Approvals:
                 retry_after_s=_FULL_RETRY_S,
             )
         pending = PendingAct(
-            id=secrets.token_hex(_ID_BYTES),
+            id=self.draw(_ID_BYTES).hex(),
             act=msgspec.structs.replace(act, request_id="", head=None),
             proposer=proposer,
             expires_ms=now_ms + LIFETIME_MS,
@@ -214,10 +223,16 @@ class Approvals:
             )
             return missing
         self._drop(act_id)
-        return Ripe(pending.act, operators, given, pending)
+        return Ripe(pending.act, operators, given, pending, self._policies)
 
     def put_back(self, ripe: Ripe) -> None:
-        """Keep an act that could not be done now; any approval has it tried again."""
+        """Keep an act that could not be done now; any approval has it tried again.
+
+        Not if another policy took force while somebody was asked: its approvals are
+        void.
+        """
+        if ripe.policies != self._policies:
+            return
         self._pending[ripe.pending.id] = msgspec.structs.replace(
             ripe.pending, approved_by=ripe.operators
         )
@@ -235,6 +250,7 @@ class Approvals:
         """Forget everything: another policy is in force."""
         self._pending.clear()
         self._signatures.clear()
+        self._policies += 1
 
     def _forget_expired(self, now_ms: int) -> None:
         for act_id, pending in list(self._pending.items()):

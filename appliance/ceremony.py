@@ -14,7 +14,7 @@ steps, numbered as in docs/ceremonies/init.md:
 import base64
 import hashlib
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -302,7 +302,12 @@ def _make_keys(hsm: Hsm, journal_id: str) -> _Labels:
 
 
 async def with_canary(
-    number: int, first: FirstGeneration, salt: LockedBuffer, *, allow_unlocked: bool
+    number: int,
+    first: FirstGeneration,
+    salt: LockedBuffer,
+    *,
+    allow_unlocked: bool,
+    draw: Callable[[int], bytes] = secrets.token_bytes,
 ) -> Generation:
     """Describe a salt generation and derive its canary.
 
@@ -311,6 +316,7 @@ async def with_canary(
         first: Network, level and Argon2 parameters.
         salt: Its salt; stays open.
         allow_unlocked: Go on where memory can not be locked.
+        draw: Gives random bytes.
 
     Returns:
         The generation; its canary's seed UUID must never be issued.
@@ -318,7 +324,7 @@ async def with_canary(
     Raises:
         BrokenInvariantError: If both implementations of Argon2 disagree.
     """
-    canary_uuid = base64.b64encode(secrets.token_bytes(_UUID_BYTES)).decode()
+    canary_uuid = base64.b64encode(draw(_UUID_BYTES)).decode()
     derivation = Derivation(
         workers=1,
         memory_kib=first.argon2.memory_kib,

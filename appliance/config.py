@@ -8,13 +8,15 @@ descriptions below (``saltkeep-appliance config-reference``).
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 from msgspec import Meta
 
 from appliance.errors import ConfigError
 
+LEAST_WITH_PANEL_S: Final = 45.0
+"""Deadline of a request that asks at the panel: 30 s for the person, and work."""
 Role = Literal["hub", "operator", "auditor", "legacy-hub"]
 
 
@@ -309,7 +311,8 @@ def load_config(path: Path) -> Config:
 
     Raises:
         ConfigError: If the file is missing, is not TOML, or holds an unknown
-            key, a wrong type, or the same client key twice.
+            key, a wrong type, the same client key twice, or a deadline in which nobody
+            could answer the panel.
     """
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -322,7 +325,17 @@ def load_config(path: Path) -> Config:
         raise ConfigError(f"{path}: {error}") from error
     _require_distinct_clients(config, path)
     _require_whole_listen(config.listen, path)
+    _require_time_to_ask(config, path)
     return _with_absolute_paths(config, path.resolve().parent)
+
+
+def _require_time_to_ask(config: Config, path: Path) -> None:
+    """A request waits for the person at the panel; its deadline must be beyond that."""
+    if config.panel.device and config.limits.request_timeout_s < LEAST_WITH_PANEL_S:
+        raise ConfigError(
+            f"{path}: with a panel, limits.request_timeout_s is at least"
+            f" {LEAST_WITH_PANEL_S:.0f}: a person has 30 s to press the button"
+        )
 
 
 class _TokenFile(_Section, frozen=True, kw_only=True):

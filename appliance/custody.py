@@ -254,6 +254,8 @@ class Custody:
             salt = LockedBuffer(RANDOM_SALT_BYTES, allow_unlocked=self._allow_unlocked)
             with salt:
                 await asyncio.to_thread(self.life.hsm.random_into, salt.view)
+                for place, byte in enumerate(self.life.entropy.draw(salt.size)):
+                    salt.view[place] ^= byte
                 made = await self._seal_salt(vault, number, first, salt)
             await self._add_generation(vault, made, request.ceremony, client)
         return steps
@@ -369,7 +371,11 @@ class Custody:
     ) -> Sealed:
         """Derive a new generation's canary and put its salt into an envelope."""
         generation = await with_canary(
-            number, first, salt, allow_unlocked=self._allow_unlocked
+            number,
+            first,
+            salt,
+            allow_unlocked=self._allow_unlocked,
+            draw=self.life.entropy.draw,
         )
         envelope = await asyncio.to_thread(
             seal,

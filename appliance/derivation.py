@@ -263,8 +263,12 @@ class Derivation:
         finally:
             self._arenas.put(arena)
 
+    def give_up(self) -> None:
+        """Fail what waits for a thread, at once; ``close`` ends the rest."""
+        self._queue.give_up()
+
     def close(self) -> None:
-        """End the threads and unmap the arenas."""
+        """Give up what waits, end the threads and unmap the arenas."""
         self._queue.close()
         while not self._arenas.empty():
             self._arenas.get().close()

@@ -16,6 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
+from appliance.argon2_engines import DerivationError
 from appliance.errors import DeferredError
 
 _Result = TypeVar("_Result")
@@ -65,6 +66,7 @@ class DerivationQueue:
         self._waiting: list[_Job] = []
         self._number = 0
         self._served = 0
+        self._closed = False
 
     def put(
         self, runs: Sequence[Callable[[], _Result]], purpose: Purpose
@@ -83,6 +85,8 @@ class DerivationQueue:
             RuntimeError: If the threads have ended; none was taken.
         """
         with self._lock:
+            if self._closed:
+                raise RuntimeError("the threads have ended")
             self._require_room(len(runs), purpose)
             jobs = [
                 self._job(run, position, purpose) for position, run in enumerate(runs)
@@ -93,8 +97,21 @@ class DerivationQueue:
                 heapq.heappush(self._waiting, job)
         return [asyncio.wrap_future(job.result) for job in jobs]
 
+    def give_up(self) -> None:
+        """Fail what waits and take nothing more; what runs goes on to its end.
+
+        A seal can not wait for a line of derivations, each with a salt to read.
+        """
+        with self._lock:
+            self._closed = True
+            waiting, self._waiting = self._waiting, []
+        for job in waiting:
+            if job.result.set_running_or_notify_cancel():
+                job.result.set_exception(DerivationError("the appliance is going down"))
+
     def close(self) -> None:
-        """Wait for what is queued, and end the threads."""
+        """Give up what waits, wait for what runs, and end the threads."""
+        self.give_up()
         self._threads.shutdown()
 
     def _require_room(self, more: int, purpose: Purpose) -> None:
@@ -121,6 +138,8 @@ class DerivationQueue:
     def _serve(self) -> None:
         """Run what is next; called once for each that was put."""
         with self._lock:
+            if not self._waiting:
+                return  # given up
             job = heapq.heappop(self._waiting)
             self._served += job.rank != _AT_ONCE
         if not job.result.set_running_or_notify_cancel():

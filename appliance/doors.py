@@ -133,14 +133,15 @@ class DangerousDoors:
     ) -> Passed:
         seed = SeedAsked(act, self.life.require_ready())
         record = await self.life.journal_thread(seed.find)
+        grant = None
         if seed.running.policy.content.doors.presence:
             presence = seed.running.signing.presence
-            await presence.confirm_act(approved.pending.shown)
+            grant = await presence.ask(seed.question(record, approved))
         await self.life.journal_thread(
             seed.running.journal.commit_export,
             commit(act.seed_uuid),
             client=who.name,
-            payload=lambda: seed.spend(record, approved),
+            payload=lambda: seed.spend(record, approved, grant),
         )
         failpoint("export.journalled")
         self.life.require_ready()  # a seal that fell meanwhile holds it back

@@ -65,6 +65,11 @@ class Paths:
         return self.folder / "policy.json"
 
     @property
+    def unsealed(self) -> Path:
+        """What the journal is still to be told of an `unseal`."""
+        return self.folder / "unsealed.json"
+
+    @property
     def join(self) -> Path:
         """Present between ``join begin`` and ``join finish``."""
         return self.folder / "join.json"

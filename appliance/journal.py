@@ -373,6 +373,10 @@ class Journal:
         with self._transaction():
             return self.head
 
+    def holds_presence(self, nonce: str) -> bool:
+        """Say whether a row holds the presence grant with this nonce."""
+        return nonce in self._memory.presences
+
     def hash_at(self, sequence: int) -> str | None:
         """Return the hash of one row, or None where there is none."""
         query = sa.select(ROW.c.hash).where(ROW.c.sequence == sequence)
@@ -655,24 +659,27 @@ class Journal:
         *,
         client: str,
         payload: dict[str, object],
-        decide: Callable[[], None] = lambda: None,
+        decide: Callable[[], Mapping[str, object]] = dict,
     ) -> None:
         """Record an operator's act; synced when this returns.
 
         Args:
             client: Who asked.
             payload: What the row says.
-            decide: Raises, under the lock, if it can no longer be done.
+            decide: Says, under the lock, what the row says besides; or raises, if it
+                can no longer be done.
 
         Raises:
             FaultError: ``generation-taken`` if another appliance gave a new salt
                 generation's number away meanwhile.
         """
         with self._transaction(appending=True) as connection:
-            decide()
             newest = self.verified.newest_generation
             row = self._append(
-                connection, client=client, kind="ceremony", payload=payload
+                connection,
+                client=client,
+                kind="ceremony",
+                payload=payload | dict(decide()),
             )
             if 1 < made_generation(row) <= newest:
                 raise FaultError(
@@ -903,6 +910,7 @@ class Journal:
             kind=kind,
             payload=self._numbered(kind, payload),
         )
+        self._memory.require_fresh(row)
         _insert(connection, [row], self._seal)
         self._own_time_ms = row.time_ms
         return row

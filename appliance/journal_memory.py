@@ -7,7 +7,13 @@ from dataclasses import dataclass, field
 
 from appliance.approved import require_approved
 from appliance.journal_chain import Head
-from appliance.journal_records import ENROL_PANEL, made_generation, policies_of
+from appliance.journal_records import (
+    ENROL_PANEL,
+    made_generation,
+    policies_of,
+    presence_of,
+)
+from appliance.journal_schema import broken
 from appliance.policy_file import SignedPolicy
 from appliance.roster import ClientChange, client_changes_of
 from appliance.wire import JournalRow
@@ -67,6 +73,7 @@ class JournalMemory:
         told_at: Row of the last import of spent keys; 0: there was none.
         restored_below: Generations below this were there when it was last restored.
         counters: What each enrolled panel has counted, by the panel's id.
+        presences: Nonce of every presence grant that a row holds.
     """
 
     journal_id: str
@@ -81,6 +88,7 @@ class JournalMemory:
     told_at: int = 0
     restored_below: int = 0
     counters: dict[str, int] = field(default_factory=dict)
+    presences: set[str] = field(default_factory=set)
     _issued: set[int] = field(default_factory=set)
     _newest: int = 1
     _retired: set[int] = field(default_factory=set)
@@ -96,12 +104,24 @@ class JournalMemory:
             require_approved(payload, self.policies[-1], journal_id=self.journal_id)
         self.take(row)
 
+    def require_fresh(self, row: JournalRow) -> None:
+        """Stop at a row that holds a presence grant of an earlier one.
+
+        Args:
+            row: Follows the head.
+        """
+        if presence_of(row) in self.presences:
+            broken(f"row {row.sequence} holds a presence grant of an earlier one")
+
     def take(self, row: JournalRow) -> None:
         """Note what the next row says; its place in the chain is checked.
 
         Args:
             row: Follows the head.
         """
+        self.require_fresh(row)
+        if nonce := presence_of(row):
+            self.presences.add(nonce)
         if row.kind == "issued":
             payload = json.loads(row.payload)
             self._issued.add(payload["generation"])

@@ -7,7 +7,7 @@ by it and, at every start, compared with it.
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
 import msgspec
@@ -101,10 +101,12 @@ class Leaving:
     Attributes:
         paid_i: Iota to each address that is not ours.
         authorised: Issuer and withdrawal of each authorisation that is used up.
+        presence: What the row says of a person's yes; empty if none was asked.
     """
 
     paid_i: Mapping[str, int]
     authorised: tuple[tuple[str, str], ...] = ()
+    presence: Mapping[str, object] = field(default_factory=dict)
 
 
 def signed_payload(transfer: Transfer, leaving: Leaving) -> dict[str, object]:
@@ -128,6 +130,7 @@ def signed_payload(transfer: Transfer, leaving: Leaving) -> dict[str, object]:
         ],
         "inputs": [[c.index, c.seed_uuid, c.generation] for c in transfer.claims],
         "commitments": list(transfer.commitments),
+        **leaving.presence,
     }
 
 
@@ -234,6 +237,16 @@ def is_counted(kind: str, payload: Mapping[str, Any]) -> bool:
     if kind == "ceremony":
         return payload.get("step") not in {"seal", ENROL_PANEL}
     return kind in {"signed", "blind"}
+
+
+def presence_of(row: JournalRow) -> str:
+    """Return the nonce of the presence grant that a row holds; empty: none."""
+    if '"presence"' not in row.payload:
+        return ""
+    match json.loads(row.payload).get("presence"):
+        case {"nonce": str(nonce)}:
+            return nonce
+    return ""
 
 
 def made_generation(row: JournalRow) -> int:

@@ -9,9 +9,21 @@ from appliance.errors import DeferredError, RefusedError
 from appliance.intent import Commitment, Transfer
 from appliance.journal_records import Leaving
 from appliance.journal_view import JournalView
-from appliance.policy import Approved, Denied, Postponed, asked_of, decide
+from appliance.panel import Grant, spend
+from appliance.policy import (
+    Approved,
+    Asked,
+    Denied,
+    Postponed,
+    asked_of,
+    decide,
+    needs_presence,
+)
 from appliance.policy_force import PolicyInForce
+from appliance.presence_question import Question, second_signature, withdrawal
 from appliance.roster import require_not_revoked
+from appliance.second_signature import OpenedDoor
+from appliance.wire import act_digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +36,8 @@ class Case:
         own: Commitments of the outputs that are ours, by address.
         client: Who asks.
         authorisations: Compact JWS that came with it.
+        door: What two operators approved, where keys have signed before.
+        grant: A person's yes, if one was asked.
     """
 
     policy: PolicyInForce
@@ -31,11 +45,24 @@ class Case:
     own: dict[str, Commitment]
     client: Client
     authorisations: list[str]
+    door: OpenedDoor | None = None
+    grant: Grant | None = None
 
     @property
-    def outside_i(self) -> int:
-        """Value leaving our addresses, in iota."""
-        return asked_of(self.transfer, self.own.keys()).outside_i
+    def wants_presence(self) -> bool:
+        """Whether a person has to confirm it, by the policy in force now."""
+        rules = self.policy.rules_for(self.client.name, self.client.role)
+        at_the_door = self.door is not None and self.policy.content.doors.presence
+        return at_the_door or needs_presence(self._asked, rules)
+
+    def question(self) -> Question:
+        """Return what a person is asked about it."""
+        journal_id = self.policy.journal.journal_id
+        bundle_hash, payments = self.transfer.bundle_hash, self._asked.payments
+        if self.door is None:
+            return withdrawal(bundle_hash, payments, journal_id=journal_id)
+        act = act_digest(self.door.approved.pending, journal_id=journal_id)
+        return second_signature(bundle_hash, payments, act=act, journal_id=journal_id)
 
     def decide(self, view: JournalView) -> Approved:
         """Let the policy in force judge it.
@@ -76,8 +103,13 @@ class Case:
             What leaves, and the authorisations that are used up.
         """
         self.decide(view)
-        asked = asked_of(self.transfer, self.own.keys())
-        return Leaving(asked.paid_i, tuple(self._authorised(view).values()))
+        authorised = tuple(self._authorised(view).values())
+        presence = spend(self.grant, self.question(), wanted=self.wants_presence)
+        return Leaving(self._asked.paid_i, authorised, presence)
+
+    @property
+    def _asked(self) -> Asked:
+        return asked_of(self.transfer, self.own.keys())
 
     def _authorised(self, view: JournalView) -> dict[int, tuple[str, str]]:
         """Return issuer and withdrawal of each output that is authorised."""

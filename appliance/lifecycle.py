@@ -10,16 +10,20 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+
+import msgspec
 
 from appliance.argon2_engines import Engine
 from appliance.blind import Blind
 from appliance.config import Config
 from appliance.derivation import Derivation
 from appliance.derivation_queue import Purpose
+from appliance.durable import write_durably
+from appliance.entropy import Entropy
 from appliance.errors import (
     ApplianceError,
     BrokenInvariantError,
@@ -35,7 +39,7 @@ from appliance.issuing import Issuing
 from appliance.journal import Journal
 from appliance.journal_chain import Head
 from appliance.journal_database import JournalDatabase, database_of
-from appliance.panel import NoPanel
+from appliance.panel import NoPanel, Presence
 from appliance.panel_anchor import PanelAnchor
 from appliance.panel_guard import PanelGuard
 from appliance.policy_force import PolicyCopy, PolicyInForce
@@ -81,6 +85,7 @@ class Lifecycle:
         database: Where the journal lies.
         hsm: The token, shared by vault and ceremonies.
         guard: The front panel, if one is configured.
+        entropy: Where random bytes that matter are drawn.
         running: The running parts; None unless every check has passed.
         unready: Why there are none; empty when there are.
     """
@@ -96,8 +101,10 @@ class Lifecycle:
     unready: str = "starting"
     hsm: Hsm = field(init=False)
     guard: PanelGuard = field(init=False)
+    entropy: Entropy = field(default_factory=Entropy)
     _hsm_thread: OwnerThread = field(init=False)
     _last_head: Head | None = None
+    _alarm: asyncio.Task[None] | None = None
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _left: dict[asyncio.Task[None], Hsm] = field(default_factory=dict)
@@ -128,6 +135,11 @@ class Lifecycle:
     def policy_copy(self) -> PolicyCopy:
         """The policy as it was when the appliance last came up."""
         return PolicyCopy(self.paths.policy)
+
+    @property
+    def presence(self) -> Presence:
+        """Who is asked where the policy wants a person."""
+        return self.guard if self.guard.configured else NoPanel()
 
     @property
     def state(self) -> str:
@@ -254,15 +266,44 @@ class Lifecycle:
 
     async def _check(self) -> None:
         await self.guard.require_armed()
-        if self.running is None:
+        await self.guard.stir(self.entropy)
+        running = self.running  # an alarm takes it away at once
+        if running is None:
             self.running = await self._bring_up()
             held = self.panel_missing(self.running)
             if held is not None:
                 _log.warning("no key is used yet: %s: %s", held.code, held)
         else:
-            await self._hsm_thread(self.running.vault.check_health)
-            await self._check_journal(self.running.journal)
+            await self._hsm_thread(running.vault.check_health)
+            await self._check_journal(running.journal)
             await self.follow_policy()
+        await self._journal_unseal()
+
+    def note_unseal(self, client: str, payloads: Sequence[dict[str, object]]) -> None:
+        """Keep what the journal must be told of an ``unseal``, until it is open.
+
+        Args:
+            client: The operator who asked.
+            payloads: What its rows say.
+        """
+        noted = {"client": client, "payloads": list(payloads)}
+        write_durably(self.paths.unsealed, msgspec.json.encode(noted))
+
+    async def _journal_unseal(self) -> None:
+        """Journal what was noted; again after a crash, but no grant twice."""
+        path, running = self.paths.unsealed, self.running
+        if running is None or not path.exists():
+            return
+        noted = msgspec.json.decode(path.read_bytes(), type=_Noted)
+        for payload in noted.payloads:
+            nonce = payload.get("presence", {}).get("nonce", "")
+            if not running.journal.holds_presence(nonce):
+                await self.journal_thread(
+                    running.journal.commit_ceremony,
+                    client=noted.client,
+                    payload=payload,
+                )
+        path.unlink()
 
     async def _check_journal(self, journal: Journal) -> None:
         journal.now_ms()
@@ -342,7 +383,7 @@ class Lifecycle:
             self._hsm_thread,
             derivation,
             policy,
-            NoPanel(),
+            self.presence,
         )
         blind = Blind(
             journal,
@@ -463,13 +504,20 @@ class Lifecycle:
             return await self._seal(error)
 
     async def _panel_alarm(self, error: BrokenInvariantError) -> None:
-        """Seal at once, even while a check holds the lock; journal the cause."""
+        """Seal at once, even while a check holds the lock; then wipe and journal it."""
         seal = self.latch.close_latch(code=error.code, reason=str(error))
-        async with self._lock:
-            if self.running is not None:
+        running, self.running = self.running, None
+        self._alarm = asyncio.create_task(self._wipe_and_journal(seal, running))
+        await asyncio.shield(self._alarm)  # a stop of the guard does not cut it short
+
+    async def _wipe_and_journal(self, seal: Seal, running: Running | None) -> None:
+        wiping = asyncio.create_task(self._wipe(running))
+        async with self._lock:  # in line from now on: no later check goes before
+            await wiping
+            if running is not None:
                 try:
                     await self.journal_thread(
-                        self.running.journal.commit_ceremony,
+                        running.journal.commit_ceremony,
                         client="panel",
                         payload={
                             "step": "seal",
@@ -479,7 +527,8 @@ class Lifecycle:
                     )
                 except Exception:  # noqa: BLE001 - sealed in any case
                     _log.exception("the panel's seal could not be journalled")
-            await self._seal(error)
+                await self._shut(running)
+            await self._sealed(seal)  # the latch may have been cleared by now
 
     async def restart(self, failed: Running | None, *, reason: str) -> None:
         """Take down the parts a request failed on, unless that was done already.
@@ -534,6 +583,8 @@ class Lifecycle:
     async def close(self) -> None:
         """Stop, wiping what is held."""
         await self.guard.close()
+        if self._alarm is not None:
+            await self._alarm
         async with self._lock:
             self.unready = "stopped"
             await self._take_down()
@@ -546,20 +597,39 @@ class Lifecycle:
 
     async def _seal(self, error: BrokenInvariantError) -> Seal:
         seal = self.latch.close_latch(code=error.code, reason=str(error))
+        await self._sealed(seal)
+        return seal
+
+    async def _sealed(self, seal: Seal) -> None:
         self.unready = f"{seal.code}: {seal.reason}"
         _log.critical("sealed latch=%s %r", seal.latch_id, self.unready)
         await self._take_down()
-        return seal
 
     async def _take_down(self) -> None:
         running, self.running = self.running, None
+        if running is not None:
+            await self._wipe(running)
+            await self._shut(running)
+
+    async def _wipe(self, running: Running | None) -> None:
+        """Wipe every key; waits for the runs under way, and for nothing else."""
         if running is None:
             return
         running.heads.close()
+        running.derivation.give_up()
+        await asyncio.to_thread(running.derivation.close)
+
+    async def _shut(self, running: Running) -> None:
         await self.journal_thread(running.journal.close)
         if running.heads.anchored:
             self._last_head = running.journal.head
-        await asyncio.to_thread(running.derivation.close)
+
+
+class _Noted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the journal must be told of an ``unseal``."""
+
+    client: str
+    payloads: list[dict[str, Any]]
 
 
 def _require_policy(policy: PolicyInForce, vault: Vault) -> None:

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Requests of people: read the journal, seal, approve, run ceremonies, set policy."""
 
+import contextlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -10,6 +12,7 @@ import msgspec
 from appliance.approvals import (
     MOST_OF_A_HUB,
     MOST_OF_AN_OPERATOR,
+    ONE_IS_ENOUGH,
     Approvals,
     Ripe,
     require_alone,
@@ -25,9 +28,11 @@ from appliance.errors import (
     ForbiddenError,
 )
 from appliance.lifecycle import Lifecycle
+from appliance.panel import Grant, spend
 from appliance.panel_guard import TAMPER
 from appliance.policy_file import Policy, SignedPolicy, verify_policy
 from appliance.policy_force import Copied, PolicyInForce
+from appliance.presence_question import Question, ceremony, policy_change, unseal
 from appliance.wire import (
     AcceptHead,
     Act,
@@ -51,6 +56,7 @@ from appliance.wire import (
     SetPolicy,
     TailJournal,
     Unseal,
+    act_digest,
 )
 from failpoints import failpoint
 
@@ -71,8 +77,11 @@ class Operators:
     life: Lifecycle
     custody: Custody
     doors: DangerousDoors
-    _approvals: Approvals = field(default_factory=Approvals)
+    _approvals: Approvals = field(init=False)
     _followed: str = ""
+
+    def __post_init__(self) -> None:
+        self._approvals = Approvals(self.life.entropy.draw)
 
     # --- reading ----------------------------------------------------------------
 
@@ -130,7 +139,7 @@ class Operators:
     async def run_ceremony(self, request: RunCeremony, who: Client) -> CeremonyReport:
         """Run a ceremony or try it, where the policy lets one operator."""
         require_alone(request, (await self._policy()).content)
-        steps = await self.custody.run(request, client=who.name)
+        steps = await self._ceremony(request, who, ripe=None)
         return CeremonyReport(
             request_id=request.request_id, done=not request.dry_run, steps=steps
         )
@@ -142,13 +151,19 @@ class Operators:
         signed = SignedPolicy(text=request.text, signatures=request.signatures)
         content = verify_policy(signed, in_force=running.policy.content)
         failpoint("policy.verified")
+        asked = policy_change(
+            signed.text, content.version, journal_id=running.journal.journal_id
+        )
+        grant = None
+        if running.policy.content.presence.policy:
+            grant = await self.life.presence.ask(asked)
         payload: dict[str, object] = {"step": "policy", "version": content.version}
         payload["policy"] = msgspec.to_builtins(signed)
         await self.life.journal_thread(
             running.journal.commit_ceremony,
             client=who.name,
             payload=payload,
-            decide=lambda: _still(signed, running.policy),
+            decide=lambda: _still(signed, running.policy, grant),
         )
         failpoint("policy.journalled")
         await self.life.follow_policy()
@@ -255,36 +270,108 @@ class Operators:
         """Do an act; its approvals are journalled with it."""
         match ripe.act:
             case Unseal():
-                try:
-                    steps = await self._unseal(ripe.act, who)
-                except FaultError:
-                    self._approvals.put_back(ripe)
-                    raise
-                if self.life.running is not None:
-                    await self._journal_approvals(ripe, who)
-                return Passed(steps)
+                with self._kept_if_put_off(ripe):
+                    return Passed(await self._unseal(ripe.act, who, ripe))
             case AcceptHead():
                 steps = await self._accept_head(ripe.act, who)
-                await self._journal_approvals(ripe, who)
+                await self._journal(who, **_approvals_of(ripe))
                 return Passed(steps)
             case RunCeremony():
-                await self._journal_approvals(ripe, who)
-                steps = await self.custody.run(
-                    ripe.act, client=who.name, approved=ripe.pending.shown
-                )
-                return Passed(steps)
+                return Passed(await self._ceremony(ripe.act, who, ripe=ripe))
             case SecondSignature() | ExportSeed():
                 return await self._pass_door(ripe, who)
 
-    async def _unseal(self, act: Unseal, who: Client) -> list[str]:
-        if self.life.latch.require(act.latch_id).code == TAMPER:
-            await self.life.guard.clear_tamper()
+    @contextlib.contextmanager
+    def _kept_if_put_off(self, ripe: Ripe | None) -> Iterator[None]:
+        """Let an act keep its approvals if nobody confirmed it or the panel is away."""
+        try:
+            yield
+        except (DeferredError, FaultError):
+            if ripe is not None:
+                self._approvals.put_back(ripe)
+            raise
+
+    async def _ceremony(
+        self, act: RunCeremony, who: Client, *, ripe: Ripe | None
+    ) -> list[str]:
+        """Run a ceremony; who approved and who confirmed it is journalled before.
+
+        Args:
+            act: Which.
+            who: The operator who asks, or whose approval was the last.
+            ripe: The act with its approvals; None where one operator may.
+
+        Returns:
+            Its steps, in words.
+        """
+        rules = self.life.require_running().policy
+        grant = None
+        if wants_presence(act, rules.content):
+            dry = msgspec.structs.replace(act, dry_run=True)
+            await self.custody.run(dry, client=who.name)
+            with self._kept_if_put_off(ripe):
+                grant = await self.life.presence.ask(self._question(act, ripe))
+        if ripe is not None or grant is not None:
+            with self._kept_if_put_off(ripe):
+                await self._journal_confirmed(act, who, ripe=ripe, grant=grant)
+        approved = ripe.pending.shown if ripe is not None else None
+        return await self.custody.run(act, client=who.name, approved=approved)
+
+    async def _journal_confirmed(
+        self, act: RunCeremony, who: Client, *, ripe: Ripe | None, grant: Grant | None
+    ) -> None:
+        running = self.life.require_running()
+        payload: dict[str, object] = {"step": "confirmed", "act": _act_of(act)}
+        await self.life.journal_thread(
+            running.journal.commit_ceremony,
+            client=who.name,
+            payload=_approvals_of(ripe) if ripe is not None else payload,
+            decide=lambda: spend(
+                grant,
+                self._question(act, ripe),
+                wanted=wants_presence(act, running.policy.content),
+            ),
+        )
+
+    def _question(self, act: RunCeremony, ripe: Ripe | None) -> Question:
+        journal_id = self.life.require_running().journal.journal_id
+        digest = b""
+        if ripe is not None:
+            digest = act_digest(ripe.pending, journal_id=journal_id)
+        return ceremony(act, approved=digest, journal_id=journal_id)
+
+    async def _unseal(self, act: Unseal, who: Client, ripe: Ripe) -> list[str]:
+        """Clear the latch; its rows are written once the journal is open."""
+        confirmed = await self._confirm_unseal(act, ripe)
+        told = {"step": "unseal", "latch_id": act.latch_id, **confirmed}
+        self.life.note_unseal(who.name, [told, _approvals_of(ripe)])
         self.life.latch.clear(act.latch_id)
         self.life.unready = "starting"
         if not await self.life.check():
             return [f"the latch is clear, but not ready: {self.life.unready}"]
-        await self._journal(who, step="unseal", latch_id=act.latch_id)
         return ["unsealed and ready"]
+
+    async def _confirm_unseal(self, act: Unseal, ripe: Ripe) -> dict[str, object]:
+        """Have the panel cleared, and somebody confirm where the policy asks for it.
+
+        The policy is that of the copy beside the vault: the journal is closed. A
+        latched tamper takes a key in the switch and a press already; nobody is asked
+        twice.
+
+        Returns:
+            What the row says of it.
+        """
+        sealed_for = self.life.latch.require(act.latch_id).code
+        if sealed_for == TAMPER and await self.life.guard.clear_tamper():
+            return {"cleared_at_panel": True}
+        copy = self.life.policy_copy.read()
+        if not copy.content.presence.unseal:
+            return {}
+        digest = act_digest(ripe.pending, journal_id=copy.journal_id)
+        asked = unseal(act.latch_id, act=digest, journal_id=copy.journal_id)
+        grant = await self.life.guard.ask_while_sealed(asked)
+        self.life.latch.require(act.latch_id)  # another may have been first
+        return grant.spend(asked)
 
     async def _accept_head(self, act: AcceptHead, who: Client) -> list[str]:
         heads = self.life.require_running().heads
@@ -292,15 +379,6 @@ class Operators:
         await self._journal(who, step="accept-head", sequence=act.sequence)
         heads.anchored = True
         return ["the head is confirmed"]
-
-    async def _journal_approvals(self, ripe: Ripe, who: Client) -> None:
-        await self._journal(
-            who,
-            step="approved",
-            act=json.loads(msgspec.json.encode(ripe.act)),
-            operators=ripe.operators,
-            signatures=msgspec.to_builtins(ripe.signatures),
-        )
 
     async def _journal(self, who: Client, **payload: object) -> None:
         await self.life.journal_thread(
@@ -310,6 +388,40 @@ class Operators:
         )
 
 
-def _still(signed: SignedPolicy, policy: PolicyInForce) -> None:
-    """Refuse a policy that another appliance has overtaken; asked under the lock."""
-    verify_policy(signed, in_force=policy.content)
+def wants_presence(act: RunCeremony, policy: Policy) -> bool:
+    """Say whether a policy wants somebody at the panel for a ceremony."""
+    harmless = act.dry_run or act.ceremony in ONE_IS_ENOUGH
+    return policy.presence.ceremonies and not harmless
+
+
+def _act_of(act: Act) -> dict[str, object]:
+    fields: dict[str, object] = json.loads(msgspec.json.encode(act))
+    return fields
+
+
+def _approvals_of(ripe: Ripe) -> dict[str, object]:
+    return {
+        "step": "approved",
+        "act": _act_of(ripe.act),
+        "operators": ripe.operators,
+        "signatures": msgspec.to_builtins(ripe.signatures),
+    }
+
+
+def _still(
+    signed: SignedPolicy, policy: PolicyInForce, grant: Grant | None
+) -> dict[str, object]:
+    """Judge a policy once more; called with the journal's lock held.
+
+    Returns:
+        What the row says besides.
+
+    Raises:
+        RefusedError: If another appliance has overtaken it.
+    """
+    in_force = policy.content
+    content = verify_policy(signed, in_force=in_force)
+    asked = policy_change(
+        signed.text, content.version, journal_id=policy.journal.journal_id
+    )
+    return spend(grant, asked, wanted=in_force.presence.policy)

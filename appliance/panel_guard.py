@@ -9,17 +9,24 @@ the panel, in maintenance, as a part of the operators' ``unseal``.
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Final
 
 from appliance.config import PanelPlace
-from appliance.errors import BrokenInvariantError, FaultError
+from appliance.entropy import Entropy
+from appliance.errors import BrokenInvariantError, DeferredError, FaultError
 from appliance.installation import read_panel_key
+from appliance.panel import Grant, NoPanel
+from appliance.presence_question import Question
 from firmware_bridge.attestation import Attestation
 from firmware_bridge.errors import (
     BridgeError,
     CounterWentBackError,
     DeviceRefusedError,
+    PresenceDeniedError,
+    PresenceTimeoutError,
+    RandomHealthError,
 )
 from firmware_bridge.keys import panel_id
 from firmware_bridge.messages import RefusalCode
@@ -37,6 +44,10 @@ from firmware_bridge.panel_events import (
 
 _log = logging.getLogger(__name__)
 TAMPER: Final = "panel-tamper"
+_RANDOM_BYTES: Final = 32
+_BUSY_S: Final = 5.0
+_UNANSWERED_S: Final = 30.0
+_DENIED_S: Final = 120.0
 
 Alarm = Callable[[BrokenInvariantError], Awaitable[object]]
 
@@ -61,6 +72,9 @@ class PanelGuard:
         self._alarm = alarm
         self.panel_id = ""
         self._armed = False
+        self._armings_count = 0
+        self._asking = False
+        self._boot_id = b""
         self._watching: asyncio.Task[None] | None = None
         self._panel: Panel | None = None
         if place.device:
@@ -109,6 +123,100 @@ class PanelGuard:
             raise FaultError("no panel is armed", code="panel")
         return self._panel
 
+    async def ask(self, question: Question) -> Grant:
+        """Show a question and wait for the person; 30 s at most.
+
+        One question at a time, and none waits for its turn: whoever waits holds one
+        of the requests there may be, and the person would not know how many are to
+        come. The hub asks again.
+
+        Args:
+            question: What to confirm.
+
+        Returns:
+            Their yes; void as soon as the panel stands guard no more.
+
+        Raises:
+            DeferredError: ``presence``: denied, nobody came, or another question is
+                on the display.
+            FaultError: ``panel`` if it is away.
+        """
+        if self._panel is None or not self._armed:
+            raise FaultError("no panel is armed", code="panel")
+        arming = self._armings_count
+        return await self._ask(
+            self._panel,
+            question,
+            in_force=lambda: self._armed and self._armings_count == arming,
+        )
+
+    async def ask_while_sealed(self, question: Question) -> Grant:
+        """Show a question although nothing is armed: for ``unseal`` alone.
+
+        Args:
+            question: What to confirm.
+
+        Returns:
+            Their yes.
+
+        Raises:
+            DeferredError: As for ``ask``; also if no panel is configured.
+            FaultError: ``panel`` if it is away.
+        """
+        panel = self._panel
+        if panel is None:
+            return await NoPanel().ask(question)
+        if self._armed:
+            return await self.ask(question)
+        try:
+            await self._connect(panel)
+            return await self._ask(panel, question, in_force=lambda: True)
+        finally:
+            await panel.lock()
+
+    async def _ask(
+        self, panel: Panel, question: Question, *, in_force: Callable[[], bool]
+    ) -> Grant:
+        if self._asking:
+            raise DeferredError(
+                "presence",
+                "busy: the panel asks about something else",
+                retry_after_s=_BUSY_S,
+            )
+        self._asking = True
+        try:
+            with _as_faults():
+                given = await panel.request_presence(question.digest, question.text)
+        finally:
+            self._asking = False
+        return Grant(
+            question=question,
+            given=given,
+            boot_id=self._boot_id,
+            in_force=in_force,
+            clock_s=time.monotonic,
+        )
+
+    async def stir(self, entropy: Entropy) -> None:
+        """Mix random bytes of an armed panel into the system's.
+
+        Args:
+            entropy: Takes them. It is as good as the system's without them, so that a
+                panel which gives none in time is no news; its heartbeats are watched.
+
+        Raises:
+            BrokenInvariantError: ``panel-random`` if they fail a health test: what
+                should be noise is not, so the panel is broken or somebody's.
+        """
+        if self._panel is None or not self._armed:
+            return
+        try:
+            entropy.stir(await self._panel.random(_RANDOM_BYTES))
+        except RandomHealthError as error:
+            raise BrokenInvariantError(str(error), code="panel-random") from error
+        except BridgeError as error:
+            _log.warning("the panel gave no random bytes: %s", error.code)
+
     async def require_armed(self) -> None:
         """Return once an attested panel watches; connect and arm it if need be.
 
@@ -129,11 +237,16 @@ class PanelGuard:
             await panel.lock()
             raise
         self._armed = True
+        self._armings_count += 1
         self._watching = asyncio.create_task(self._watch(events))
         _log.info("panel armed device=%s", self._place.device)
 
-    async def clear_tamper(self) -> None:
+    async def clear_tamper(self) -> bool:
         """Have the panel clear its latch; the caller holds the operators' approvals.
+
+        Returns:
+            Whether a person pressed the button for it; False where nothing was
+            latched any more.
 
         Raises:
             FaultError: ``panel-switch`` unless it is in MAINT, ``panel`` if it is away
@@ -141,7 +254,7 @@ class PanelGuard:
         """
         panel = self._panel
         if panel is None:
-            return
+            return False
         try:
             found = await self._connect(panel)
             if found.switch is not Switch.MAINTENANCE:
@@ -152,6 +265,7 @@ class PanelGuard:
             if found.tamper:
                 with _as_faults():
                     await panel.clear_latch(found.tamper)
+            return bool(found.tamper)
         finally:
             await panel.lock()
 
@@ -170,7 +284,9 @@ class PanelGuard:
             key = bytearray(secret.view)  # ``connect`` wipes it
         self.panel_id = panel_id(key)
         with _as_faults():
-            return await panel.connect(key)
+            found = await panel.connect(key)
+        self._boot_id = found.boot_id
+        return found
 
     async def _watch(self, events: AsyncIterator[PanelEvent]) -> None:
         cause = BrokenInvariantError("the panel's events ended", code="panel-lost")
@@ -219,5 +335,12 @@ def _as_faults() -> Iterator[None]:
         if error.device_code == RefusalCode.COUNTER:
             raise BrokenInvariantError(str(error), code="panel-counter") from error
         raise FaultError(f"{error.code}: {error}", code="panel") from error
+    except (PresenceDeniedError, PresenceTimeoutError) as error:
+        denied = isinstance(error, PresenceDeniedError)
+        raise DeferredError(
+            "presence",
+            f"{error.code}: {error}",
+            retry_after_s=_DENIED_S if denied else _UNANSWERED_S,
+        ) from error
     except BridgeError as error:
         raise FaultError(f"{error.code}: {error}", code="panel") from error

@@ -191,12 +191,14 @@ def decide(asked: Asked, rules: Rules, usages: Sequence[Usage], now_s: int) -> D
         or _first(_postpone_unauthorised(asked, limits) for limits in rules.limits)
         or _postpone_closed(rules.hours, now_s)
         or _first(_postpone_window(asked, *pair) for pair in pairs)
-        or Approved(
-            needs_presence=any(
-                _exceeds(asked.outside_i, limits.presence_above_i)
-                for limits in rules.limits
-            )
-        )
+        or Approved(needs_presence=needs_presence(asked, rules))
+    )
+
+
+def needs_presence(asked: Asked, rules: Rules) -> bool:
+    """Say whether more leaves than may without a person at the panel."""
+    return any(
+        _exceeds(asked.outside_i, limits.presence_above_i) for limits in rules.limits
     )
 
 

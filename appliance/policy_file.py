@@ -119,6 +119,26 @@ class Doors(_Strict, frozen=True, kw_only=True):
     ] = False
 
 
+class PresenceRules(_Strict, frozen=True, kw_only=True):
+    """What needs a person at the panel, besides `presence_above_i` and `doors`.
+
+    Without a panel, what needs one is never done: it is put off.
+    """
+
+    unseal: Annotated[
+        bool,
+        Meta(
+            description="Clear the seal latch. The press that clears a latched tamper"
+            " counts."
+        ),
+    ] = False
+    ceremonies: Annotated[
+        bool,
+        Meta(description="Run a ceremony; not a dry run, `backup` or `verify`."),
+    ] = False
+    policy: Annotated[bool, Meta(description="Put the next policy in force.")] = False
+
+
 class Officer(_Strict, frozen=True, kw_only=True):
     """Somebody that seeds may be exported to."""
 
@@ -168,6 +188,9 @@ class Policy(_Strict, frozen=True, kw_only=True):
         list[OpeningHours], Meta(description="If not empty, when it signs.")
     ] = []
     doors: Annotated[Doors, Meta(description="The dangerous doors.")] = Doors()
+    presence: Annotated[
+        PresenceRules, Meta(description="What needs a person at the panel.")
+    ] = PresenceRules()
     officers: Annotated[
         list[Officer], Meta(description="Whom seeds may be exported to.")
     ] = []

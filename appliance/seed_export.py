@@ -21,10 +21,12 @@ from appliance.errors import BadRequestError, FaultError, RefusedError
 from appliance.intent import commit
 from appliance.journal_records import IssuedRecord
 from appliance.lifecycle import Running
+from appliance.panel import Grant, spend
 from appliance.policy_file import Officer, Policy
+from appliance.presence_question import Question, seed_export
 from appliance.sealing import agree_as, agree_with
 from appliance.second_signature import require_open
-from appliance.wire import ExportSeed
+from appliance.wire import ExportSeed, act_digest
 from trinary.memory import LockedBuffer
 
 FORMAT: Final = "saltkeep-seed/1"
@@ -128,12 +130,22 @@ class SeedAsked:
             "its key is spent from then on, for a hash nobody knows",
         ]
 
-    def spend(self, record: IssuedRecord, approved: ApprovedAct) -> dict[str, object]:
+    def question(self, record: IssuedRecord, approved: ApprovedAct) -> Question:
+        """Return what a person is asked about it."""
+        journal_id = self.running.journal.journal_id
+        officer = officer_of(self.running.policy.content, self.act.officer)
+        act = act_digest(approved.pending, journal_id=journal_id)
+        return seed_export(record.address, officer.key, act=act, journal_id=journal_id)
+
+    def spend(
+        self, record: IssuedRecord, approved: ApprovedAct, grant: Grant | None
+    ) -> dict[str, object]:
         """Judge once more; called with the journal's lock held.
 
         Args:
             record: What was issued.
             approved: The approvals.
+            grant: A person's yes, if one was asked.
 
         Returns:
             What the row says besides.
@@ -147,8 +159,11 @@ class SeedAsked:
                 "the policy changed since this was approved: propose it anew",
             )
         journal_id = self.running.journal.journal_id
-        approved.require(self.running.policy.content, journal_id=journal_id)
+        content = self.running.policy.content
+        approved.require(content, journal_id=journal_id)
+        asked = self.question(record, approved)
         return {
+            **spend(grant, asked, wanted=content.doors.presence),
             "step": "export-seed",
             "officer": self.act.officer,
             "door": approved.payload(),

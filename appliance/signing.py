@@ -2,13 +2,14 @@
 """The only path to a signature.
 
 Understand the bundle, look whether it was signed before, match it with what was
-issued, derive its keys, decide, confirm presence, commit the keys as spent (synced
-to disk), and only then sign. ``Signing.sign`` is that path, on one screen.
+issued, confirm presence where the policy asks for it, derive its keys, decide, commit
+the keys as spent (synced to disk), and only then sign. ``Signing.sign`` is that path,
+on one screen.
 """
 
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from appliance.config import Client
 from appliance.derivation import Derivation, Seeds
@@ -104,11 +105,15 @@ class Signing:
             if await self._was_signed(transfer, door):  # no policy: the same bytes
                 return await self._sign_again(transfer, steps)
             own = await self._match_outputs(transfer)
-        case = Case(self.policy, transfer, own, client, request.authorisations)
+            case = Case(
+                self.policy, transfer, own, client, request.authorisations, door
+            )
+        with steps("presence"):
+            case = await self._confirmed(case)
         async with self._derived(transfer, steps) as seeds:
             failpoint("appliance.sign.derived")
             with steps("decide"):
-                await self._decide(case, door)
+                await self._decide(case)
             failpoint("appliance.sign.decided")
             with steps("journal"):
                 await self.journal_thread(
@@ -230,15 +235,25 @@ class Signing:
             self.journal.spent_hashes, transfer.commitments
         )
 
-    async def _decide(self, case: Case, door: OpenedDoor | None) -> None:
-        """Let the policy judge, and a person where it asks for presence."""
-        approval = await self.journal_thread(
-            self.journal.consult, case.client.name, case.decide
-        )
-        if door is not None and door.asked.policy.content.doors.presence:
-            await self.presence.confirm_act(door.approved.pending.shown)
-        elif approval.needs_presence:
-            await self.presence.confirm(case.transfer, outside_i=case.outside_i)
+    async def _confirmed(self, case: Case) -> Case:
+        """Have a person confirm a transfer where the policy asks for presence.
+
+        Before a key is derived: none lies in memory while somebody makes up their
+        mind. They are not asked about what is refused anyhow.
+
+        Args:
+            case: What is asked.
+
+        Returns:
+            The same, with the person's yes.
+        """
+        if not case.wants_presence:
+            return case
+        await self._decide(case)
+        return replace(case, grant=await self.presence.ask(case.question()))
+
+    async def _decide(self, case: Case) -> None:
+        await self.journal_thread(self.journal.consult, case.client.name, case.decide)
 
     async def _was_signed(
         self, transfer: Transfer, door: DoorAsked | OpenedDoor | None

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from appliance.argon2_engines import DerivationError
 from appliance.derivation_queue import DerivationQueue, Purpose
 from appliance.errors import DeferredError
 
@@ -101,6 +102,25 @@ async def test_short_work_waits_for_nobody(line: Line) -> None:
     line.put("sign", 30)
     line.put("kernel", 1, Purpose.KERNEL)
     assert (await line.let_go())[0] == "kernel0"
+
+
+async def test_what_waits_is_given_up_at_once_and_what_runs_goes_on(
+    line: Line,
+) -> None:
+    line.hold()
+    line.put("sign", 3)
+    line.put("kernel", 1, Purpose.KERNEL)
+    line.queue.give_up()
+    held, *waiting = line.results
+    for one in waiting:  # the gate is shut still
+        with pytest.raises(DerivationError, match="going down"):
+            await one
+    assert not held.done()
+    with pytest.raises(RuntimeError):
+        line.put("late", 1)
+    line.gate.set()
+    await held
+    assert line.served == []
 
 
 async def test_too_many_are_deferred_whole(line: Line) -> None:

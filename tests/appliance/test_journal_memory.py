@@ -4,7 +4,7 @@
 import msgspec
 import pytest
 
-from appliance.errors import JournalError
+from appliance.errors import BrokenInvariantError, JournalError
 from appliance.journal_chain import next_row
 from appliance.journal_memory import JournalMemory, Verified
 from appliance.roster import ENROL, REVOKE
@@ -134,3 +134,22 @@ def test_a_row_that_says_it_went_through_a_door_is_not_believed_unproved() -> No
     )
     with pytest.raises((JournalError, msgspec.ValidationError, KeyError)):
         memory.take_unproved(row)
+
+
+def confirmed(nonce: str) -> dict[str, object]:
+    return {"step": "confirmed", "presence": {"nonce": nonce}}
+
+
+def test_a_presence_grant_stands_in_one_row_for_ever() -> None:
+    memory = JournalMemory("ab" * 16)
+    for payload in (ROOT, confirmed("01" * 16), confirmed("02" * 16)):
+        take(memory, payload)
+    with pytest.raises(BrokenInvariantError, match="grant of an earlier one"):
+        take(memory, confirmed("01" * 16))
+
+
+def test_a_row_that_only_speaks_of_presence_holds_no_grant() -> None:
+    memory = JournalMemory("ab" * 16)
+    for _ in range(2):
+        take(memory, {"step": "confirmed", "presence": "asked for"})
+    assert memory.presences == set()

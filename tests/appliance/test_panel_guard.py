@@ -98,5 +98,12 @@ async def test_a_latched_tamper_needs_two_operators_maintenance_and_the_button(
         await asyncio.sleep(0.3)
         panel.set(yes="up")
     assert "the latch is clear, but not ready" in (await second).steps[0]
+    assert not box.appliance.life.running
     panel.set(switch="run")
     assert await box.appliance.check(), box.appliance.life.unready
+    rows = [json.loads(row.payload) for row in await box.rows("ceremony")]
+    unsealed, approved = rows[-2:]
+    told = {"step": "unseal", "latch_id": latch_id, "cleared_at_panel": True}
+    assert unsealed.items() >= told.items()
+    assert approved["operators"] == ["operator-1", "operator-2"]
+    assert not box.appliance.life.paths.unsealed.exists()

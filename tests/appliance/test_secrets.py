@@ -34,14 +34,19 @@ async def use(client: ApplianceClient) -> list[Coin]:
     return coins
 
 
-async def seeds_of(coins: list[Coin], salt: bytes) -> list[bytes]:
+async def seeds_of(
+    coins: list[Coin], salt: bytes, parameters: Argon2Parameters = CHEAP
+) -> list[bytes]:
     derivation = Derivation(
-        workers=1, memory_kib=256, memory_budget_mib=1, allow_unlocked=True
+        workers=1,
+        memory_kib=parameters.memory_kib,
+        memory_budget_mib=1 + parameters.memory_kib // 1024,
+        allow_unlocked=True,
     )
     buffer = LockedBuffer(len(salt), allow_unlocked=True)
     buffer.view[:] = salt
     seeds = await derivation.seeds(
-        [coin.seed_uuid for coin in coins], salt=buffer, parameters=CHEAP, level=2
+        [coin.seed_uuid for coin in coins], salt=buffer, parameters=parameters, level=2
     )
     with contextlib.closing(seeds), contextlib.closing(derivation):
         assert seeds.addresses() == [coin.address for coin in coins]

@@ -2,6 +2,7 @@
 """Panels to test with: the reference firmware in its own process, on a pty."""
 
 import contextlib
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +25,23 @@ class Bench(Simulator):
         """Do what a person does."""
         for name, way in changes.items():
             self.do(name, way)
+
+    def pause(self) -> None:
+        """Have the firmware hang; the power stays on."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Have it go on."""
+        self._signal(signal.SIGCONT)
+
+    def run_on(self, interpreter: str) -> None:
+        """Cut the power, and start on another board: a program of its own."""
+        self._interpreter = interpreter
+        self.start()
+
+    def _signal(self, number: signal.Signals) -> None:
+        assert self._process
+        self._process.send_signal(number)
 
     def unplug(self) -> None:
         """Pull the cable: the line hangs up."""
