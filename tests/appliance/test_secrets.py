@@ -18,7 +18,7 @@ from appliance.wire import IssueAddress, Issued, Signed
 from channel import ChannelError, client_context
 from tests.appliance.box import Box, command
 from tests.appliance.bundles import Coin, bundle, new_uuid
-from tests.appliance.memory_scan import children, occurrences
+from tests.appliance.memory_scan import children, hashed, occurrences
 from trinary.memory import LockedBuffer
 
 CHEAP = Argon2Parameters(time_cost=1, memory_kib=256)
@@ -76,10 +76,10 @@ async def test_after_use_no_salt_and_no_seed_is_left_in_memory(tmp_path: Path) -
         serve = appliance.process.pid
         (worker,) = children(serve)
         for needle in [salt, salt[:16], salt[16:], *await seeds_of(coins, salt)]:
-            assert occurrences(serve, needle) == []
-            assert occurrences(worker, needle) == []
+            assert occurrences(serve, hashed(needle)) == []
+            assert occurrences(worker, hashed(needle)) == []
         pin = (tmp_path / "box" / "pin").read_bytes()
-        assert occurrences(serve, pin) == ["anonymous"]
+        assert occurrences(serve, hashed(pin)) == ["anonymous"]
     finally:
         appliance.stop()
 
@@ -99,8 +99,8 @@ def test_the_scan_finds_what_is_there() -> None:
         child.stdin.write(f"{needle}\n")
         child.stdin.flush()
         child.stdout.readline()
-        assert occurrences(child.pid, needle.encode())
-        assert not occurrences(child.pid, needle.encode()[::-1])
+        assert occurrences(child.pid, hashed(needle.encode()))
+        assert not occurrences(child.pid, hashed(needle.encode()[::-1]))
         child.kill()
 
 

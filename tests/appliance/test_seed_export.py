@@ -55,7 +55,7 @@ from tests.appliance.door import (
     second,
     spent_coin,
 )
-from tests.appliance.memory_scan import children, occurrences
+from tests.appliance.memory_scan import children, hashed, occurrences
 from trinary import winternitz
 from trinary.trytes import trytes_from_bytes
 
@@ -246,7 +246,7 @@ async def test_after_an_export_no_plain_seed_is_left_in_memory(tmp_path: Path) -
         serve = appliance.process.pid
         for pid in (serve, *children(serve)):
             for needle in needles:
-                assert occurrences(pid, needle) == []
+                assert occurrences(pid, hashed(needle)) == []
         assert all(
             one.decode("latin-1") not in appliance.log_path.read_text()
             for one in needles

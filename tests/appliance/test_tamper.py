@@ -13,7 +13,7 @@ from appliance.client import ApplianceClient
 from appliance.pytest_plugin import make_appliance
 from appliance.wire import IssueAddress, Issued, Signed
 from tests.appliance.bundles import Coin, bundle, new_uuid
-from tests.appliance.memory_scan import children, occurrences
+from tests.appliance.memory_scan import Needle, children, hashed, occurrences
 from tests.appliance.panelled import enrol, opened, pairing, panel_of
 from tests.appliance.test_secrets import seeds_of
 
@@ -40,7 +40,7 @@ async def sign_for_ever(client: ApplianceClient, coin: Coin) -> None:
         await client.expect(request, Signed)
 
 
-def seen(pid: int, needles: list[bytes]) -> bool:
+def seen(pid: int, needles: list[Needle]) -> bool:
     return any(occurrences(pid, needle) for needle in needles)
 
 
@@ -79,7 +79,8 @@ async def test_a_tamper_under_load_leaves_no_salt_and_no_seed_in_memory(
         try:
             async with appliance.client("hub") as client:
                 coins = [await new_coin(client) for _ in range(SIGNING)]
-                needles = [salt, *await seeds_of(coins, salt, COST)]
+                secret = [salt, *await seeds_of(coins, salt, COST)]
+                needles = [hashed(one) for one in secret]
                 async with loaded(client, coins) as load:
                     async with asyncio.timeout(30):
                         while not await asyncio.to_thread(seen, pid, needles):
