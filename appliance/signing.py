@@ -105,9 +105,7 @@ class Signing:
             if await self._was_signed(transfer, door):  # no policy: the same bytes
                 return await self._sign_again(transfer, steps)
             own = await self._match_outputs(transfer)
-            case = Case(
-                self.policy, transfer, own, client, request.authorisations, door
-            )
+        case = Case(self.policy, transfer, own, client, request.authorisations, door)
         with steps("presence"):
             case = await self._confirmed(case)
         async with self._derived(transfer, steps) as seeds:
@@ -116,14 +114,7 @@ class Signing:
                 await self._decide(case)
             failpoint("appliance.sign.decided")
             with steps("journal"):
-                await self.journal_thread(
-                    self.journal.commit_signature,
-                    transfer,
-                    own=own,
-                    client=client.name,
-                    decide=case.decide_for_good,
-                    door=door,
-                )
+                await self._commit(case)
             failpoint("appliance.sign.committed")
             with steps("sign"):
                 return await self._signatures(transfer, seeds)
@@ -251,6 +242,17 @@ class Signing:
             return case
         await self._decide(case)
         return replace(case, grant=await self.presence.ask(case.question()))
+
+    async def _commit(self, case: Case) -> None:
+        """Record every key as spent; synced, and counted by a panel, on return."""
+        await self.journal_thread(
+            self.journal.commit_signature,
+            case.transfer,
+            own=case.own,
+            client=case.client.name,
+            decide=case.decide_for_good,
+            door=case.door,
+        )
 
     async def _decide(self, case: Case) -> None:
         await self.journal_thread(self.journal.consult, case.client.name, case.decide)
