@@ -52,6 +52,7 @@ from appliance.installation import (
     read_salt,
 )
 from appliance.journal_database import database_of
+from appliance.metrics import serve_metrics
 from appliance.policy_file import Policy, SignedPolicy
 from appliance.server import Server
 from appliance.service import Appliance, wall_clock_ms
@@ -282,11 +283,12 @@ async def _serve(path: Path) -> None:
     locked = harden_process(allow_unlocked=config.derivation.allow_unlocked)
     appliance = Appliance(config, locked)
     server = Server(config, appliance)
-    try:
+    async with contextlib.AsyncExitStack() as undo:
+        undo.push_async_callback(appliance.close)
         runner, port = await server.start()
-    except ConfigError:
-        await appliance.close()
-        raise
+        undo.push_async_callback(runner.cleanup)
+        metrics = await serve_metrics(server)
+        undo.pop_all()
     checks = asyncio.create_task(appliance.run())
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -299,6 +301,8 @@ async def _serve(path: Path) -> None:
     )
     checks.cancel()
     await runner.cleanup()  # no new requests
+    if metrics is not None:
+        await metrics.cleanup()
     await server.drain()
     with contextlib.suppress(asyncio.CancelledError):
         await checks

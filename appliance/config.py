@@ -273,6 +273,18 @@ class Spending(_Section, frozen=True, kw_only=True):
     ] = 0
 
 
+class MetricsPlace(_Section, frozen=True, kw_only=True):
+    """Where a monitor on this host looks: /metrics, /healthz, /readyz."""
+
+    host: Annotated[
+        Literal["127.0.0.1", "::1"],
+        Meta(description="Loopback alone: there are no certificates here."),
+    ] = "127.0.0.1"
+    port: Annotated[
+        int, Meta(ge=0, le=65535, description="TCP port; 0: not served.")
+    ] = 0
+
+
 class Config(_Section, frozen=True, kw_only=True):
     """The whole file."""
 
@@ -288,6 +300,9 @@ class Config(_Section, frozen=True, kw_only=True):
         JournalPlace()
     )
     panel: Annotated[PanelPlace, Meta(description="The front panel.")] = PanelPlace()
+    metrics: Annotated[
+        MetricsPlace, Meta(description="Metrics and health, on the loopback.")
+    ] = MetricsPlace()
     derivation: Annotated[Derivation, Meta(description="Argon2's share.")] = (
         Derivation()
     )

@@ -263,6 +263,11 @@ class Derivation:
         finally:
             self._arenas.put(arena)
 
+    @property
+    def waiting(self) -> int:
+        """How many runs wait for a thread."""
+        return self._queue.waiting
+
     def give_up(self) -> None:
         """Fail what waits for a thread, at once; ``close`` ends the rest."""
         self._queue.give_up()

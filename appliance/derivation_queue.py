@@ -97,6 +97,11 @@ class DerivationQueue:
                 heapq.heappush(self._waiting, job)
         return [asyncio.wrap_future(job.result) for job in jobs]
 
+    @property
+    def waiting(self) -> int:
+        """How many runs wait for a thread."""
+        return len(self._waiting)
+
     def give_up(self) -> None:
         """Fail what waits and take nothing more; what runs goes on to its end.
 

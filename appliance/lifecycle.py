@@ -35,6 +35,7 @@ from appliance.errors import (
 from appliance.heads import Heads
 from appliance.hsm import Hsm
 from appliance.installation import Paths, open_hsm, require_private
+from appliance.instruments import CHECK_FAILURES, CHECK_SUCCESS, SEALS
 from appliance.issuing import Issuing
 from appliance.journal import Journal
 from appliance.journal_chain import Head
@@ -88,6 +89,7 @@ class Lifecycle:
         entropy: Where random bytes that matter are drawn.
         running: The running parts; None unless every check has passed.
         unready: Why there are none; empty when there are.
+        in_flight: Requests being worked on.
     """
 
     config: Config
@@ -99,6 +101,7 @@ class Lifecycle:
     database: JournalDatabase = field(init=False)
     running: Running | None = None
     unready: str = "starting"
+    in_flight: int = 0
     hsm: Hsm = field(init=False)
     guard: PanelGuard = field(init=False)
     entropy: Entropy = field(default_factory=Entropy)
@@ -255,12 +258,14 @@ class Lifecycle:
                 if not isinstance(error, ApplianceError):
                     _log.exception("a check failed")
                 code = getattr(error, "code", "internal")
+                CHECK_FAILURES.labels(code).inc()
                 self.unready = f"{code}: {error}"
                 _log.warning("unready %s", self.unready)
                 await self._take_down()
                 if isinstance(error, HsmError):
                     await self._hsm_thread(self.hsm.disconnect)
             else:
+                CHECK_SUCCESS.set_to_current_time()
                 self.unready = ""
             return not self.unready
 
@@ -602,6 +607,7 @@ class Lifecycle:
 
     async def _sealed(self, seal: Seal) -> None:
         self.unready = f"{seal.code}: {seal.reason}"
+        SEALS.labels(seal.code).inc()
         _log.critical("sealed latch=%s %r", seal.latch_id, self.unready)
         await self._take_down()
 

@@ -30,6 +30,7 @@ from appliance.errors import (
     RefusedError,
 )
 from appliance.hardening import MemoryLocked
+from appliance.instruments import answered
 from appliance.intent import require_size
 from appliance.journal_records import IssuedRecord
 from appliance.lifecycle import Lifecycle, Running
@@ -131,7 +132,6 @@ class Appliance:
     _operators: Operators = field(init=False)
     _mining: Mining = field(init=False)
     _refusals: Refusals = field(init=False)
-    _in_flight: int = 0
 
     def __post_init__(self) -> None:
         self.life = Lifecycle(self.config, self.clock_ms)
@@ -172,6 +172,7 @@ class Appliance:
         """
         steps = Steps()
         running = self.life.running
+        started_s = time.perf_counter()
         try:
             reply = await self._answer(request, client, steps)
         except ApplianceError as error:
@@ -186,6 +187,13 @@ class Appliance:
             client.name,
             request.request_id,
             type(reply).__name__,
+        )
+        answered(
+            type(request).__name__,
+            type(reply).__name__,
+            took_s=time.perf_counter() - started_s,
+            code=getattr(reply, "code", ""),
+            steps_ms=steps.elapsed_ms,
         )
         failpoint("appliance.before-reply")
         return _finish(reply, self.life.running, steps)
@@ -232,19 +240,19 @@ class Appliance:
                 f"role {client.role} may not ask {type(request).__name__}"
             )
         limit = self.config.limits.max_in_flight
-        if self._in_flight >= limit and client.role != "operator":  # who may seal
+        if self.life.in_flight >= limit and client.role != "operator":  # who may seal
             raise DeferredError(
                 "busy",
-                f"{self._in_flight} requests are being worked on",
+                f"{self.life.in_flight} requests are being worked on",
                 retry_after_s=_BUSY_RETRY_S,
             )
-        self._in_flight += 1
+        self.life.in_flight += 1
         try:
             if self.life.running is not None:
                 await self.life.running.heads.check(request.head)
             return await self._dispatch(request, client, steps)
         finally:
-            self._in_flight -= 1
+            self.life.in_flight -= 1
 
     async def _dispatch(self, request: Request, client: Client, steps: Steps) -> Reply:
         of_people = self._operators
