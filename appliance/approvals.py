@@ -105,7 +105,7 @@ class Ripe:
     operators: list[str]
     signatures: list[OperatorSignature]
     pending: PendingAct
-    policies: int
+    policies: int = 0
 
 
 @dataclass(slots=True)
