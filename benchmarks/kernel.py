@@ -7,6 +7,7 @@ import time
 import warnings
 from collections.abc import Iterator
 
+from benchmarks import python_kerl
 from benchmarks.rounds import Figure, at_least, medians_ms
 from trinary import winternitz
 from trinary.curl import transaction_hash
@@ -41,6 +42,8 @@ def measure(*, rounds: int) -> Iterator[Figure]:
     expected = str(AddressGenerator(text, security_level=_LEVEL).get_addresses(0)[0])
     if winternitz.address(seed, level=_LEVEL) != expected:
         raise ValueError("kernel and PyOTA derive different addresses")
+    if python_kerl.address(seed, level=_LEVEL) != expected:
+        raise ValueError("Python's integers and PyOTA derive different addresses")
     found = medians_ms(
         {
             "ours": lambda: [
@@ -50,6 +53,7 @@ def measure(*, rounds: int) -> Iterator[Figure]:
             "pyota": lambda: AddressGenerator(
                 text, security_level=_LEVEL
             ).get_addresses(0),
+            "python": lambda: python_kerl.address(seed, level=_LEVEL),
         },
         rounds=rounds,
     )
@@ -58,6 +62,12 @@ def measure(*, rounds: int) -> Iterator[Figure]:
         1000,
         ours_ms=found["ours"] / _ADDRESSES_PER_ROUND,
         peer_ms=found["pyota"],
+    )
+    yield at_least(
+        "address, level 2, kernel : Python's integers and Keccak",
+        5,
+        ours_ms=found["ours"] / _ADDRESSES_PER_ROUND,
+        peer_ms=found["python"],
     )
     yield _measure_work()
 
