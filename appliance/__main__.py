@@ -28,6 +28,7 @@ from appliance.ceremony import (
 from appliance.cli.approvals import acts, approve, ask_or_propose, unseal
 from appliance.cli.backup import backup
 from appliance.cli.custody import ceremony, trust_successor
+from appliance.cli.doctor import doctor
 from appliance.cli.hidden import read_hidden_twice
 from appliance.cli.join import join
 from appliance.cli.journal import journal, verify_receipt
@@ -428,6 +429,7 @@ for _command in (
     probe,
     init_token,
     serial_key,
+    doctor,
 ):
     cli.add_command(_command)
 

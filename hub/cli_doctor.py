@@ -2,30 +2,17 @@
 """``saltkeep-hub doctor``: what is wrong with an installation, and the cure."""
 
 import asyncio
-import json
 import sys
-from dataclasses import asdict
 from pathlib import Path
-from typing import Final
 
 import click
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
+from channel.findings import Finding, Level, as_json, exit_code, show
 from hub.cli_hub import Options, table_width
 from hub.clock import system_clock_ms
 from hub.config import load
-from hub.doctor import Finding, Level, examine
+from hub.doctor import examine
 from hub.errors import ConfigError
-
-_EXIT_FAILURE: Final = 1
-_EXIT_WARNINGS: Final = 4
-_COLOURS: Final = {
-    Level.OK: "green",
-    Level.WARNING: "yellow",
-    Level.FAILURE: "bold red",
-}
 
 
 @click.command("doctor")
@@ -43,28 +30,13 @@ def doctor(options: Options) -> None:
     else:
         found = asyncio.run(examine(config, clock=system_clock_ms))
     if options[1]:
-        click.echo(json.dumps([asdict(f) | {"level": f.level.value} for f in found]))
+        click.echo(as_json(found))
     else:
-        _show(found)
-    sys.exit(_exit_code(found))
+        show(found, width=table_width())
+    sys.exit(exit_code(found))
 
 
 def _path(options: Options) -> Path:
     if options[0] is None:
         raise click.UsageError("this command needs --config FILE")
     return options[0]
-
-
-def _exit_code(found: list[Finding]) -> int:
-    levels = {finding.level for finding in found}
-    if Level.FAILURE in levels:
-        return _EXIT_FAILURE
-    return _EXIT_WARNINGS if Level.WARNING in levels else 0
-
-
-def _show(found: list[Finding]) -> None:
-    table = Table("level", "what", "found", "mend")
-    for one in found:
-        row = (one.level.value, one.what, one.found, one.mend)
-        table.add_row(*map(escape, row), style=_COLOURS[one.level])
-    Console(width=table_width()).print(table)

@@ -1,83 +1,42 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checks of a hub's files, certificates, disk, database and nodes; changes nothing.
+"""Checks of a hub's files, disk, database, nodes and appliances; changes nothing.
 
-Not looked at: the appliance, which has its own ``status``, and who holds which lease.
+Not looked at: who holds which lease.
 """
 
 import datetime as dt
-import enum
 import os
-import shutil
 import sqlite3
 import stat
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from cryptography import x509
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
+from channel.findings import (
+    Finding,
+    Level,
+    check_certificate,
+    check_disk,
+    check_private,
+)
+from hub.appliances import Appliances
 from hub.clock import Clock
 from hub.config import Config
-from hub.errors import HubError, NodeUnavailableError
+from hub.errors import ConfigError, HubError, NodeUnavailableError
 from hub.files import certificates_of, secrets_of
-from hub.service import nodes_of, open_store
+from hub.model import HeadToken
+from hub.service import appliances_of, nodes_of, open_store
 from hub.store.engine import is_sqlite
 from hub.store.failures import FAILURES
 from hub.store.migrate import newest_revision
 
-_OTHERS: Final = 0o077
-_WARN_DAYS: Final = 30
-_FAIL_DAYS: Final = 7
-_WARN_FREE_BYTES: Final = 2 << 30
-_FAIL_FREE_BYTES: Final = 200 << 20
 _WARN_CLOCK_MS: Final = 1_000
 _FAIL_CLOCK_MS: Final = 10_000
 _DATABASE: Final = "hub.database_url"
-
-
-class Level(enum.Enum):
-    """How bad a finding is."""
-
-    OK = "ok"
-    """Nothing to do."""
-    WARNING = "warning"
-    """Works, and will not for long; or could not be checked."""
-    FAILURE = "failure"
-    """Does not work, or is not safe."""
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What one check found.
-
-    Attributes:
-        level: How bad it is.
-        what: What was checked.
-        found: What was seen; never a secret.
-        mend: What to do; empty: nothing.
-    """
-
-    level: Level
-    what: str
-    found: str
-    mend: str = ""
-
-
-def check_private(name: str, path: Path) -> Finding:
-    """Check that nobody but its owner may open a secret's file."""
-    try:
-        mode = path.stat().st_mode & 0o777
-    except OSError as error:
-        mend = f"put the file where {name} says"
-        return Finding(Level.FAILURE, name, f"{path}: {error.strerror}", mend)
-    if mode & _OTHERS:
-        found = f"{path} has mode {mode:04o}"
-        return Finding(Level.FAILURE, name, found, f"chmod 600 {path}")
-    return Finding(Level.OK, name, f"mode {mode:04o}")
 
 
 def check_line(name: str, path: Path) -> Finding:
@@ -94,43 +53,6 @@ def check_line(name: str, path: Path) -> Finding:
         mend = "put the hub's user into the group that owns it (often dialout)"
         return Finding(Level.FAILURE, name, f"{path} may not be opened", mend)
     return Finding(Level.OK, name, "is there and may be opened")
-
-
-def check_certificate(name: str, path: Path, *, now: dt.datetime) -> Finding:
-    """Check that no certificate of a PEM file has expired or is about to."""
-    try:
-        chain = x509.load_pem_x509_certificates(path.read_bytes())
-    except OSError as error:
-        mend = f"put the file where {name} says"
-        return Finding(Level.FAILURE, name, f"{path}: {error.strerror}", mend)
-    except ValueError:
-        return Finding(Level.FAILURE, name, f"{path} is no PEM", "install it anew")
-    if any(now < one.not_valid_before_utc for one in chain):
-        mend = "set this machine's clock, or have it issued anew"
-        return Finding(Level.FAILURE, name, "is not in force yet", mend)
-    days = min(one.not_valid_after_utc - now for one in chain).days
-    if days < 0:
-        mend = "have it issued anew and restart the hub"
-        return Finding(Level.FAILURE, name, "has expired", mend)
-    level = Level.OK
-    if days < _WARN_DAYS:
-        level = Level.FAILURE if days < _FAIL_DAYS else Level.WARNING
-    mend = "" if level is Level.OK else "have it issued anew and restart the hub"
-    return Finding(level, name, f"in force for {days} days", mend)
-
-
-def check_disk(name: str, folder: Path) -> Finding:
-    """Check that a folder's disk has room."""
-    try:
-        free_bytes = shutil.disk_usage(folder).free
-    except OSError as error:
-        found = f"{folder}: {error.strerror}"
-        return Finding(Level.FAILURE, name, found, f"make the folder {folder}")
-    found = f"{free_bytes >> 20} MiB free"
-    if free_bytes >= _WARN_FREE_BYTES:
-        return Finding(Level.OK, name, found)
-    level = Level.FAILURE if free_bytes < _FAIL_FREE_BYTES else Level.WARNING
-    return Finding(level, name, found, f"make room on the disk of {folder}")
 
 
 def check_sqlite(file: Path) -> Iterator[Finding]:
@@ -243,4 +165,37 @@ async def examine(config: Config, *, clock: Clock) -> list[Finding]:
         check_disk("hub.state_dir", config.hub.state_dir),
         *await check_database(config, clock=clock),
         *await check_nodes(config, clock=clock),
+        *await check_appliances(config),
     ]
+
+
+class _NoHeads:
+    """A doctor shows no head token and keeps none."""
+
+    async def get(self) -> None:
+        """Return none."""
+
+    async def remember(self, token: HeadToken) -> None:
+        """Forget it."""
+
+
+async def check_appliances(config: Config) -> list[Finding]:
+    """Check that each appliance answers this hub's key, and could sign."""
+    try:
+        async with appliances_of(config, _NoHeads()) as appliances:
+            return [await _appliance(appliances, place) for place in appliances.places]
+    except ConfigError as error:  # its files were told of above
+        return [Finding(Level.FAILURE, "appliance", str(error), "see the files above")]
+
+
+async def _appliance(appliances: Appliances, place: str) -> Finding:
+    what = f"appliance {place}"
+    try:
+        report = await appliances.status_of(place)
+    except HubError as error:
+        mend = "start it; check URL, pin and certificate, and that this key is enrolled"
+        return Finding(Level.FAILURE, what, str(error), mend)
+    if report.state != "ready":
+        found = f"{report.state}: {report.reason}"
+        return Finding(Level.FAILURE, what, found, "saltkeep-appliance status there")
+    return Finding(Level.OK, what, "ready")

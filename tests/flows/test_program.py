@@ -3,6 +3,7 @@
 
 import asyncio
 import contextlib
+import json
 import socket
 import sqlite3
 import subprocess
@@ -63,6 +64,20 @@ async def test_the_hub_serves_while_node_and_appliance_are_away_and_stops_cleanl
     finally:
         assert hub.stop() == 0
     assert "Traceback" not in hub.log()
+
+
+async def test_the_doctor_asks_the_appliance(
+    appliance: Appliance, tmp_path: Path
+) -> None:
+    hub = program(tmp_path, appliance)
+    what = f"appliance https://127.0.0.1:{appliance.port}"
+    levels = []
+    for _ in range(2):
+        done = run(hub, "--json", "doctor")
+        found = {one["what"]: one for one in json.loads(done.stdout)}
+        levels.append(found[what]["level"])
+        appliance.stop()
+    assert levels == ["ok", "failure"]
 
 
 async def test_audit_finds_a_balance_that_no_entry_explains(
