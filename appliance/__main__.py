@@ -5,7 +5,6 @@ import asyncio
 import contextlib
 import datetime as dt
 import json
-import logging
 import signal
 import sys
 from pathlib import Path
@@ -65,6 +64,7 @@ from appliance.wire import (
     SealNow,
     StatusReport,
 )
+from channel.logs import log_to_stderr
 from trinary.memory import LockedBuffer
 
 _MAX_UINT32 = (1 << 32) - 1
@@ -272,10 +272,8 @@ def _print_initialised(made: Initialised, *, as_json: bool) -> None:
 @cli.command()
 @click.pass_obj
 def serve(options: Options) -> None:
-    """Run the appliance until SIGTERM."""
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s"
-    )
+    """Run the appliance until SIGTERM; with --json its log is objects, one a line."""
+    log_to_stderr(as_json=options.as_json)
     run(_serve(options.require_config()))
 
 

@@ -16,6 +16,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from channel.logs import log_to_stderr
 from hub import import_command
 from hub.addresses import parse_address
 from hub.api.legacy_tokens import make_token, require_key
@@ -94,10 +95,8 @@ _FlagFile = click.Path(path_type=Path, dir_okay=False)
 )
 @click.pass_obj
 def serve(options: tuple[Path | None, bool], *, flagfile: Path | None) -> None:
-    """Run the hub until SIGTERM."""
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s"
-    )
+    """Run the hub until SIGTERM; with --json its log is objects, one a line."""
+    log_to_stderr(as_json=options[1])
     logging.getLogger("alembic").setLevel(logging.WARNING)
     if flagfile is None:
         _run(_serve(_config(options)))

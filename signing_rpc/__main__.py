@@ -2,7 +2,6 @@
 """``saltkeep-signing-rpc``: serve an old Hub from an appliance."""
 
 import asyncio
-import logging
 import signal
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ import click
 from appliance import __version__
 from appliance.config_reference import reference
 from appliance.errors import ApplianceError
+from channel.logs import log_to_stderr
 from signing_rpc.config import Config, load_config
 from signing_rpc.gateway import Gateway
 
@@ -32,9 +32,7 @@ def cli() -> None:
 )
 def serve(*, path: Path) -> None:
     """Run the gateway until SIGTERM."""
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s"
-    )
+    log_to_stderr(as_json=False)
     try:
         asyncio.run(_serve(load_config(path)))
     except ApplianceError as error:
