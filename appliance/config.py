@@ -204,7 +204,11 @@ class Derivation(_Section, frozen=True, kw_only=True):
     ] = "kernel"
     max_waiting: Annotated[
         int,
-        Meta(ge=1, description="Argon2 runs that may wait; more are deferred."),
+        Meta(
+            ge=1,
+            description="Argon2 runs that may wait, half of them for addresses;"
+            " more are deferred.",
+        ),
     ] = 240
 
 

@@ -123,11 +123,14 @@ class DerivationQueue:
         if purpose in _NEVER_PUT_OFF or not self._waiting:
             return
         waiting = len(self._waiting)
-        if waiting + more > self._max_waiting:
+        # Addresses fill half of it at most, or a hub that fills its pool would have
+        # its own sweeps put off.
+        limit = self._max_waiting // (2 if purpose is Purpose.ADDRESS else 1)
+        if waiting + more > limit:
             raise DeferredError(
                 "derivations-queued",
-                f"{waiting} derivations wait, {more} more are too many: the limit"
-                f" derivation.max_waiting is {self._max_waiting}",
+                f"{waiting} derivations wait, {more} more are too many: the limit is"
+                f" {limit}, by derivation.max_waiting {self._max_waiting}",
                 retry_after_s=_RETRY_AFTER_S,
             )
 

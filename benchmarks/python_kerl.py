@@ -31,7 +31,8 @@ def address(seed: bytes, *, level: int) -> str:
     Returns:
         81 trytes.
     """
-    ends = [_chained(word) for word in _key(_hash([seed]), level * _WORDS)]
+    subseed = _hash([_word(seed)])
+    ends = [_chained(word) for word in _key(subseed, level * _WORDS)]
     fragments = [ends[at : at + _WORDS] for at in range(0, len(ends), _WORDS)]
     return trytes_from_bytes(_hash([_hash(fragment) for fragment in fragments]))
 

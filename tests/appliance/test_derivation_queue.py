@@ -137,6 +137,18 @@ async def test_too_many_are_deferred_whole(line: Line) -> None:
     assert not any(name.startswith("more") for name in served)
 
 
+async def test_addresses_leave_half_of_the_line_to_signatures(line: Line) -> None:
+    """A hub that fills its pool must not have its own sweeps put off."""
+    line.hold()
+    line.put("address", MAX_WAITING // 2, Purpose.ADDRESS)
+    with pytest.raises(DeferredError):
+        line.put("more", 1, Purpose.ADDRESS)
+    line.put("sign", MAX_WAITING // 2)
+    with pytest.raises(DeferredError):
+        line.put("late", 1)
+    assert (await line.let_go())[0] == "sign0"
+
+
 async def test_what_is_spent_already_is_never_put_off(line: Line) -> None:
     line.hold()
     line.put("first", MAX_WAITING)
