@@ -202,7 +202,7 @@ async def test_operators_are_heard_while_everything_is_busy(
     configure("limits", "max_in_flight = 1")
     box = Box(folder)
     await box.appliance.check()
-    box.appliance._in_flight = 1
+    box.appliance.life.in_flight = 1
     request = IssueAddress(request_id="i", seed_uuid=new_uuid())
     assert (await box.expect(request, Deferred)).code == "busy"
     await box.expect(SealNow(request_id="s", reason="x"), Done, name="operator-1")

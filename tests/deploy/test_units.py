@@ -2,8 +2,6 @@
 """The units' sandbox, judged by systemd, and the programs inside the part of it that
 can be had without systemd: no memory that is writable and executable at once."""
 
-import ctypes
-import os
 import re
 import subprocess
 import sys
@@ -33,18 +31,28 @@ def test_a_unit_is_hardly_exposed(name: str) -> None:
     assert float(found[1]) <= MOST_EXPOSED[name]
 
 
-def deny_write_and_execute() -> None:
-    """As MemoryDenyWriteExecute= of a unit; kept by what is started from here."""
-    library = ctypes.CDLL(None, use_errno=True)
-    if library.prctl(_PR_SET_MDWE, _PR_MDWE_REFUSE_EXEC_GAIN, 0, 0, 0) != 0:
-        os._exit(ctypes.get_errno())
+DENY = f"""
+import ctypes, sys
+library = ctypes.CDLL(None, use_errno=True)
+if library.prctl({_PR_SET_MDWE}, {_PR_MDWE_REFUSE_EXEC_GAIN}, 0, 0, 0) != 0:
+    sys.exit(ctypes.get_errno())
+"""
+"""As MemoryDenyWriteExecute= of a unit, for the rest of a program."""
+
+
+def denied(script: str) -> subprocess.CompletedProcess[str]:
+    """Run a script where no memory may be writable and executable."""
+    return subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", DENY + script],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 @pytest.fixture(scope="module")
 def denies() -> None:
-    code = subprocess.run(
-        ["/bin/true"], preexec_fn=deny_write_and_execute, check=False
-    ).returncode
+    code = denied("").returncode
     if code == _EINVAL:
         pytest.skip("this kernel is older than 6.3 and can not deny it by itself")
     assert code == 0
@@ -55,8 +63,8 @@ def test_the_appliance_issues_without_memory_that_is_writable_and_executable(
     tmp_path: Path,
 ) -> None:
     box = make_appliance(tmp_path / "box", CHEAP_ARGON2)
-    script = f"""
-import asyncio, sys
+    done = denied(f"""
+import asyncio
 from pathlib import Path
 from tests.appliance.box import Box
 async def issue():
@@ -65,25 +73,20 @@ async def issue():
     await box.coin()
     await box.close()
 asyncio.run(issue())
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        preexec_fn=deny_write_and_execute,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+""")
     assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.usefixtures("denies")
+def test_python_s_own_callbacks_are_what_would_not_work() -> None:
+    """Otherwise the test above would say nothing."""
+    script = "import cffi; cffi.FFI().callback('int(int)', lambda one: one)"
+    assert "MemoryError" in denied(script).stderr
+
+
+@pytest.mark.usefixtures("denies")
 def test_the_hub_s_modules_load_in_the_same_way() -> None:
-    script = "import hub.service, hub.api.grpc_server, iota, firmware_bridge.panel"
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", script],
-        preexec_fn=deny_write_and_execute,
-        capture_output=True,
-        text=True,
-        check=False,
+    done = denied(
+        "import hub.service, hub.api.grpc_server, iota, firmware_bridge.panel"
     )
     assert done.returncode == 0, done.stderr
