@@ -29,7 +29,9 @@ test-plain: $(VENV)/.test
 
 quick: $(VENV)/.test ## A subset in under three minutes
 	$(PYTEST) $(PARALLEL) -m "not slow and not soak" --ignore=tests/flows \
-	    --ignore=tests/clients --ignore=tests/tokens $(ARGS)
+	    --ignore=tests/clients --ignore=tests/tokens --ignore=tests/deploy \
+	    --ignore=tests/firmware_bridge/transport \
+	    $(addprefix --ignore=tests/appliance/test_,panel_anchor.py presence.py panel_losses.py tamper.py) $(ARGS)
 
 check: $(VENV)/.test ## Lint, types, import contracts
 	$(BIN)/ruff check .
