@@ -299,14 +299,20 @@ class Lifecycle:
         path, running = self.paths.unsealed, self.running
         if running is None or not path.exists():
             return
-        noted = msgspec.json.decode(path.read_bytes(), type=_Noted)
-        for payload in noted.payloads:
-            nonce = payload.get("presence", {}).get("nonce", "")
-            if not running.journal.holds_presence(nonce):
+        try:
+            noted = msgspec.json.decode(path.read_bytes(), type=_Noted)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise BrokenInvariantError(
+                f"{path.name} does not hold what an appliance notes of an unseal",
+                code="unseal-note",
+            ) from error
+        for told in noted.payloads:
+            presence = told.presence if isinstance(told, _Unsealed) else {}
+            if not running.journal.holds_presence(presence.get("nonce", "")):
                 await self.journal_thread(
                     running.journal.commit_ceremony,
                     client=noted.client,
-                    payload=payload,
+                    payload=msgspec.to_builtins(told),
                 )
         path.unlink()
 
@@ -631,11 +637,44 @@ class Lifecycle:
             self._last_head = running.journal.head
 
 
+class _Unsealed(
+    msgspec.Struct,
+    frozen=True,
+    forbid_unknown_fields=True,
+    omit_defaults=True,
+    tag_field="step",
+    tag="unseal",
+):
+    """The row of an ``unseal``."""
+
+    latch_id: str
+    cleared_at_panel: bool = False
+    presence: dict[str, str] = {}
+
+
+class _Approved(
+    msgspec.Struct,
+    frozen=True,
+    forbid_unknown_fields=True,
+    tag_field="step",
+    tag="approved",
+):
+    """The row of its approvals."""
+
+    act: dict[str, Any]
+    operators: list[str]
+    signatures: list[Any]
+
+
 class _Noted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the journal must be told of an ``unseal``."""
+    """What the journal must be told of an ``unseal``, and nothing else.
+
+    The file has no MAC, since no key is there while it is sealed: whoever can write it
+    must not have any other row made of it.
+    """
 
     client: str
-    payloads: list[dict[str, Any]]
+    payloads: list[_Unsealed | _Approved]
 
 
 def _require_policy(policy: PolicyInForce, vault: Vault) -> None:

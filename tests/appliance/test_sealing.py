@@ -391,3 +391,27 @@ async def test_a_status_is_given_in_every_state(folder: Path) -> None:
 async def test_an_absurd_row_number_is_no_request(box: Box, after: int) -> None:
     request = TailJournal(request_id="t", after_sequence=after)
     assert (await fault(box, request, name="auditor")).code == "bad-request"
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        {"step": "recover-journal", "imported": "complete"},
+        {"step": "enrol-client", "name": "mine", "role": "operator"},
+        {"step": "enrol-panel", "panel": "0" * 16, "counter": 0, "alone": True},
+        {"step": "unseal", "latch_id": "0", "panel": "0" * 16, "counter": 7},
+    ],
+)
+async def test_no_other_row_is_made_of_what_was_noted_of_an_unseal(
+    box: Box, forged: dict[str, object]
+) -> None:
+    """The note lies beside the journal without a MAC: a disk's owner may write it."""
+    rows = await box.rows("ceremony")
+    life = box.appliance.life
+    life.note_unseal("operator-1", [forged])
+    assert not await box.appliance.check()
+    assert life.latch.seal is not None
+    assert life.latch.seal.code == "unseal-note"
+    await box.unseal()
+    steps = [json.loads(row.payload)["step"] for row in await box.rows("ceremony")]
+    assert steps[len(rows) :] == ["unseal", "approved"]
