@@ -34,6 +34,8 @@ _log = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
 _REST_S: Final = 10.0
 """How long one that did not answer is asked last, unless a status says it can."""
+_FULL: Final = frozenset({"busy", "derivations-queued"})
+"""What one says that has too much to do; another one may have room."""
 _ISSUE_RUNS: Final = 2
 """Argon2 runs of one address: ours, and the reference's that must agree."""
 
@@ -185,14 +187,14 @@ class Appliances:
         """Get a bundle's signatures; see ``Signer.sign``.
 
         Returns:
-            What an appliance decided; ``SigningDeferred`` as ``busy`` only if all are.
+            What an appliance decided; ``SigningDeferred`` of a full one only if all are.
         """
 
         async def one(signer: Signer) -> SigningOutcome:
             outcome = await signer.sign(
                 draft, claims, own_outputs=own_outputs, authorisations=authorisations
             )
-            if isinstance(outcome, SigningDeferred) and outcome.code == "busy":
+            if isinstance(outcome, SigningDeferred) and outcome.code in _FULL:
                 raise _BusyError(outcome)
             return outcome
 
