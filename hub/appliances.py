@@ -187,7 +187,7 @@ class Appliances:
         """Get a bundle's signatures; see ``Signer.sign``.
 
         Returns:
-            What an appliance decided; ``SigningDeferred`` of a full one only if all are.
+            What one decided; ``SigningDeferred`` of a full line only if all are full.
         """
 
         async def one(signer: Signer) -> SigningOutcome:
