@@ -13,7 +13,7 @@ PARALLEL := -n 3 --dist worksteal
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-plain quick check docs format test-asan test-tokens bundle test-bundle bench soak coverage mutation clean
+.PHONY: help demo test test-plain quick check docs site format test-asan test-tokens bundle test-bundle bench soak coverage mutation clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -39,9 +39,13 @@ check: $(VENV)/.test ## Lint, types, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-docs: $(VENV)/.test ## Write docs/configuration.md and docs/openapi.json from the code
+docs: $(VENV)/.test ## Write the reference pages from the code
 	scripts/write-configuration >docs/configuration.md
+	scripts/write-wire >docs/wire.md
 	$(BIN)/python -m hub openapi >docs/openapi.json
+
+site: $(VENV)/.test ## The documentation as a site, build/site/index.html; any warning fails
+	$(BIN)/sphinx-build -W --keep-going -q -n -b html docs build/site
 
 format: $(VENV)/.test ## Format the sources
 	$(BIN)/ruff check --fix .
@@ -106,7 +110,8 @@ $(VENV)/.demo: scripts/bootstrap requirements/build.txt requirements/appliance.t
 	$(PIP) -e .
 	touch $@
 
-$(VENV)/.test: $(VENV)/.demo requirements/dev.txt
+$(VENV)/.test: $(VENV)/.demo requirements/dev.txt requirements/docs.txt
 	scripts/bootstrap test
 	$(PIP) --require-hashes -r requirements/dev.txt
+	$(PIP) --require-hashes -r requirements/docs.txt
 	touch $@
