@@ -162,6 +162,7 @@ class Attacher:
             await self._attach(sweep)
         elif step is NextStep.PROMOTE:
             await self._promote(tails[0].tail_hash)
+            await self._store.run(lambda tx: tx.sweeps.promoted(sweep.sweep_id))
 
     async def _adopt_found(self, sweep: Sweep) -> set[TransactionHash]:
         """Record attachments the nodes know and we do not.

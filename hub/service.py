@@ -34,6 +34,7 @@ from hub.config import Config, read_secret, read_webhook_key
 from hub.deposit_monitor import DepositMonitor
 from hub.deposits import AddressLooks
 from hub.errors import FaultError, HubError, InvariantError
+from hub.explainer import Explainer
 from hub.files import certificates_of
 from hub.hints import listen_for_ever
 from hub.hints_mqtt import MqttSource
@@ -57,6 +58,7 @@ from hub.recovery import Recoveries, RecoverySettings
 from hub.signer import HeadBook, Signer, SignerSettings
 from hub.store import Store
 from hub.store.engine import DatabaseOptions
+from hub.surroundings import LOOK_S, Surroundings
 from hub.sweep_plan import SweepLimits
 from hub.sweeps import Sweeper
 from hub.tangle import BundleDesk
@@ -130,6 +132,8 @@ class Hub:
         books: The watch over the books.
         reconciler: The comparison of Tangle, books and appliance.
         leases: What each flow's writes must hold, by its name; empty: nothing.
+        surroundings: Nodes and appliances, as they were seen last.
+        explainer: Says why something waits.
     """
 
     config: Config
@@ -149,6 +153,8 @@ class Hub:
     books: BooksWatch
     reconciler: Reconciler
     leases: Mapping[str, Lease]
+    surroundings: Surroundings
+    explainer: Explainer
 
 
 def open_store(
@@ -262,6 +268,7 @@ async def open_hub(
         webhooks = await stack.enter_async_context(
             Webhooks(of.get("webhooks", store), _webhook_settings(config), clock=clock)
         )
+        surroundings = Surroundings(nodes, signer, clock=clock)
         yield Hub(
             config,
             store,
@@ -294,6 +301,14 @@ async def open_hub(
             ),
             Reconciler(store, nodes, signer, clock=clock, journal=auditor),
             leases,
+            surroundings,
+            Explainer(
+                store,
+                surroundings,
+                rules=_rules(config),
+                sweep_interval_ms=int(config.sweeps.interval_s * _MILLISECONDS),
+                clock=clock,
+            ),
         )
 
 
@@ -333,6 +348,7 @@ def _own_flows(hub: Hub) -> dict[str, tuple[Callable[[], Awaitable[object]], flo
     return {
         "pool": (hub.pool.tick, hub.config.addresses.interval_s),
         "event watch": (hub.publisher.look, _LOOK_S),
+        "surroundings": (hub.surroundings.tick, LOOK_S),
     }
 
 
@@ -514,6 +530,7 @@ def _ports(hub: Hub) -> v1.Ports:
         node_health=hub.nodes.health,
         rules=_rules(hub.config),
         clock=hub.clock,
+        explainer=hub.explainer,
     )
 
 

@@ -25,6 +25,7 @@ from hub.store.pages import Pages
 from hub.store.published import Published
 from hub.store.sweeps import Sweeps
 from hub.store.tails import Tails
+from hub.store.waits import Waits
 from hub.store.webhooks import Webhooks
 from hub.store.withdrawals import Withdrawals
 
@@ -58,6 +59,7 @@ class Transaction:
         published: The history in an order that readers may resume from.
         sweeps: What moves value.
         tails: Attachments of sweeps.
+        waits: What decides when a withdrawal leaves.
         webhooks: Who is told of events.
         withdrawals: What users take out.
     """
@@ -145,6 +147,10 @@ class Transaction:
     @cached_property
     def tails(self) -> Tails:  # noqa: D102 - see the class
         return Tails(self._context)
+
+    @cached_property
+    def waits(self) -> Waits:  # noqa: D102 - see the class
+        return Waits(self._context)
 
     @cached_property
     def webhooks(self) -> Webhooks:  # noqa: D102 - see the class
