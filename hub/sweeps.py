@@ -392,11 +392,15 @@ class Sweeper:
         )
         failpoint("hub.sweep.after-sign")
         match outcome:
-            case SignaturesGiven(signatures):
+            case SignaturesGiven(signatures, row):
                 trytes = finish(draft, signatures)
                 await self._desk.check(trytes)
                 failpoint("hub.sweep.before-store-signed")
-                await self._store.run(lambda tx: tx.sweeps.sign(sweep.sweep_id, trytes))
+                await self._store.run(
+                    lambda tx: tx.sweeps.sign(
+                        sweep.sweep_id, trytes, journal_sequence=row
+                    )
+                )
                 failpoint("hub.sweep.after-store-signed")
                 self._suspects.cleared(parts_of(sweep))
                 _log.info("sweep signed bundle=%s", sweep.plan.bundle_hash)
