@@ -89,7 +89,7 @@ _COLOURS = {"ready": "green", "starting": "yellow", "unready": "yellow"}
 @click.option("--json", "as_json", is_flag=True, help="Print for machines.")
 @click.pass_context
 def cli(context: click.Context, /, **options: Any) -> None:  # noqa: ANN401 - click
-    r"""Make, run and tend a Saltkeep signing appliance.
+    """Make, run and tend a Saltkeep signing appliance.
 
     Make one on SoftHSM2 and run it:
 
@@ -99,7 +99,7 @@ def cli(context: click.Context, /, **options: Any) -> None:  # noqa: ANN401 - cl
       saltkeep-appliance --config ./box/appliance.toml status
 
     Exit codes: 0 done, 1 failed or refused, 2 wrong usage, 3 the journal is broken.
-    """
+    """  # noqa: D301 - click's mark against wrapping
     context.obj = Options(**options)
 
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The documentation as a site: ``make site`` writes it to ``build/site``."""
 
+import logging
+
 from appliance import __version__
 
 project = "Saltkeep"
@@ -24,6 +26,9 @@ html_theme_options = {"navigation_with_keys": True}
 copybutton_prompt_text = r"[$#] "
 copybutton_prompt_is_regexp = True
 copybutton_line_continuation_character = "\\"
+
+# Programs whose help is printed bring a library that reports its plugins.
+logging.getLogger("alembic").setLevel(logging.WARNING)
 
 linkcheck_ignore = [r"https?://"]
 """The check runs without a network; what it checks is our own pages."""

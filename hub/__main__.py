@@ -7,10 +7,9 @@ import json
 import logging
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Final, NoReturn, TypeVar
+from typing import Final
 
 import click
 from rich.console import Console
@@ -21,43 +20,41 @@ from hub import import_command
 from hub.addresses import parse_address
 from hub.api.legacy_tokens import make_token, require_key
 from hub.api.v1.app import document_text, whole_document
-from hub.api_keys import FreshKey, KeyId, Scope, digest_of, holds, make_key
 from hub.cli_cold import cold_group
 from hub.cli_doctor import doctor
+from hub.cli_hub import (
+    PATIENT_S,
+    Options,
+    ask_first,
+    configured,
+    fail,
+    read,
+    run,
+    say,
+    table_width,
+    with_hub,
+)
+from hub.cli_keys import api_key
 from hub.cli_nodes import nodes
 from hub.cli_reconcile import quarantine, reattach, reconcile
 from hub.clock import system_clock_ms
-from hub.config import Config, load, read_secret
+from hub.config import Config, read_secret
 from hub.config_reference import reference
-from hub.errors import (
-    AddressUnknownError,
-    ConfigError,
-    DatabaseUnavailableError,
-    HubError,
-)
+from hub.errors import AddressUnknownError, ConfigError, HubError
 from hub.flag_translation import as_toml, configuration, translate
 from hub.import_command import Invocation
 from hub.model import Address, BundleHash, HeadToken
-from hub.service import open_hub, open_store, run_hub
-from hub.store import Transaction
-from hub.store.audit import Done
-from hub.store.books import BooksReport
+from hub.service import open_store, run_hub
 from hub.sweep_plan import Choice
 
 _ADDRESS_TRYTES: Final = 81
-_DAY_MS: Final = 86_400_000
-_MANY: Final = 10_000
-_MAX_KEY_NAME: Final = 64
-_SETTLE_S: Final = 0.2
-_PATIENT_S: Final = 3600.0
-"""What a migration, or an audit of a long history, may take; a flow may not."""
-_EXIT_FAILED = 1
-_EXIT_BROKEN = 3
-_Result = TypeVar("_Result")
+_EXIT_BROKEN: Final = 3
+_HEAD: Final = "head"
 _log = logging.getLogger(__name__)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="saltkeep")
 @click.option(
     "--config",
     "path",
@@ -79,6 +76,7 @@ def cli(context: click.Context, /, path: Path | None, *, as_json: bool) -> None:
     context.obj = (path, as_json)
 
 
+cli.add_command(api_key)
 cli.add_command(cold_group)
 cli.add_command(doctor)
 cli.add_command(nodes)
@@ -94,14 +92,14 @@ _FlagFile = click.Path(path_type=Path, dir_okay=False)
     "--flagfile", type=_FlagFile, help="Flags of an old Hub, over what --config says."
 )
 @click.pass_obj
-def serve(options: tuple[Path | None, bool], *, flagfile: Path | None) -> None:
+def serve(options: Options, *, flagfile: Path | None) -> None:
     """Run the hub until SIGTERM; with --json its log is objects, one a line."""
     log_to_stderr(as_json=options[1])
     logging.getLogger("alembic").setLevel(logging.WARNING)
     if flagfile is None:
-        _run(_serve(_config(options)))
+        run(_serve(configured(options)))
     else:
-        _run(_serve(_translated(flagfile, options[0])))
+        run(_serve(_translated(flagfile, options[0])))
 
 
 def _translated(flagfile: Path, base: Path | None) -> Config:
@@ -110,7 +108,7 @@ def _translated(flagfile: Path, base: Path | None) -> Config:
             _log.info("%s", note)
         return configuration(flagfile, base)
     except HubError as error:
-        _fail(error)
+        fail(error)
 
 
 async def _serve(config: Config) -> None:
@@ -128,18 +126,39 @@ def _announce(url: str) -> None:
 
 
 @cli.command()
-@click.argument("revision", default="head")
+@click.argument("revision", default=_HEAD)
+@click.option("--show", is_flag=True, help="Only print where it is now.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
 @click.pass_obj
-def migrate(options: tuple[Path | None, bool], *, revision: str) -> None:
-    """Bring the database to REVISION (`serve` does it by itself)."""
-    _run(_migrate(_config(options), revision))
-    click.echo(f"the database is at {revision}")
+def migrate(options: Options, *, revision: str, show: bool, yes: bool) -> None:
+    """Bring the database to REVISION (`serve` does it by itself).
+
+    An older revision drops what the newer ones have added, for good: it is for going
+    back to the release before, with every hub stopped.
+    """
+    if show:
+        found = run(_revision(configured(options))) or "none"
+        say(options, found, revision=found)
+        return
+    if revision != _HEAD:
+        question = f"Drop what revisions after {revision} have added? Is every hub off?"
+        ask_first(options, question, yes=yes)
+    run(_migrate(configured(options), revision))
+    say(options, f"the database is at {revision}", revision=revision)
 
 
 async def _migrate(config: Config, revision: str) -> None:
-    store = open_store(config, statement_timeout_s=_PATIENT_S)
+    store = open_store(config, statement_timeout_s=PATIENT_S)
     try:
         await store.migrate(revision)
+    finally:
+        await store.close()
+
+
+async def _revision(config: Config) -> str | None:
+    store = open_store(config)
+    try:
+        return await store.revision()
     finally:
         await store.close()
 
@@ -147,16 +166,16 @@ async def _migrate(config: Config, revision: str) -> None:
 @cli.command()
 @click.option("--release", is_flag=True, help="If sound, let balances change again.")
 @click.pass_obj
-def audit(options: tuple[Path | None, bool], *, release: bool) -> None:
+def audit(options: Options, *, release: bool) -> None:
     """Recompute every balance from its entries; exit 3 if one differs.
 
     A running hub that finds its books broken latches them: no balance changes, on
     any hub of this database. Find out who changed what, mend it, and run `audit
     --release`, which refuses while anything is wrong.
     """
-    report = _run(_audit(_config(options)))
+    report = read(options, lambda tx: tx.books.verify())
     if release and report.sound and report.latched:
-        _run(_release(_config(options)))
+        run(_release(configured(options)))
         report = replace(report, latched="")
     if options[1]:
         click.echo(json.dumps(asdict(report) | {"sound": report.sound}))
@@ -182,75 +201,50 @@ def audit(options: tuple[Path | None, bool], *, release: bool) -> None:
 
 
 async def _release(config: Config) -> None:
-    store = open_store(config, statement_timeout_s=_PATIENT_S)
+    store = open_store(config, statement_timeout_s=PATIENT_S)
     try:
         await store.run(lambda tx: tx.books.release())
     finally:
         await store.close()
 
 
-async def _audit(config: Config) -> BooksReport:
-    return await _read(config, lambda tx: tx.books.verify())
-
-
 @cli.command()
 @click.argument("address")
 @click.pass_obj
-def receipt(options: tuple[Path | None, bool], *, address: str) -> None:
+def receipt(options: Options, *, address: str) -> None:
     """Print the appliance's receipt of a deposit ADDRESS (81 or 90 trytes).
 
     Check it with `saltkeep-appliance verify-receipt`, against the identity key
     printed by `init`.
     """
     text = Address(address[:_ADDRESS_TRYTES])
-    own = _run(_read(_config(options), lambda tx: tx.addresses.find(text)))
+    own = read(options, lambda tx: tx.addresses.find(text))
     if own is None:
-        _fail(AddressUnknownError("this address is none of ours"))
+        fail(AddressUnknownError("this address is none of ours"))
     if not own.issued.receipt:
-        _fail(AddressUnknownError("it was brought over from an old Hub: no receipt"))
-    click.echo(own.issued.receipt)
-
-
-async def _read(
-    config: Config, query: Callable[[Transaction], Awaitable[_Result]]
-) -> _Result:
-    """Ask the database one thing, without a running hub.
-
-    Returns:
-        What the query returned.
-
-    Raises:
-        DatabaseUnavailableError: If the database can not be read.
-    """
-    store = open_store(config, statement_timeout_s=_PATIENT_S)
-    try:
-        async with store.reading() as tx:
-            return await query(tx)
-    except Exception as error:  # SQLAlchemy's types stay in the store
-        what = str(error).splitlines()[0]
-        raise DatabaseUnavailableError(f"{what}; is it migrated?") from error
-    finally:
-        await store.close()
+        fail(AddressUnknownError("it was brought over from an old Hub: no receipt"))
+    say(options, own.issued.receipt, receipt=own.issued.receipt)
 
 
 @cli.command("accept-epoch")
 @click.argument("epoch", type=int)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.pass_obj
-def accept_epoch(options: tuple[Path | None, bool], *, epoch: int, yes: bool) -> None:
+def accept_epoch(options: Options, *, epoch: int, yes: bool) -> None:
     """Go on with an appliance that was restored: its journal opened EPOCH.
 
     Only after its operators have said so: what the hub knew of the journal's end,
     which finds a rolled-back appliance, is given up.
     """
-    if not yes:
-        click.confirm(f"Was the appliance restored, to epoch {epoch}?", abort=True)
-    head = _run(_accept_epoch(_config(options), epoch))
-    click.echo(f"journal {head.journal_id}: epoch {head.epoch} is accepted")
+    question = f"Was the appliance restored, to epoch {epoch}?"
+    ask_first(options, question, yes=yes)
+    head = run(_accept_epoch(configured(options), epoch))
+    said = f"journal {head.journal_id}: epoch {head.epoch} is accepted"
+    say(options, said, journal_id=head.journal_id, epoch=head.epoch)
 
 
 async def _accept_epoch(config: Config, epoch: int) -> HeadToken:
-    store = open_store(config, statement_timeout_s=_PATIENT_S)
+    store = open_store(config, statement_timeout_s=PATIENT_S)
     try:
         return await store.run(lambda tx: tx.head.accept_epoch(epoch))
     finally:
@@ -259,9 +253,12 @@ async def _accept_epoch(config: Config, epoch: int) -> HeadToken:
 
 @cli.command("next-sweep")
 @click.pass_obj
-def next_sweep(options: tuple[Path | None, bool]) -> None:
+def next_sweep(options: Options) -> None:
     """Show what the next sweep would do, without doing it."""
-    choice = _run(_next_sweep(_config(options)))
+    choice = with_hub(options, lambda hub: hub.sweeps.preview())
+    if options[1]:
+        click.echo(json.dumps(_for_machines(choice)))
+        return
     if choice is None:
         click.echo("nothing to sweep")
         return
@@ -272,12 +269,23 @@ def next_sweep(options: tuple[Path | None, bool]) -> None:
         table.add_row("payout", withdrawal.payout_address, str(withdrawal.amount_i))
     if choice.rest_i:
         table.add_row("remainder", "(fresh hub address)", str(choice.rest_i))
-    Console().print(table)
+    Console(width=table_width()).print(table)
 
 
-async def _next_sweep(config: Config) -> Choice | None:
-    async with open_hub(config) as hub:
-        return await hub.sweeps.preview()
+def _for_machines(choice: Choice | None) -> dict[str, object]:
+    if choice is None:
+        return {"inputs": [], "withdrawals": [], "remainder_i": 0}
+    return {
+        "inputs": [
+            {"address": own.address, "kind": own.kind.value, "amount_i": own.balance_i}
+            for own in choice.inputs
+        ],
+        "withdrawals": [
+            {"uuid": one.uuid, "address": one.payout_address, "amount_i": one.amount_i}
+            for one in choice.withdrawals
+        ],
+        "remainder_i": choice.rest_i,
+    }
 
 
 @cli.command()
@@ -286,26 +294,27 @@ async def _next_sweep(config: Config) -> Choice | None:
 @click.option("--lifetime-s", default=600, show_default=True, help="Seconds it lives.")
 @click.pass_obj
 def token(
-    options: tuple[Path | None, bool],
+    options: Options,
     *,
     address: str,
     bundle_hash: str,
     lifetime_s: int,
 ) -> None:
     """Make a token for one SignBundle: of ADDRESS (81 or 90 trytes) in BUNDLE_HASH."""
-    click.echo(_make_token(_config(options), address, bundle_hash, lifetime_s))
+    made = _make_token(configured(options), address, bundle_hash, lifetime_s)
+    say(options, made, token=made, lifetime_s=lifetime_s)
 
 
 def _make_token(config: Config, address: str, bundle_hash: str, life_s: int) -> str:
     path = config.api.legacy.token_key_file
     if path is None:
-        _fail(ConfigError("api.legacy.token_key_file is not set"))
+        fail(ConfigError("api.legacy.token_key_file is not set"))
     try:
         key = require_key(read_secret(path))
         text = parse_address(address[:_ADDRESS_TRYTES], checksum=False)
         bundle = BundleHash(parse_address(bundle_hash, checksum=False))
     except HubError as error:
-        _fail(error)
+        fail(error)
     now_s = system_clock_ms() // 1000
     return make_token(key, text, bundle, expires_s=now_s + life_s)
 
@@ -313,7 +322,7 @@ def _make_token(config: Config, address: str, bundle_hash: str, life_s: int) -> 
 @cli.command("translate-flagfile")
 @click.argument("flagfile", type=_FlagFile)
 @click.pass_obj
-def translate_flagfile(options: tuple[Path | None, bool], *, flagfile: Path) -> None:
+def translate_flagfile(options: Options, *, flagfile: Path) -> None:
     """Print the configuration that an old Hub's FLAGFILE becomes (TOML).
 
     What no flag says is taken from --config FILE, or stood in for. Comments above it
@@ -322,114 +331,7 @@ def translate_flagfile(options: tuple[Path | None, bool], *, flagfile: Path) -> 
     try:
         click.echo(as_toml(flagfile, options[0]), nl=False)
     except HubError as error:
-        _fail(error)
-
-
-@cli.group("api-key")
-def api_key() -> None:
-    """Make, list and revoke the keys of /v1, in the database itself."""
-
-
-@api_key.command("create")
-@click.argument("name")
-@click.option(
-    "--scope",
-    "scopes",
-    type=click.Choice([scope.value for scope in Scope]),
-    multiple=True,
-    required=True,
-    help="What it may do; give it several times for several.",
-)
-@click.option("--expires-days", type=click.IntRange(1), help="Days it holds.")
-@click.pass_obj
-def create_api_key(
-    options: tuple[Path | None, bool],
-    *,
-    name: str,
-    scopes: tuple[str, ...],
-    expires_days: int | None,
-) -> None:
-    """Make a key called NAME and print it, this once."""
-    if not 0 < len(name) <= _MAX_KEY_NAME or not name.isprintable():
-        raise click.BadParameter("a name has 1-64 printable characters")
-    wanted = {Scope(scope) for scope in scopes}
-    fresh = _run(_create_api_key(_config(options), name, wanted, expires_days))
-    if options[1]:
-        click.echo(json.dumps({"key_id": fresh.key_id, "secret": fresh.text}))
-    else:
-        click.echo(fresh.text)
-
-
-async def _create_api_key(
-    config: Config, name: str, scopes: set[Scope], expires_days: int | None
-) -> FreshKey:
-    fresh = make_key()
-
-    async def add(tx: Transaction) -> None:
-        expires_at_ms = None
-        if expires_days is not None:
-            expires_at_ms = tx.now_ms + expires_days * _DAY_MS
-        await tx.api_keys.add(
-            fresh.key_id,
-            name=name,
-            digest=digest_of(fresh.text),
-            scopes=scopes,
-            expires_at_ms=expires_at_ms,
-        )
-        await _audit_key(tx, "create-api-key", fresh.key_id)
-
-    await _change(config, add)
-    return fresh
-
-
-@api_key.command("list")
-@click.pass_obj
-def list_api_keys(options: tuple[Path | None, bool]) -> None:
-    """List keys, the newest first; never their secrets."""
-    keys = _run(
-        _read(
-            _config(options), lambda tx: tx.api_keys.page(before_id=None, limit=_MANY)
-        )
-    )
-    now_ms = system_clock_ms()
-    for key in keys:
-        scopes = " ".join(sorted(scope.value for scope in key.scopes))
-        state = "holds" if holds(key, now_ms=now_ms) else "refused"
-        click.echo(f"{key.key_id}  {state}  {scopes}  {key.name}")
-
-
-@api_key.command("revoke")
-@click.argument("key_id")
-@click.pass_obj
-def revoke_api_key(options: tuple[Path | None, bool], *, key_id: str) -> None:
-    """Refuse the key KEY_ID from now on, in every running hub."""
-
-    async def revoke(tx: Transaction) -> None:
-        await tx.api_keys.revoke(KeyId(key_id))
-        await _audit_key(tx, "revoke-api-key", key_id)
-
-    _run(_change(_config(options), revoke))
-    click.echo(f"{key_id} is refused from now on")
-
-
-async def _audit_key(tx: Transaction, operation: str, key_id: str) -> None:
-    await tx.audit.add(
-        Done(
-            actor="cli", request_id="", operation=operation, subject=f"api-key {key_id}"
-        )
-    )
-
-
-async def _change(
-    config: Config, work: Callable[[Transaction], Awaitable[None]]
-) -> None:
-    """Migrate and change the database, without a running hub."""
-    store = open_store(config)
-    try:
-        await store.migrate()
-        await store.run(work)
-    finally:
-        await store.close()
+        fail(error)
 
 
 @cli.command("config-reference")
@@ -445,47 +347,11 @@ def openapi() -> None:
 
 
 def _invocation(context: click.Context) -> Invocation:
-    options: tuple[Path | None, bool] = context.find_root().obj
-    return Invocation(lambda: _config(options), _run, options[1])
+    options: Options = context.find_root().obj
+    return Invocation(lambda: configured(options), run, options[1])
 
 
 cli.add_command(import_command.group(_invocation))
-
-
-def _config(options: tuple[Path | None, bool]) -> Config:
-    if options[0] is None:
-        raise click.UsageError("this command needs --config FILE")
-    try:
-        return load(options[0])
-    except HubError as error:
-        _fail(error)
-
-
-def _run(work: Coroutine[Any, Any, _Result]) -> _Result:
-    try:
-        return asyncio.run(_and_settle(work))
-    except HubError as error:
-        _fail(error)
-
-
-async def _and_settle(work: Coroutine[Any, Any, _Result]) -> _Result:
-    """Let threads of a database that failed answer before the loop is closed.
-
-    aiosqlite's thread reports to the loop once more after a failed connection, and
-    prints a traceback where there is none any more.
-
-    Returns:
-        What the work returned.
-    """
-    try:
-        return await work
-    finally:
-        await asyncio.sleep(_SETTLE_S)
-
-
-def _fail(error: HubError) -> NoReturn:
-    click.secho(f"{error.code}: {error}", fg="red", err=True)
-    sys.exit(_EXIT_FAILED)
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from hub import cold
 from hub.addresses import parse_address
-from hub.cli_hub import Options, table_width, with_hub
+from hub.cli_hub import Options, ask_first, say, table_width, with_hub
 from hub.errors import ColdStorageError
 from hub.model import ColdAddress
 from hub.service import Hub
@@ -43,7 +43,7 @@ def add(options: Options, *, label: str, address: str) -> None:
         await cold.add_cold_address(hub.store, hub.nodes, label=label, address=text)
 
     with_hub(options, work)
-    click.echo(f"{label} is recorded")
+    say(options, f"{label} is recorded", label=label)
 
 
 @cold_group.command("list")
@@ -78,8 +78,7 @@ def show(options: Options) -> None:
 @click.pass_obj
 def move(options: Options, *, label: str, amount_i: int, yes: bool) -> None:
     """Move AMOUNT_I iota to LABEL with the next sweeps."""
-    if not yes:
-        click.confirm(f"Move {amount_i} i to {label}?", abort=True)
+    ask_first(options, f"Move {amount_i} i to {label}?", yes=yes)
 
     async def work(hub: Hub) -> str:
         return await cold.move_to_cold(
@@ -87,7 +86,8 @@ def move(options: Options, *, label: str, amount_i: int, yes: bool) -> None:
         )
 
     uuid = with_hub(options, work)
-    click.echo(f"move {uuid}: {amount_i} i go to {label} with the next sweeps")
+    said = f"move {uuid}: {amount_i} i go to {label} with the next sweeps"
+    say(options, said, uuid=uuid, label=label, amount_i=amount_i)
 
 
 @cold_group.command("cancel")
@@ -104,7 +104,7 @@ def cancel(options: Options, *, uuid: str) -> None:
         await cancel_withdrawal(hub.store, name)
 
     with_hub(options, work)
-    click.echo(f"move {uuid} is called off")
+    say(options, f"move {uuid} is called off", uuid=uuid)
 
 
 @cold_group.command("bring-back")
@@ -113,16 +113,17 @@ def cancel(options: Options, *, uuid: str) -> None:
 @click.pass_obj
 def bring_back(options: Options, *, label: str, yes: bool) -> None:
     """Print an address to pay everything to from LABEL, which is closed by this."""
-    if not yes:
-        click.confirm(f"Close {label} for ever?", abort=True)
+    ask_first(options, f"Close {label} for ever?", yes=yes)
 
     async def work(hub: Hub) -> str:
         return await cold.bring_back(hub.store, hub.signer, hub.nodes, label=label)
 
-    address = with_hub(options, work)
-    click.echo(f"{label} is closed; from it, pay everything to")
-    click.echo(with_checksum(address))
-    click.echo(f"once that is confirmed: saltkeep-hub cold returned {label} AMOUNT")
+    address = with_checksum(with_hub(options, work))
+    said = (
+        f"{label} is closed; from it, pay everything to\n{address}\n"
+        f"once that is confirmed: saltkeep-hub cold returned {label} AMOUNT"
+    )
+    say(options, said, label=label, address=address)
 
 
 @cold_group.command("returned")
@@ -136,4 +137,4 @@ def returned(options: Options, *, label: str, amount_i: int) -> None:
         await cold.book_return(hub.store, label=label, amount_i=amount_i)
 
     with_hub(options, work)
-    click.echo(f"{amount_i} i are back from {label}")
+    say(options, f"{amount_i} i are back from {label}", label=label, amount_i=amount_i)

@@ -1,22 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """``saltkeep-hub nodes``: ask each node once and show how it does."""
 
-import asyncio
 import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Final
 
 import click
 from rich.console import Console
 from rich.table import Table
 
-from hub.cli_hub import Options, table_width
+from hub.cli_hub import Options, configured, run, table_width
 from hub.clock import system_clock_ms
-from hub.config import Config, load
-from hub.errors import HubError, NodeUnavailableError
+from hub.config import Config
+from hub.errors import NodeUnavailableError
 from hub.node_health import NodeHealth
 from hub.service import nodes_of
 
@@ -46,22 +44,12 @@ def nodes(options: Options) -> None:
     What this process found: a running hub counts its own failures and lost votes and
     says them in its log. Exit code 1: no quorum of nodes is synchronised.
     """
-    try:
-        answer = asyncio.run(_ask(load(_path(options))))
-    except HubError as error:
-        click.secho(f"{error.code}: {error}", fg="red", err=True)
-        sys.exit(_EXIT_FAILED)
+    answer = run(_ask(configured(options)))
     if options[1]:
         click.echo(json.dumps(asdict(answer)))
     else:
         _show(answer)
     sys.exit(0 if answer.milestone_index is not None else _EXIT_FAILED)
-
-
-def _path(options: Options) -> Path:
-    if options[0] is None:
-        raise click.UsageError("this command needs --config FILE")
-    return options[0]
 
 
 async def _ask(config: Config) -> _Answer:

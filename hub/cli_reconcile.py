@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from hub.addresses import parse_address
-from hub.cli_hub import Options, table_width, with_hub
+from hub.cli_hub import Options, ask_first, say, table_width, with_hub
 from hub.model import BundleHash, Deposit, DepositId, DepositState, OwnAddress
 from hub.reconciler import ADVICE, Finding
 from hub.service import Hub
@@ -73,7 +73,7 @@ def reattach(options: Options, *, bundle_hash: str) -> None:
         return await hub.attachments.attach_signed(await hub.signer.fetch_trytes(name))
 
     tail = with_hub(options, work)
-    click.echo(f"attached with tail {tail}")
+    say(options, f"attached with tail {tail}", tail=tail)
 
 
 @click.group("quarantine")
@@ -118,14 +118,13 @@ def list_held(options: Options) -> None:
 @click.pass_obj
 def release(options: Options, *, deposit_id: int, yes: bool) -> None:
     """Let DEPOSIT_ID take part in sweeps: you have found out where it came from."""
-    if not yes:
-        click.confirm(f"Release deposit {deposit_id}?", abort=True)
+    ask_first(options, f"Release deposit {deposit_id}?", yes=yes)
 
     async def work(hub: Hub) -> None:
         await hub.store.run(lambda tx: tx.deposits.release(DepositId(deposit_id)))
 
     with_hub(options, work)
-    click.echo(f"deposit {deposit_id} is released")
+    say(options, f"deposit {deposit_id} is released", deposit_id=deposit_id)
 
 
 def _held_as_json(deposit: Deposit, own: OwnAddress) -> dict[str, object]:

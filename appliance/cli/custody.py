@@ -84,7 +84,7 @@ def ceremony(  # noqa: PLR0913 - one argument per option
     dry_run: bool,
     yes: bool,
 ) -> None:
-    r"""Change what the vault rests on, while the appliance signs (role operator).
+    """Change what the vault rests on, while the appliance signs (role operator).
 
     \b
       rotate-kek          another key-encryption key; every secret sealed again
@@ -121,7 +121,7 @@ def ceremony(  # noqa: PLR0913 - one argument per option
       verify              check vault, salts, journal, policy and channel whole
 
     A rotation that was cut short goes on when it is asked for again.
-    """
+    """  # noqa: D301 - click's mark against wrapping
     enrols_an_id = name == "enrol-client" and re.fullmatch("[0-9a-f]{64}", subject)
     if name in _READS_A_FILE and subject and not enrols_an_id:
         subject = _content(Path(subject), on_host)

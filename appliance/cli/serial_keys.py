@@ -17,14 +17,14 @@ from appliance.serial_keys import (
 
 @click.group("serial-key")
 def serial_key() -> None:
-    r"""Keys of clients on a serial line.
+    """Keys of clients on a serial line.
 
     \b
       saltkeep-appliance serial-key make hub.key                on the client's host
       saltkeep-appliance --config FILE serial-key install hub.key    on the appliance's
 
     Neither lets anybody in: [[clients]] or `ceremony enrol-client ID` does.
-    """
+    """  # noqa: D301 - click's mark against wrapping
 
 
 @serial_key.command()

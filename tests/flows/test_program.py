@@ -165,7 +165,7 @@ def test_a_database_that_can_not_be_opened_is_one_line(
 def test_a_revision_that_is_none_is_one_line(template: Path, tmp_path: Path) -> None:
     hub = program(tmp_path, Appliance(template, port=9))
     assert run(hub, "migrate").returncode == 0
-    done = run(hub, "migrate", "bogus")
+    done = run(hub, "migrate", "bogus", "--yes")
     assert done.returncode == 1
     assert done.stderr.startswith("refused: there is no revision 'bogus'; there are ")
     assert done.stderr.count("\n") == 1
