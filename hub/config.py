@@ -38,6 +38,7 @@ _SECTIONS_WITH_NUMBERS: Final = (
     "books",
     "reconciler",
     "dashboard",
+    "tracing",
 )
 _MAY_BE_ZERO: Final = frozenset({"ready"})
 MIN_SWEEP_TRANSACTIONS: Final = 12
@@ -522,6 +523,38 @@ class DashboardSection:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TracingSection:
+    """Where traces go; see tracing.md."""
+
+    endpoint: str | None = documented(
+        "http(s)://HOST:PORT/v1/traces of a collector that takes OTLP by HTTP; other"
+        " than loopback needs https. None: nothing is traced.",
+        None,
+    )
+    sample: float = documented(
+        "Part of the withdrawals and sweeps that are traced, above 0 and up to 1; the"
+        " same ones on every hub.",
+        1.0,
+    )
+    service_name: str = documented("What the traces call this hub.", "saltkeep-hub")
+    ca: Path | None = documented(
+        "PEM of the authority of the collector's certificate; none: the system's.", None
+    )
+    tls_certificate: Path | None = documented(
+        "PEM of the client certificate shown to it; none: none is shown.", None
+    )
+    tls_key: Path | None = documented("PEM key (mode 0600) of tls_certificate.", None)
+    token_file: Path | None = documented(
+        "File (mode 0600) with what is sent as `Authorization: Bearer`; none: nothing.",
+        None,
+    )
+    queue: int = documented("Spans that may wait to be sent; more are lost.", 8192)
+    timeout_s: float = documented(
+        "For one batch with all its repetitions, in seconds; then it is lost.", 10.0
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """The whole file; each attribute is a section of the same name."""
 
@@ -541,6 +574,7 @@ class Config:
     )
     metrics: MetricsSection = documented("Metrics and health.")
     dashboard: DashboardSection = documented("The web pages for operators.")
+    tracing: TracingSection = documented("Traces.")
 
 
 def load(path: Path) -> Config:
@@ -609,6 +643,21 @@ def _require_sane(config: Config) -> None:
     _require_safe_database(config.hub)
     if config.metrics.listen is not None:
         _require_guarded_metrics(config.metrics, config.metrics.listen)
+    _require_traceable(config.tracing)
+
+
+def _require_traceable(section: TracingSection) -> None:
+    if not 0 < section.sample <= 1:
+        raise ConfigError(f"tracing.sample is {section.sample}: above 0, up to 1")
+    if (section.tls_certificate is None) != (section.tls_key is None):
+        raise ConfigError("tracing.tls_certificate and tls_key go together")
+    if section.endpoint is None:
+        return
+    url = urlsplit(section.endpoint)
+    if url.scheme not in {"http", "https"} or not url.hostname or "@" in url.netloc:
+        raise ConfigError("tracing.endpoint must be http(s)://HOST:PORT/v1/traces")
+    if url.scheme == "http" and url.hostname not in _LOOPBACK:
+        raise ConfigError("tracing.endpoint is off the loopback: it needs https")
 
 
 def _require_host(name: str, url: str | None, *schemes: str) -> None:

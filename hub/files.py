@@ -27,6 +27,8 @@ def secrets_of(config: Config) -> dict[str, Path]:
             "api.v1.webhook_key_file": api.v1.webhook_key_file,
             "metrics.tls_key": config.metrics.tls_key,
             "dashboard.tls_key": config.dashboard.tls_key,
+            "tracing.tls_key": config.tracing.tls_key,
+            "tracing.token_file": config.tracing.token_file,
             "reconciler.auditor_key": config.reconciler.auditor_key,
         }
     )
@@ -51,6 +53,8 @@ def certificates_of(config: Config) -> dict[str, Path]:
             "metrics.client_ca": config.metrics.client_ca,
             "dashboard.tls_certificate": config.dashboard.tls_certificate,
             "dashboard.client_ca": config.dashboard.client_ca,
+            "tracing.ca": config.tracing.ca,
+            "tracing.tls_certificate": config.tracing.tls_certificate,
             "reconciler.auditor_certificate": config.reconciler.auditor_certificate,
             **{f"appliance.others.{n}.ca": one.ca for n, one in enumerate(others)},
         }

@@ -14,6 +14,7 @@ from functools import partial
 from typing import Final
 
 from firmware_bridge.engines.iccfpga import IccFpga
+from hub import tracing
 from hub.address_pool import AddressPool
 from hub.address_rounds import STEP_S, AddressRounds, RoundSettings
 from hub.api import legacy
@@ -310,6 +311,7 @@ async def run_hub(config: Config, *, ready: Callable[[str], None]) -> None:
         ready: Told the APIs' URLs once they accept connections.
     """
     async with contextlib.AsyncExitStack() as stack:
+        await stack.enter_async_context(tracing.exporting(config.tracing))
         holder = stack.enter_context(held_name(config.hub.state_dir))
         hub = await stack.enter_async_context(open_hub(config, holder=holder))
         urls = await _start_apis(hub, stack)
