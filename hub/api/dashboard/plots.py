@@ -10,7 +10,7 @@ from hub.api.dashboard.rendering import in_units
 
 _LEFT: Final = 76
 _TOP: Final = 10
-_RIGHT: Final = 708
+_RIGHT: Final = 690
 _BOTTOM: Final = 220
 _TICKS: Final = 4
 _DAY_MS: Final = 86_400_000
