@@ -18,7 +18,8 @@ class JsonLines(logging.Formatter):
             record: What was logged.
 
         Returns:
-            JSON without a line break; the time in UTC, ISO 8601, with milliseconds.
+            JSON without a line break; the time in UTC, ISO 8601, with milliseconds;
+            ``trace_id`` where the record belongs to a trace.
         """
         when = datetime.fromtimestamp(record.created, UTC)
         told = {
@@ -27,6 +28,9 @@ class JsonLines(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
+        trace_id = getattr(record, "trace_id", "")
+        if trace_id:
+            told["trace_id"] = trace_id
         if record.exc_info:
             told["exception"] = self.formatException(record.exc_info)
         return json.dumps(told, ensure_ascii=False)

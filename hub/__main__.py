@@ -20,6 +20,7 @@ from hub import import_command
 from hub.addresses import parse_address
 from hub.api.legacy_tokens import make_token, require_key
 from hub.api.v1.app import document_text, whole_document
+from hub.cli_certificate import certificate
 from hub.cli_cold import cold_group
 from hub.cli_doctor import doctor
 from hub.cli_hub import (
@@ -36,6 +37,7 @@ from hub.cli_hub import (
 )
 from hub.cli_keys import api_key
 from hub.cli_nodes import nodes
+from hub.cli_operators import operator_group
 from hub.cli_reconcile import quarantine, reattach, reconcile
 from hub.cli_why import why
 from hub.clock import system_clock_ms
@@ -78,6 +80,7 @@ def cli(context: click.Context, /, path: Path | None, *, as_json: bool) -> None:
 
 
 cli.add_command(api_key)
+cli.add_command(certificate)
 cli.add_command(cold_group)
 cli.add_command(doctor)
 cli.add_command(nodes)
@@ -85,6 +88,7 @@ cli.add_command(reconcile)
 cli.add_command(reattach)
 cli.add_command(quarantine)
 cli.add_command(why)
+cli.add_command(operator_group)
 
 _FlagFile = click.Path(path_type=Path, dir_okay=False)
 

@@ -15,14 +15,22 @@ from dataclasses import dataclass
 from typing import Final
 
 from failpoints import failpoint
+from hub import tracing
 from hub.clock import Clock
-from hub.errors import FaultError, HubError, NodeUnavailableError
+from hub.errors import (
+    FaultError,
+    HubError,
+    NodeUnavailableError,
+    ReattachmentRefusedError,
+)
 from hub.history import bundles_named
-from hub.model import Sweep, SweepState, Tail, TransactionHash
+from hub.model import BundleHash, Sweep, SweepState, Tail, TransactionHash
 from hub.node import TailHealth
 from hub.nodes import Nodes
 from hub.pow import CheckedProofOfWork, is_attachment_of, tail_hash
-from hub.store import Store
+from hub.store import Store, Transaction
+from hub.store.audit import Done
+from hub.sweep_traces import concern, tell_confirmed, tell_first_attachment
 from trinary import bundle as kernel
 
 _log = logging.getLogger(__name__)
@@ -158,10 +166,18 @@ class Attacher:
             now_ms=self._clock(),
             max_promotion_age_ms=self._settings.max_promotion_age_ms,
         )
-        if step is NextStep.ATTACH:
-            await self._attach(sweep)
+        if step is NextStep.ATTACH and not tails:
+            with tracing.step("attach") as attaching:
+                await tell_first_attachment(attaching, self._store, sweep)
+                await self._attach(sweep)
+        elif step is NextStep.ATTACH:
+            with tracing.step("reattach") as reattaching:
+                await concern(reattaching, self._store, sweep)
+                await self._attach(sweep)
         elif step is NextStep.PROMOTE:
-            await self._promote(tails[0].tail_hash)
+            with tracing.step("promote") as promoting:
+                await concern(promoting, self._store, sweep)
+                await self._promote(tails[0].tail_hash)
             await self._store.run(lambda tx: tx.sweeps.promoted(sweep.sweep_id))
 
     async def _adopt_found(self, sweep: Sweep) -> set[TransactionHash]:
@@ -222,9 +238,11 @@ class Attacher:
                 "sweep %s confirmed as its balances show; its history is pruned",
                 sweep.plan.bundle_hash,
             )
-            await self._store.run(
-                lambda tx: tx.sweeps.confirm(sweep.sweep_id, tails[0].tail_hash)
-            )
+            with tracing.step("confirm", by="balances") as confirming:
+                await self._store.run(
+                    lambda tx: tx.sweeps.confirm(sweep.sweep_id, tails[0].tail_hash)
+                )
+                await tell_confirmed(confirming, self._store, sweep, tails)
             return
         _log.error(
             "sweep %s is not attached: an input no longer holds what it takes, or its"
@@ -233,6 +251,13 @@ class Attacher:
         )
 
     async def _confirm(self, sweep: Sweep, tails: Sequence[Tail]) -> bool:
+        with tracing.step("confirm") as confirming:
+            confirmed = await self._confirmed(sweep, tails)
+            if confirmed:
+                await tell_confirmed(confirming, self._store, sweep, tails)
+            return confirmed
+
+    async def _confirmed(self, sweep: Sweep, tails: Sequence[Tail]) -> bool:
         states = await self._nodes.confirmed([tail.tail_hash for tail in tails])
         confirmed = [tail for tail, state in states.items() if state]
         if len(confirmed) > 1:
@@ -264,6 +289,42 @@ class Attacher:
             _log.info("tail %s: %s", newest, error)
             return None
 
+    async def reattach(
+        self, name: BundleHash, done: Done, *, store: Store
+    ) -> TransactionHash:
+        """Attach a sweep of ours once more because a person wants it.
+
+        Args:
+            name: Its bundle; ``SweepUnknownError`` if it is none of ours.
+            done: The audit's line, written with the tail before that is sent.
+            store: The database, without the flow's fence: a person asked, on any hub.
+
+        Returns:
+            The new tail.
+
+        Raises:
+            ReattachmentRefusedError: If it is not signed, is confirmed, or an input
+                no longer holds what it takes: it could pay a second time.
+        """
+        async with store.reading() as tx:
+            sweep = await tx.sweeps.by_bundle_hash(name)
+        if sweep.state not in {SweepState.SIGNED, SweepState.ATTACHED}:
+            raise ReattachmentRefusedError(f"the sweep is {sweep.state.value}")
+        await self._nodes.require_synced()
+        if not await self._may_confirm(sweep):
+            message = "an input no longer holds what it takes: it may be confirmed"
+            raise ReattachmentRefusedError(message)
+        attached = await self._worked(sweep.signed_trytes)
+        tail = tail_hash(attached)
+
+        async def record(tx: Transaction) -> None:
+            await tx.sweeps.attach(sweep.sweep_id, tail)
+            await tx.audit.add(done)
+
+        await store.run(record)
+        await self._nodes.send(attached)
+        return tail
+
     async def attach_signed(self, trytes: Sequence[str]) -> TransactionHash:
         """Send a signed bundle that is no sweep of ours; nothing is recorded.
 
@@ -285,14 +346,16 @@ class Attacher:
 
     async def _attach(self, sweep: Sweep) -> None:
         failpoint("hub.attach.before-attach")
-        attached = await self._worked(sweep.signed_trytes)
+        with tracing.step("proof of work"):
+            attached = await self._worked(sweep.signed_trytes)
         tail = tail_hash(attached)
         failpoint("hub.attach.after-work")
         # Recorded before it is sent: a crash between leaves a tail that no node
         # knows, which the next tick replaces; never one that we do not know.
         await self._record(sweep, tail)
         failpoint("hub.attach.before-send")
-        await self._nodes.send(attached)
+        with tracing.step("send"):
+            await self._nodes.send(attached)
         failpoint("hub.attach.after-send")
         _log.info("sweep attached bundle=%s tail=%s", sweep.plan.bundle_hash, tail)
 

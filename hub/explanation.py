@@ -40,9 +40,9 @@ class Look(enum.Enum):
 
 
 _PAGES: Final = {
-    Look.NODES: "/#nodes",
-    Look.APPLIANCES: "/#appliances",
-    Look.BOOKS: "/#books",
+    Look.NODES: "/nodes",
+    Look.APPLIANCES: "/appliances",
+    Look.BOOKS: "/#health",
     Look.APPROVALS: "/approvals",
     Look.SWEEP: "/sweeps/",
     Look.ADDRESS: "/addresses/",

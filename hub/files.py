@@ -26,6 +26,9 @@ def secrets_of(config: Config) -> dict[str, Path]:
             "api.v1.tls_key": api.v1.tls_key,
             "api.v1.webhook_key_file": api.v1.webhook_key_file,
             "metrics.tls_key": config.metrics.tls_key,
+            "dashboard.tls_key": config.dashboard.tls_key,
+            "tracing.tls_key": config.tracing.tls_key,
+            "tracing.token_file": config.tracing.token_file,
             "reconciler.auditor_key": config.reconciler.auditor_key,
         }
     )
@@ -48,6 +51,10 @@ def certificates_of(config: Config) -> dict[str, Path]:
             "api.v1.client_ca": api.v1.client_ca,
             "metrics.tls_certificate": config.metrics.tls_certificate,
             "metrics.client_ca": config.metrics.client_ca,
+            "dashboard.tls_certificate": config.dashboard.tls_certificate,
+            "dashboard.client_ca": config.dashboard.client_ca,
+            "tracing.ca": config.tracing.ca,
+            "tracing.tls_certificate": config.tracing.tls_certificate,
             "reconciler.auditor_certificate": config.reconciler.auditor_certificate,
             **{f"appliance.others.{n}.ca": one.ca for n, one in enumerate(others)},
         }

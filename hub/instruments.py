@@ -82,6 +82,12 @@ APPLIANCE_REFUSALS: Final = Counter(
     ["request", "code"],
     registry=REGISTRY,
 )
+SPANS: Final = Counter(
+    "saltkeep_hub_trace_spans",
+    "Spans by what became of them: sent, queue-full or not-taken (lost, both).",
+    ["outcome"],
+    registry=REGISTRY,
+)
 
 
 def outcome_of(error: BaseException | None) -> str:
@@ -112,8 +118,12 @@ def answered(
     outcome = outcome_of(error)
     REQUEST_SECONDS.labels(api, operation, outcome).observe(took_s)
     if error is not None:
-        code = error.code if isinstance(error, HubError) else HubError.code
-        REFUSALS.labels(api, code).inc()
+        REFUSALS.labels(api, code_of(error)).inc()
+
+
+def code_of(error: BaseException) -> str:
+    """Return the code of an error, one of ours or any other."""
+    return error.code if isinstance(error, HubError) else HubError.code
 
 
 @contextlib.contextmanager

@@ -339,6 +339,9 @@ class Sweep:
         hindrance: Why it is not signed, as far as anybody was told; None once it is.
         promotions: How often an attachment of it was promoted.
         promoted_at_ms: When that was last, milliseconds since 1970.
+        journal_sequence: Where the appliance's journal stood when the signatures came:
+            their entry is this one or shortly before it. None: not signed, or signed
+            by a hub that did not note it.
     """
 
     sweep_id: SweepId
@@ -352,6 +355,7 @@ class Sweep:
     hindrance: Hindrance | None = None
     promotions: int = 0
     promoted_at_ms: int | None = None
+    journal_sequence: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,9 +14,12 @@ from functools import partial
 from typing import Final
 
 from firmware_bridge.engines.iccfpga import IccFpga
+from hub import tracing
 from hub.address_pool import AddressPool
 from hub.address_rounds import STEP_S, AddressRounds, RoundSettings
 from hub.api import legacy
+from hub.api.dashboard.app import Dashboard
+from hub.api.dashboard.visits import Ports as DashboardPorts
 from hub.api.grpc_server import GrpcApi
 from hub.api.legacy_commands import commands
 from hub.api.legacy_guarded import Doors
@@ -41,10 +44,12 @@ from hub.hints_mqtt import MqttSource
 from hub.hints_zmq import ZmqSource
 from hub.holder import held_name
 from hub.instruments import timed_round
+from hub.key_pair import pairs_of
 from hub.leases import Lease, run_leased
 from hub.metrics import Condition, Sources
 from hub.model import HeadToken
 from hub.nodes import Nodes
+from hub.passwords import Passwords
 from hub.pow import (
     CheckedProofOfWork,
     LocalProofOfWork,
@@ -299,7 +304,9 @@ async def open_hub(
                 postings=config.books.postings,
                 balances=config.books.balances,
             ),
-            Reconciler(store, nodes, signer, clock=clock, journal=auditor),
+            Reconciler(
+                of.get("reconciler", store), nodes, signer, clock=clock, journal=auditor
+            ),
             leases,
             surroundings,
             Explainer(
@@ -320,6 +327,9 @@ async def run_hub(config: Config, *, ready: Callable[[str], None]) -> None:
         ready: Told the APIs' URLs once they accept connections.
     """
     async with contextlib.AsyncExitStack() as stack:
+        for pair in pairs_of(config).values():
+            pair.settle()  # a certificate whose installation was interrupted
+        await stack.enter_async_context(tracing.exporting(config.tracing))
         holder = stack.enter_context(held_name(config.hub.state_dir))
         hub = await stack.enter_async_context(open_hub(config, holder=holder))
         urls = await _start_apis(hub, stack)
@@ -490,11 +500,20 @@ async def _start_apis(hub: Hub, listeners: contextlib.AsyncExitStack) -> list[st
         listeners.push_async_callback(runner.cleanup)
         _log.info("v1 ready on %s", url)
         urls.append(f"{url}/v1")
+    if hub.config.dashboard.listen is not None:
+        section = hub.config.dashboard
+        app = Dashboard(
+            section, _dashboard_ports(hub), passwords=Passwords()
+        ).application()
+        runner, url = await start_listener(
+            app, hub.config.dashboard.listen, section, name="dashboard"
+        )
+        listeners.push_async_callback(runner.cleanup)
+        _log.info("dashboard on %s/", url)
     if hub.config.metrics.listen is not None:
         app = Condition(_sources(hub)).application()
-        section = hub.config.metrics
         runner, url = await start_listener(
-            app, hub.config.metrics.listen, section, name="metrics"
+            app, hub.config.metrics.listen, hub.config.metrics, name="metrics"
         )
         listeners.push_async_callback(runner.cleanup)
         _log.info("metrics on %s/metrics", url)
@@ -512,6 +531,23 @@ def _sources(hub: Hub) -> Sources:
         held_flows=lambda: {name: one.held for name, one in hub.leases.items()},
         totals=lambda: hub.books.totals,
         certificates=certificates_of(hub.config),
+    )
+
+
+def _dashboard_ports(hub: Hub) -> DashboardPorts:
+    return DashboardPorts(
+        store=hub.store,
+        publisher=hub.publisher,
+        clock=hub.clock,
+        network=hub.config.hub.network,
+        synced=hub.nodes.require_synced,
+        node_health=hub.nodes.health,
+        appliances=lambda: hub.signer.reports,
+        certificates=certificates_of(hub.config),
+        held_flows=lambda: {name: one.held for name, one in hub.leases.items()},
+        reattach=partial(hub.attachments.reattach, store=hub.store),
+        explain_withdrawal=hub.explainer.withdrawal,
+        explain_sweep=hub.explainer.sweep,
     )
 
 

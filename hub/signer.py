@@ -23,6 +23,7 @@ import msgspec
 from appliance import wire
 from channel import ChannelError
 from firmware_bridge.errors import BridgeError
+from hub import tracing
 from hub.errors import ApplianceUnavailableError, ConfigError, InvariantError
 from hub.instruments import timed_appliance
 from hub.model import Address, BundleHash, HeadToken, IssuedAddress, SeedUuid
@@ -89,9 +90,11 @@ class SignaturesGiven:
 
     Attributes:
         signatures: Fragments of 2187 trytes by the index of their input.
+        journal_sequence: The journal's last row when they were given, if it was told.
     """
 
     signatures: Mapping[int, Sequence[str]]
+    journal_sequence: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -423,7 +426,8 @@ class Signer:
                 if reply.bundle_hash != draft.bundle_hash:
                     raise InvariantError("the appliance signed another bundle")
                 given = {entry.index: entry.fragments for entry in reply.signatures}
-                return SignaturesGiven(given)
+                row = None if reply.head is None else reply.head.sequence
+                return SignaturesGiven(given, row)
             case wire.Deferred():
                 return SigningDeferred(reply.code, reply.message, reply.retry_after_s)
             case wire.Refused():
@@ -694,10 +698,18 @@ class Signer:
             head = await self._heads.get()
         if head is not None:
             request = msgspec.structs.replace(request, head=_to_wire(head))
-        with timed_appliance(self.where, type(request).__name__) as asked:
+        kind = type(request).__name__
+        with (
+            timed_appliance(self.where, kind) as asked,
+            tracing.step("ask appliance", peer=self.where, request=kind) as asking,
+        ):
             reply = wire.decode_reply(await self._carrier.carry(wire.encode(request)))
             code = getattr(reply, "code", "")
             asked.replied(type(reply).__name__, code=code, steps_ms=reply.steps_ms)
+            asking.tell(request_id=request.request_id, reply=type(reply).__name__)
+            if code:
+                asking.failed(code)
+            asking.lay(reply.steps_ms, peer="appliance", request_id=request.request_id)
         if reply.request_id not in {request.request_id, ""}:
             raise InvariantError("the appliance answered another request")
         if reply.head is not None:

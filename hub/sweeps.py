@@ -13,6 +13,7 @@ from collections.abc import Collection, Sequence
 from typing import Final, Protocol
 
 from failpoints import failpoint
+from hub import tracing
 from hub.clock import Clock
 from hub.errors import FaultError, HubError, PlanOutdatedError
 from hub.hindrances import DEFERRED, UNSETTLED, Hindrances
@@ -51,6 +52,12 @@ from hub.sweep_plan import (
     own_outputs,
     plan_sweep,
     within_window,
+)
+from hub.sweep_traces import (
+    concern,
+    tell_planned,
+    tell_sweep_ended,
+    waiting_since,
 )
 from hub.tangle import BundleDesk, BundleInvalidError, Draft, finish, hash_of
 from hub.withdrawal_rules import NO_RULES, WithdrawalRules
@@ -300,6 +307,14 @@ class Sweeper:
     # --- planning ----------------------------------------------------------------
 
     async def _plan(self, choice: Choice) -> Sweep | None:
+        with tracing.step("plan") as planning:
+            waited_ms = await waiting_since(self._store, choice.withdrawals)
+            sweep = await self._store_plan(choice)
+            if sweep is not None:
+                tell_planned(planning, sweep, waited_ms)
+            return sweep
+
+    async def _store_plan(self, choice: Choice) -> Sweep | None:
         rest = await self._remainder_address() if choice.rest_i else None
         failpoint("hub.sweep.after-remainder")
         draft = await self._desk.draft(
@@ -392,6 +407,17 @@ class Sweeper:
             # A refusal of what is not our bundle must not release our inputs.
             raise BundleInvalidError(f"{draft.bundle_hash} is not what was planned")
         failpoint("hub.sweep.before-sign")
+        with tracing.step("sign") as signing:
+            await concern(signing, self._store, sweep)
+            await self._sign(sweep, draft, inputs, paid)
+
+    async def _sign(
+        self,
+        sweep: Sweep,
+        draft: Draft,
+        inputs: Sequence[OwnAddress],
+        paid: Sequence[Withdrawal],
+    ) -> None:
         outcome = await self._signer.sign(
             draft,
             claims_of(draft, inputs),
@@ -400,21 +426,30 @@ class Sweeper:
         )
         failpoint("hub.sweep.after-sign")
         match outcome:
-            case SignaturesGiven(signatures):
+            case SignaturesGiven(signatures, row):
                 trytes = finish(draft, signatures)
-                await self._desk.check(trytes)
+                with tracing.step("check signatures"):
+                    await self._desk.check(trytes)
                 failpoint("hub.sweep.before-store-signed")
-                await self._store.run(lambda tx: tx.sweeps.sign(sweep.sweep_id, trytes))
+                with tracing.step("book"):
+                    await self._store.run(
+                        lambda tx: tx.sweeps.sign(
+                            sweep.sweep_id, trytes, journal_sequence=row
+                        )
+                    )
                 failpoint("hub.sweep.after-store-signed")
                 self._suspects.cleared(parts_of(sweep))
                 _log.info("sweep signed bundle=%s", sweep.plan.bundle_hash)
             case SigningDeferred(code, message, _):
+                tracing.current().failed(code)
                 _log.info("sweep deferred %s: %s", code, message)
                 await self._hindrances.note(
                     sweep, code=f"{DEFERRED}:{code}", message=message
                 )
-            case SigningRefused():
+            case SigningRefused(code, _):
+                tracing.current().failed(code)
                 await self._release(sweep, outcome)
+                tell_sweep_ended(tracing.current(), sweep, SweepState.REFUSED)
 
     async def _release(self, sweep: Sweep, refusal: SigningRefused) -> None:
         """Give back what a refused sweep reserved; find out which part it is about."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from failpoints import failpoint
+from hub import tracing
 from hub.addresses import SpentOracle, parse_address, refuse_spent
 from hub.authorisations import require_fitting
 from hub.errors import (
@@ -29,6 +30,7 @@ from hub.model import (
     Address,
     Tag,
     UserId,
+    Withdrawal,
     WithdrawalState,
     WithdrawalUuid,
 )
@@ -38,6 +40,10 @@ from hub.withdrawal_rules import NO_RULES, WithdrawalRules
 from trinary.trytes import is_trytes, last_trit_is_zero
 
 TAG_TRYTES: Final = 27
+_WAITS: Final = {
+    "wait for approval": {WithdrawalState.AWAITING_APPROVAL},
+    "wait for authorisation": {WithdrawalState.AWAITING_AUTHORISATION},
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,8 +151,10 @@ async def request_withdrawal(
     Returns:
         The new withdrawal's public name.
     """
-    checked = await check_withdrawal(store, oracle, wish, rules=rules, maker=maker)
-    await store.run(lambda tx: reserve_withdrawal(tx, checked, rules=rules))
+    with tracing.step("check"):
+        checked = await check_withdrawal(store, oracle, wish, rules=rules, maker=maker)
+    with tracing.step("book"):
+        await store.run(lambda tx: reserve_withdrawal(tx, checked, rules=rules))
     failpoint("hub.withdrawal.reserved")
     return checked.uuid
 
@@ -230,6 +238,9 @@ async def reserve_withdrawal(
         authorisation=checked.authorisation,
         unless_above_i=ceiling_i,
     )
+    request = tracing.current()
+    request.about(tracing.of_withdrawal(checked.uuid).made())
+    request.tell(amount_i=checked.amount_i, state=checked.state.value)
     failpoint("hub.withdrawal.before-commit")
 
 
@@ -278,6 +289,7 @@ async def approve_withdrawal(
     state = rules.state_once_approved(
         found.amount_i, authorised=bool(found.authorisation)
     )
+    await _tell_wait(tx, found, "wait for approval")
     await tx.withdrawals.approve(found, checker=checker, state=state)
 
 
@@ -299,8 +311,36 @@ async def authorise_withdrawal(
         amount_i=found.amount_i,
         tag=found.tag,
     )
+    await _tell_wait(tx, found, "wait for authorisation")
     await tx.withdrawals.authorise(uuid, authorisation)
     failpoint("hub.authorisation.before-commit")
+
+
+async def _tell_wait(tx: Transaction, found: Withdrawal, name: str) -> None:
+    """Tell the trace of a wait that the request under way ends, if it does."""
+    request, subject = tracing.current(), tracing.of_withdrawal(found.uuid)
+    request.about(subject.made())
+    if tracing.is_on() and found.state in _WAITS[name]:
+        request.waited(name, subject, since_ms=await tx.withdrawals.since_ms(found))
+
+
+async def give_back(tx: Transaction, uuid: WithdrawalUuid) -> None:
+    """Cancel a withdrawal.
+
+    Args:
+        tx: The transaction, which may hold more.
+        uuid: Its public name.
+    """
+    found = await tx.withdrawals.cancel(uuid)
+    request, subject = tracing.current(), tracing.of_withdrawal(uuid)
+    request.about(subject.made())
+    request.lived(
+        "withdrawal",
+        subject,
+        since_ms=found.requested_at_ms,
+        amount_i=found.amount_i,
+        state=WithdrawalState.CANCELLED.value,
+    )
 
 
 async def cancel_withdrawal(store: Store, uuid: WithdrawalUuid) -> None:
@@ -313,7 +353,7 @@ async def cancel_withdrawal(store: Store, uuid: WithdrawalUuid) -> None:
     """
 
     async def cancel(tx: Transaction) -> None:
-        await tx.withdrawals.cancel(uuid)
+        await give_back(tx, uuid)
         failpoint("hub.cancellation.before-commit")
 
     await store.run(cancel)

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
 
+from hub import tracing
 from hub.addresses import AddressIssuer, ReadyAddresses, SpentOracle
 from hub.api.legacy_errors import CommandRefusedError, LegacyError, string_for
 from hub.api.legacy_fields import Fields
@@ -21,7 +22,7 @@ from hub.api.legacy_history import HistoryCommands
 from hub.api.legacy_money import MoneyCommands
 from hub.api.ptree import Branch
 from hub.errors import HubError, RefusedError
-from hub.instruments import answered
+from hub.instruments import answered, code_of
 from hub.store import Store
 from hub.withdrawal_rules import NO_RULES, WithdrawalRules
 
@@ -109,6 +110,13 @@ async def attempt(
     Returns:
         What the work returned, or why it was not done.
     """
+    with tracing.step("request", api=api, operation=name) as request:
+        return await _attempt(name, work, api=api, request=request)
+
+
+async def _attempt(
+    name: str, work: Awaitable[_Result], *, api: str, request: tracing.Step
+) -> _Result | Refusal:
     started_s = time.perf_counter()
     failure: Exception | None = None
     try:
@@ -128,4 +136,6 @@ async def attempt(
     else:
         _log.debug("command done: %s", name)
     answered(api, name, took_s=time.perf_counter() - started_s, error=failure)
+    if failure is not None:
+        request.failed(code_of(failure))
     return reply

@@ -128,6 +128,8 @@ sweep: Final = Table(
     Column("hindrance_last_ms", BigInteger),
     Column("promotions", Integer, nullable=False, server_default=text("0")),
     Column("promoted_at_ms", BigInteger),
+    # Where the appliance's journal stood when the signatures came.
+    Column("journal_sequence", BigInteger),
     CheckConstraint(
         "(remainder_i = 0) = (remainder_address_id IS NULL)", name="no_zero_remainder"
     ),
@@ -176,6 +178,8 @@ deposit: Final = Table(
     _one_of("state", DepositState),
     Index(None, "address_id", "state"),
     Index(None, "sweep_id"),
+    Index(None, "state"),
+    Index(None, "bundle_hash"),
 )
 
 withdrawal: Final = Table(
@@ -208,6 +212,7 @@ withdrawal: Final = Table(
     Index(None, "state", "requested_at_ms"),
     Index(None, "sweep_id"),
     Index(None, "account_id"),
+    Index(None, "payout_address"),
 )
 
 tail: Final = Table(

@@ -174,6 +174,7 @@ def _sweep(
         signed_at_ms=row.signed_at_ms,
         confirmed_at_ms=row.confirmed_at_ms,
         refusal_code=row.refusal_code,
+        journal_sequence=row.journal_sequence,
         hindrance=_hindrance(row),
         promotions=row.promotions,
         promoted_at_ms=row.promoted_at_ms,

@@ -41,7 +41,7 @@ from hub.store.cold import Cold
 from hub.store.context import Context
 from hub.store.engine import chains_inserts
 from hub.store.events import Events, NewEvent
-from hub.store.schema import account, address, sweep, withdrawal
+from hub.store.schema import account, address, event, sweep, withdrawal
 
 _FINAL: Final = frozenset({WithdrawalState.PAID, WithdrawalState.CANCELLED})
 
@@ -268,11 +268,14 @@ class Withdrawals:
             message = f"{row['amount_i']} i more are beyond the limit of the account"
             raise WithdrawalLimitError(message)
 
-    async def cancel(self, uuid: WithdrawalUuid) -> None:
+    async def cancel(self, uuid: WithdrawalUuid) -> Withdrawal:
         """Give a withdrawal back that no sweep has taken.
 
         Args:
             uuid: Its public name.
+
+        Returns:
+            What it was.
 
         Raises:
             WithdrawalFinalError: If it is in a sweep, paid or cancelled.
@@ -295,7 +298,7 @@ class Withdrawals:
                 cold_id, found.account_id, amount_i=found.amount_i
             )
             await self._books.post(posting, reference=uuid)
-            return
+            return found
         await self._books.post(
             ledger.withdrawal_cancelled(found.account_id, amount_i=found.amount_i),
             reference=uuid,
@@ -307,6 +310,24 @@ class Withdrawals:
             withdrawal_uuid=uuid,
         )
         await self._events.add([event])
+        return found
+
+    async def since_ms(self, found: Withdrawal) -> int:
+        """Return since when a withdrawal has been in its state.
+
+        Args:
+            found: As it was read.
+
+        Returns:
+            Milliseconds since 1970; when it was requested, if nothing happened since.
+        """
+        query = select(func.max(event.c.created_at_ms)).where(
+            event.c.account_id == found.account_id,
+            event.c.created_at_ms >= found.requested_at_ms,
+            event.c.withdrawal_uuid == found.uuid,
+        )
+        last_ms: int | None = (await self._connection.execute(query)).scalar()
+        return found.requested_at_ms if last_ms is None else last_ms
 
     async def approve(
         self, found: Withdrawal, *, checker: str, state: WithdrawalState

@@ -8,11 +8,18 @@ from pathlib import Path
 
 import pytest
 
+from appliance.argon2_engines import Argon2Parameters
+from appliance.wire import IssueAddress
 from hub.errors import ApplianceUnavailableError, HeadConflictError
 from hub.model import SweepState, WithdrawalState
+from tests.appliance.bundles import new_uuid
 from tests.flows.pair import make_pair, running_pair, shared
 from tests.flows.world import Appliance, World, copy_appliance, running_world
 from tests.postgres import Server
+
+INPUTS = 8
+FILLERS = 16
+SLOW = Argon2Parameters(memory_kib=32_768, time_cost=2)
 
 
 @pytest.fixture(scope="module")
@@ -157,3 +164,55 @@ async def test_an_appliance_of_another_journal_is_given_no_work(
     finally:
         for one in (mine, stranger):
             one.stop()
+
+
+async def test_a_sweep_that_finds_one_line_full_is_signed_by_the_other(
+    server: Server, tmp_path: Path
+) -> None:
+    """Not only put off: a sweep goes on while somebody else keeps the first busy."""
+    made = await make_pair(server, tmp_path, argon2=SLOW)
+    configuration = made[0].configuration
+    text = configuration.read_text()
+    narrow = text.replace("[derivation]\n", f"[derivation]\nmax_waiting = {INPUTS}\n")
+    configuration.write_text(narrow)
+    async with running_pair(made) as (first, second):
+        folder = tmp_path / "hub"
+        folder.mkdir()
+        async with running_world(first, folder, appliance=shared(second)) as world:
+            await anchor(world)
+            for number in range(INPUTS):
+                await world.funded_user(f"user-{number}", 100)
+            fillers = [asyncio.create_task(keep_busy(first)) for _ in range(FILLERS)]
+            try:
+                await until_full(first)
+                await world.sweep()
+            finally:
+                for filler in fillers:
+                    filler.cancel()
+                await asyncio.gather(*fillers, return_exceptions=True)
+            assert await world.sweeps(SweepState.CONFIRMED)
+    assert signings(first) <= {"Deferred"}
+    assert signings(second) == {"Signed"}
+
+
+async def keep_busy(appliance: Appliance) -> None:
+    """Ask one appliance alone for addresses, for ever."""
+    async with appliance.client("hub") as client:
+        while True:
+            await client.ask(IssueAddress(request_id="f", seed_uuid=new_uuid()))
+
+
+async def until_full(appliance: Appliance) -> None:
+    log = appliance.folder / "log"
+    while "reply=Deferred" not in log.read_text():
+        await asyncio.sleep(0.05)
+
+
+def signings(appliance: Appliance) -> set[str]:
+    """Return how one has answered sweeps, as its log tells."""
+    lines = (appliance.folder / "log").read_text().splitlines()
+    return {
+        line.split("reply=")[1].split()[0]
+        for line in lines
+        if "kind=SignTransfer" in line
+    }

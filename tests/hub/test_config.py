@@ -109,6 +109,10 @@ def test_a_minimal_file_is_filled_up_with_the_legacy_defaults(tmp_path: Path) ->
         ("api.v1.rate_per_s", 0.0, "api.v1.rate_per_s must be above 0"),
         ("webhooks.first_retry_s", 0, "webhooks.first_retry_s must be above 0"),
         ("withdrawals.require_authorisation_above_i", "9", "must be integer"),
+        ("tracing.endpoint", "http://192.0.2.1:4318/v1/traces", "it needs https"),
+        ("tracing.endpoint", "https://a:b@host/v1/traces", "http(s)://HOST:PORT"),
+        ("tracing.sample", 1.5, "above 0, up to 1"),
+        ("tracing.tls_key", "a.key", "go together"),
     ],
 )
 def test_what_does_not_fit_is_refused_by_name(

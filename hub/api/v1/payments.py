@@ -39,6 +39,7 @@ from hub.withdrawals import (
     approve_withdrawal,
     authorise_withdrawal,
     check_withdrawal,
+    give_back,
     parse_uuid,
     reserve_withdrawal,
 )
@@ -244,7 +245,7 @@ class PaymentOperations:
         uuid = parse_uuid(call.path["uuid"])
 
         async def cancel(tx: Transaction) -> Withdrawal:
-            await tx.withdrawals.cancel(uuid)
+            await give_back(tx, uuid)
             return await _shown(tx, uuid)
 
         return cancel

@@ -18,6 +18,7 @@ import msgspec
 from aiohttp import web
 
 from failpoints import failpoint
+from hub import tracing
 from hub.api.v1.errors import (
     BodyTooLargeError,
     MethodNotAllowedError,
@@ -168,9 +169,11 @@ class Serving:
 
     async def _attempt(self, once: _Once) -> KeptReply:
         assert once.operation.plan is not None
-        effect = await once.operation.plan(once.call)
+        with tracing.step("check"):
+            effect = await once.operation.plan(once.call)
         failpoint("hub.v1.planned")
-        reply = await self._store.run(lambda tx: self._commit(tx, once, effect))
+        with tracing.step("book"):
+            reply = await self._store.run(lambda tx: self._commit(tx, once, effect))
         failpoint("hub.v1.committed")
         if once.operation.scope is Scope.ADMIN:
             self._gate.forget()  # it may have been a key's end
@@ -211,6 +214,14 @@ async def tell(request: web.Request, handler: Handler) -> web.StreamResponse:
         The reply; nothing a client sends makes this raise.
     """
     request_id = request[_REQUEST_ID] = request_id_of(request)
+    with tracing.step("request", api="v1", request_id=request_id) as step:
+        step.asked_by(request.headers.get("traceparent", ""))
+        return await _tell(request, handler, request_id=request_id, step=step)
+
+
+async def _tell(
+    request: web.Request, handler: Handler, *, request_id: str, step: tracing.Step
+) -> web.StreamResponse:
     code = "ok"
     started_s = time.perf_counter()
     told: HubError | None = None
@@ -232,6 +243,9 @@ async def tell(request: web.Request, handler: Handler) -> web.StreamResponse:
         reply.headers["Server"] = "saltkeep"
     took_s = time.perf_counter() - started_s
     answered("v1", request.get(_OPERATION, "none"), took_s=took_s, error=told)
+    step.tell(operation=request.get(_OPERATION, "none"))
+    if told is not None:
+        step.failed(told.code)
     actor = request.get(_ACTOR)
     if actor is not None:  # strangers are counted, never logged
         name = request.get(_OPERATION, request.method)
@@ -270,6 +284,7 @@ def _json_text(reply: KeptReply) -> web.Response:
 
 
 def _replayed(kept: KeptReply) -> web.Response:
+    tracing.current().forget()  # the request that did it has told of it
     reply = _json_text(kept)
     reply.headers["Idempotency-Replayed"] = "true"
     return reply
