@@ -20,6 +20,7 @@ from benchmarks import (
     argon2,
     argon2_kernel,
     bundles,
+    dashboard,
     end_to_end,
     hub,
     hub_scale,
@@ -41,6 +42,7 @@ SUITES: dict[str, Callable[..., Iterator[Figure]]] = {
     "journal": journal.measure,
     "hub": hub.measure,
     "hub-scale": hub_scale.measure,
+    "dashboard": dashboard.measure,
 }
 _ROUNDS = 9
 _WIDTH = 160
