@@ -1,12 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Who gets in, for how long, and what strangers and foreign pages are told."""
 
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
 import pytest
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from hub.api.dashboard.app import Dashboard
+from hub.config import DashboardSection, _require_dashboard_sane
+from hub.errors import ConfigError
 from hub.operators import Role
 from hub.store.schema import metadata
-from tests.hub.dashboard.conftest import World
+from tests.hub.dashboard.conftest import CHEAP, World
 
 IDLE_MS = 1_800_000
 ABSOLUTE_MS = 43_200_000
@@ -221,3 +228,31 @@ async def test_neither_token_nor_password_is_stored(
                 for secret in (browser.token, csrf, "correct horse battery"):
                     assert secret not in repr(row)
     await engine.dispose()
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"listen": "192.0.2.1:80"}, "needs tls_certificate"),
+        ({"tls_certificate": Path("c.pem")}, "go together"),
+        ({"client_ca": Path("ca.pem")}, "client_ca needs"),
+        ({"idle_s": 299}, "idle_s"),
+        ({"session_s": 1799}, "session_s"),
+        ({"public_url": "http://hub.example"}, "public_url"),
+        ({"public_url": "https://hub.example/path"}, "public_url"),
+    ],
+)
+def test_a_dashboard_that_would_be_open_is_not_configured(
+    changed: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(ConfigError, match=said):
+        _require_dashboard_sane(replace(DashboardSection(), **changed))
+
+
+def test_behind_a_proxy_the_cookie_is_for_https_alone(world: World) -> None:
+    guard = Dashboard(
+        DashboardSection(public_url="https://hub.example"),
+        world.dashboard._ports,
+        passwords=CHEAP,
+    )._guard
+    assert (guard.secure, guard.cookie) == (True, "__Host-saltkeep")
