@@ -23,6 +23,7 @@ _WARN_DAYS: Final = 30
 _FAIL_DAYS: Final = 7
 _WARN_FREE_BYTES: Final = 2 << 30
 _FAIL_FREE_BYTES: Final = 200 << 20
+_RENEW: Final = "have it issued anew: docs/certificates.md"
 _EXIT_FAILURE: Final = 1
 _EXIT_WARNINGS: Final = 4
 
@@ -68,8 +69,21 @@ def check_private(name: str, path: Path) -> Finding:
     return Finding(Level.OK, name, f"mode {mode:04o}")
 
 
-def check_certificate(name: str, path: Path, *, now: dt.datetime) -> Finding:
-    """Check that no certificate of a PEM file has expired or is about to."""
+def check_certificate(
+    name: str, path: Path, *, now: dt.datetime, renew: str = ""
+) -> Finding:
+    """Check that no certificate of a PEM file has expired or is about to.
+
+    Args:
+        name: What is checked.
+        path: The file.
+        now: The time.
+        renew: The command that asks for another one, if there is one.
+
+    Returns:
+        What was found.
+    """
+    anew = renew or _RENEW
     try:
         chain = x509.load_pem_x509_certificates(path.read_bytes())
     except OSError as error:
@@ -82,12 +96,12 @@ def check_certificate(name: str, path: Path, *, now: dt.datetime) -> Finding:
         return Finding(Level.FAILURE, name, "is not in force yet", mend)
     days = min(one.not_valid_after_utc - now for one in chain).days
     if days < 0:
-        mend = "have it issued anew and restart the hub"
+        mend = anew
         return Finding(Level.FAILURE, name, "has expired", mend)
     level = Level.OK
     if days < _WARN_DAYS:
         level = Level.FAILURE if days < _FAIL_DAYS else Level.WARNING
-    mend = "" if level is Level.OK else "have it issued anew and restart the hub"
+    mend = "" if level is Level.OK else anew
     return Finding(level, name, f"in force for {days} days", mend)
 
 

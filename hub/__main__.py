@@ -20,6 +20,7 @@ from hub import import_command
 from hub.addresses import parse_address
 from hub.api.legacy_tokens import make_token, require_key
 from hub.api.v1.app import document_text, whole_document
+from hub.cli_certificate import certificate
 from hub.cli_cold import cold_group
 from hub.cli_doctor import doctor
 from hub.cli_hub import (
@@ -78,6 +79,7 @@ def cli(context: click.Context, /, path: Path | None, *, as_json: bool) -> None:
 
 
 cli.add_command(api_key)
+cli.add_command(certificate)
 cli.add_command(cold_group)
 cli.add_command(doctor)
 cli.add_command(nodes)

@@ -152,7 +152,10 @@ def check_files(config: Config, *, now: dt.datetime) -> Iterator[Finding]:
     for name, path in secrets_of(config).items():
         yield check_private(name, path)
     for name, path in certificates_of(config).items():
-        yield check_certificate(name, path, now=now)
+        section, _, field = name.rpartition(".")
+        ours = field.endswith("certificate")
+        renew = f"saltkeep-hub certificate renew {section}" if ours else ""
+        yield check_certificate(name, path, now=now, renew=renew)
 
 
 async def examine(config: Config, *, clock: Clock) -> list[Finding]:

@@ -373,3 +373,9 @@ class ConfigError(HubError):
     """The configuration file is not what it must be."""
 
     code = "config-invalid"
+
+
+class CertificateRefusedError(RefusedError):
+    """A certificate does not fit its key, its authority, its purpose or the time."""
+
+    code = "certificate-refused"

@@ -43,6 +43,7 @@ from hub.hints_mqtt import MqttSource
 from hub.hints_zmq import ZmqSource
 from hub.holder import held_name
 from hub.instruments import timed_round
+from hub.key_pair import pairs_of
 from hub.leases import Lease, run_leased
 from hub.metrics import Condition, Sources
 from hub.model import HeadToken
@@ -311,6 +312,8 @@ async def run_hub(config: Config, *, ready: Callable[[str], None]) -> None:
         ready: Told the APIs' URLs once they accept connections.
     """
     async with contextlib.AsyncExitStack() as stack:
+        for pair in pairs_of(config).values():
+            pair.settle()  # a certificate whose installation was interrupted
         await stack.enter_async_context(tracing.exporting(config.tracing))
         holder = stack.enter_context(held_name(config.hub.state_dir))
         hub = await stack.enter_async_context(open_hub(config, holder=holder))

@@ -9,6 +9,7 @@ live it goes on, from exactly there, until the client or the hub ends it.
 import asyncio
 import contextlib
 import hmac
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, NoReturn, Protocol, TypeAlias
@@ -29,11 +30,13 @@ from hub.api.grpc_messages import (
 from hub.api.legacy_commands import Command, Refusal, attempt
 from hub.api.legacy_fields import Fields
 from hub.api.legacy_history import HistoryCommands
+from hub.api.listener import CertificateWatch, tls_context
 from hub.api.ptree import Branch
 from hub.config import GrpcApiSection, listen_address, read_secret
 from hub.errors import ConfigError
 
 SERVICE: Final = "hub.rpc.Hub"
+_log = logging.getLogger(__name__)
 _API_KEY: Final = "x-api-key"
 _GRACE_S: Final = 5.0
 _Context: TypeAlias = grpc.aio.ServicerContext
@@ -206,13 +209,37 @@ def _credentials(section: GrpcApiSection) -> grpc.ServerCredentials | None:
     """
     if section.tls_certificate is None or section.tls_key is None:
         return None
+    watch = CertificateWatch(section)
+
+    def renewed() -> grpc.ServerCertificateConfiguration | None:
+        """Say what has changed, before a handshake; None: nothing.
+
+        Returns:
+            The new certificates, if there are any that fit.
+        """
+        if not watch.has_changed():
+            return None
+        try:
+            tls_context(section)  # refuses a pair that does not fit
+            return _certificates(section)
+        except (OSError, ConfigError) as error:
+            _log.error("the new certificate can not be used: %s", error)
+            return None
+
+    return grpc.dynamic_ssl_server_credentials(
+        _certificates(section),
+        renewed,
+        require_client_authentication=section.client_ca is not None,
+    )
+
+
+def _certificates(section: GrpcApiSection) -> grpc.ServerCertificateConfiguration:
+    assert section.tls_key is not None
+    assert section.tls_certificate is not None
     key = read_secret(section.tls_key).encode()
-    certificate = _read(section.tls_certificate)
     authority = None if section.client_ca is None else _read(section.client_ca)
-    return grpc.ssl_server_credentials(
-        [(key, certificate)],
-        root_certificates=authority,
-        require_client_auth=authority is not None,
+    return grpc.ssl_server_certificate_configuration(
+        [(key, _read(section.tls_certificate))], root_certificates=authority
     )
 
 

@@ -4,6 +4,7 @@
 import asyncio
 import datetime as dt
 import re
+import shutil
 import ssl
 from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
@@ -25,6 +26,7 @@ from appliance.errors import ConfigError, FaultError
 from appliance.pytest_plugin import ApplianceProcess
 from appliance.server import Server
 from appliance.wire import (
+    PATH,
     CeremonyReport,
     Done,
     Fault,
@@ -33,8 +35,11 @@ from appliance.wire import (
     SealNow,
     Signed,
     StatusReport,
+    decode_reply,
+    encode,
 )
 from channel import ChannelFiles
+from channel.https import HttpsCarrier
 from tests.appliance.box import Box, command
 from tests.appliance.bundles import bundle
 from tests.appliance.conftest import copy_box
@@ -222,6 +227,48 @@ async def test_a_certificate_is_renewed_without_a_gap(listening: Listening) -> N
     assert (await listening.status("hub-renewed")).state == "ready"
     with pytest.raises(FaultError):
         await listening.status("hub")
+
+
+async def test_a_busy_client_changes_its_certificate_and_no_request_fails(
+    listening: Listening,
+) -> None:
+    """The hub's own carrier: it goes on while the key it began with is shut out."""
+    tls = listening.folder / "tls"
+    old = listening.box.clients["hub"].spki_sha256
+    shutil.copy(tls / "hub.pem", tls / "before.pem")
+    shutil.copy(tls / "hub.key", tls / "before.key")
+    endpoint = listening.endpoint("hub")
+    answered, done = 0, asyncio.Event()
+    ask = encode(GetStatus(request_id="s"))
+
+    async def hammer(carrier: HttpsCarrier) -> None:
+        nonlocal answered
+        while not done.is_set():
+            assert isinstance(decode_reply(await carrier.carry(ask)), StatusReport)
+            answered += 1
+
+    async with (
+        HttpsCarrier(
+            endpoint.url, endpoint.files, path=PATH, timeout_s=20.0
+        ) as carrier,
+        asyncio.TaskGroup() as group,
+    ):
+        for _ in range(4):
+            group.create_task(hammer(carrier))
+        await listening.enrol("hub", listening.new_client("renewed"))
+        before = answered
+        (tls / "renewed.key").rename(tls / "hub.key")
+        await asyncio.sleep(0.2)  # the pair does not fit meanwhile
+        (tls / "renewed.pem").rename(tls / "hub.pem")
+        while answered < before + 20:
+            await asyncio.sleep(0.01)
+        await listening.ceremony("revoke-client", subject=old)
+        before = answered
+        while answered < before + 20:
+            await asyncio.sleep(0.01)
+        done.set()
+    with pytest.raises(FaultError):
+        await listening.status("before")
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,7 @@ class Shell:
     def close(self) -> None:
         """End the shell and whatever it has started."""
         os.killpg(self._bash.pid, signal.SIGTERM)
-        self._bash.wait(20)
+        self._bash.communicate(timeout=20)  # closes both pipes
 
 
 @pytest.fixture

@@ -77,6 +77,9 @@ ELSEWHERE = (  # tests/hub/test_crashes.py: no appliance and no node take part
     "hub.authorisation.before-commit",
     "hub.events.published",
     "hub.webhook.posted",
+    # where a certificate's installation is killed: test_certificates
+    "hub.certificate.written",
+    "hub.certificate.key-switched",
     # and where an import is killed: tests/hub/legacy_import
     "hub.import.before-commit",
     "hub.import.after-commit",
