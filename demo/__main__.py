@@ -270,11 +270,15 @@ def _first(value: Any) -> str:  # noqa: ANN401 - one or many, as the dialect has
 def _show_way_on(processes: Processes) -> None:
     console.print("\n[bold]Still running[/] (stopped by the next `make demo`):")
     console.print(f"    hub        {processes.hub_url}   legacy REST API")
+    console.print(f"    dashboard  {processes.dashboard_url}   after the command below")
     console.print(f"    devnet     {processes.node_url}   {NETWORK}")
     appliance_url = f"https://127.0.0.1:{processes.ports.appliance}"
     console.print(f"    appliance  {appliance_url}   mutual TLS only")
     console.print(f"    files      {processes.folder}", soft_wrap=True)
     console.print("\nTry:")
+    config = f"--config {processes.hub_config}"
+    command = f"{sys.executable} -m hub {config} operator add ana --role admin"
+    console.print(f"    {command}", soft_wrap=True, markup=False)
     tls = processes.folder / "appliance" / "tls"
     status = (
         f"--cacert {tls}/ca.pem --cert {tls}/auditor.pem --key {tls}/auditor.key"

@@ -28,16 +28,17 @@ class DemoError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """Where the three listen on 127.0.0.1."""
+    """Where the three listen on 127.0.0.1; the hub twice."""
 
     appliance: int
     devnet: int
     hub: int
+    dashboard: int
 
     @staticmethod
     def choose() -> "Ports":
         """Return the usual ports, or free ones where those are taken."""
-        return Ports(*(_usual_or_free(port) for port in (9443, 14265, 8888)))
+        return Ports(*(_usual_or_free(port) for port in (9443, 14265, 8888, 8080)))
 
 
 class Processes:
@@ -73,6 +74,11 @@ class Processes:
     def hub_url(self) -> str:
         """Where the hub's legacy REST API answers."""
         return f"http://127.0.0.1:{self.ports.hub}"
+
+    @property
+    def dashboard_url(self) -> str:
+        """Where the hub's dashboard is."""
+        return f"http://127.0.0.1:{self.ports.dashboard}/"
 
     def make_appliance(self) -> dict[str, str]:
         """Run the appliance's ceremony.
@@ -210,6 +216,9 @@ network = "{NETWORK}"
 
 [api.legacy]
 listen = "127.0.0.1:{self.ports.hub}"
+
+[dashboard]
+listen = "127.0.0.1:{self.ports.dashboard}"
 
 [appliance]
 url = "https://127.0.0.1:{self.ports.appliance}"

@@ -37,6 +37,7 @@ from hub.cli_hub import (
 )
 from hub.cli_keys import api_key
 from hub.cli_nodes import nodes
+from hub.cli_operators import operator_group
 from hub.cli_reconcile import quarantine, reattach, reconcile
 from hub.clock import system_clock_ms
 from hub.config import Config, read_secret
@@ -85,6 +86,7 @@ cli.add_command(nodes)
 cli.add_command(reconcile)
 cli.add_command(reattach)
 cli.add_command(quarantine)
+cli.add_command(operator_group)
 
 _FlagFile = click.Path(path_type=Path, dir_okay=False)
 

@@ -47,6 +47,7 @@ class _Member:
         self.signer = signer
         self.runs = 0
         self.state = "away"
+        self.report: StatusReport | None = None
         self.rests_until_s = 0.0
 
     @contextlib.contextmanager
@@ -111,6 +112,11 @@ class Appliances:
         """What each last said of itself, by its place; ``away``: nothing."""
         return {member.signer.where: member.state for member in self._members}
 
+    @property
+    def reports(self) -> dict[str, StatusReport | None]:
+        """What each last said of itself, by its place; None: nothing."""
+        return {member.signer.where: member.report for member in self._members}
+
     async def status_of(self, place: str) -> StatusReport:
         """Ask one how it is; a ready one is asked for work again at once.
 
@@ -128,9 +134,11 @@ class Appliances:
             report = await member.signer.status()
         except ApplianceUnavailableError:
             member.state = "away"
+            member.report = None
             self._rest(member)
             raise
         member.state = report.state
+        member.report = report
         if report.state == "ready":
             member.rests_until_s = 0.0
         else:

@@ -17,13 +17,19 @@ from typing import Final
 from failpoints import failpoint
 from hub import tracing
 from hub.clock import Clock
-from hub.errors import FaultError, HubError, NodeUnavailableError
+from hub.errors import (
+    FaultError,
+    HubError,
+    NodeUnavailableError,
+    ReattachmentRefusedError,
+)
 from hub.history import bundles_named
-from hub.model import Sweep, SweepState, Tail, TransactionHash
+from hub.model import BundleHash, Sweep, SweepState, Tail, TransactionHash
 from hub.node import TailHealth
 from hub.nodes import Nodes
 from hub.pow import CheckedProofOfWork, is_attachment_of, tail_hash
-from hub.store import Store
+from hub.store import Store, Transaction
+from hub.store.audit import Done
 from hub.sweep_traces import concern, tell_confirmed, tell_first_attachment
 from trinary import bundle as kernel
 
@@ -281,6 +287,42 @@ class Attacher:
         except NodeUnavailableError as error:
             _log.info("tail %s: %s", newest, error)
             return None
+
+    async def reattach(
+        self, name: BundleHash, done: Done, *, store: Store
+    ) -> TransactionHash:
+        """Attach a sweep of ours once more because a person wants it.
+
+        Args:
+            name: Its bundle; ``SweepUnknownError`` if it is none of ours.
+            done: The audit's line, written with the tail before that is sent.
+            store: The database, without the flow's fence: a person asked, on any hub.
+
+        Returns:
+            The new tail.
+
+        Raises:
+            ReattachmentRefusedError: If it is not signed, is confirmed, or an input
+                no longer holds what it takes: it could pay a second time.
+        """
+        async with store.reading() as tx:
+            sweep = await tx.sweeps.by_bundle_hash(name)
+        if sweep.state not in {SweepState.SIGNED, SweepState.ATTACHED}:
+            raise ReattachmentRefusedError(f"the sweep is {sweep.state.value}")
+        await self._nodes.require_synced()
+        if not await self._may_confirm(sweep):
+            message = "an input no longer holds what it takes: it may be confirmed"
+            raise ReattachmentRefusedError(message)
+        attached = await self._worked(sweep.signed_trytes)
+        tail = tail_hash(attached)
+
+        async def record(tx: Transaction) -> None:
+            await tx.sweeps.attach(sweep.sweep_id, tail)
+            await tx.audit.add(done)
+
+        await store.run(record)
+        await self._nodes.send(attached)
+        return tail
 
     async def attach_signed(self, trytes: Sequence[str]) -> TransactionHash:
         """Send a signed bundle that is no sweep of ours; nothing is recorded.

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 from hub.errors import BooksLatchedError
 from hub.store import Store, Transaction
+from hub.store.samples import STEP_MS
 
 if TYPE_CHECKING:
     from hub.store.books_checks import Totals
@@ -45,6 +46,7 @@ class BooksWatch:
         self._postings = postings
         self._balances = balances
         self.totals: Totals | None = None
+        self._sampled_ms: int | None = None
         self._newest: int | None = None
         self._old = 0
         self._account = 0
@@ -65,6 +67,23 @@ class BooksWatch:
             await self._store.run(lambda tx: tx.books.latch(latched))
         if latched:
             raise BooksLatchedError(latched)
+        await self._sample()
+
+    async def _sample(self) -> None:
+        """Keep both sides for the dashboard's plots, once in ten minutes."""
+        totals = self.totals
+        assert totals is not None, "looked"
+
+        async def keep(tx: Transaction) -> int:
+            await tx.samples.keep_balances(
+                assets_i=totals.assets_i, liabilities_i=totals.liabilities_i
+            )
+            return tx.now_ms
+
+        async with self._store.looking() as tx:
+            now_ms = tx.now_ms
+        if self._sampled_ms is None or now_ms // STEP_MS != self._sampled_ms // STEP_MS:
+            self._sampled_ms = await self._store.run(keep)
 
     async def _look(self, tx: Transaction) -> list[str]:
         found = await self._new_postings(tx)

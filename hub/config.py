@@ -37,12 +37,15 @@ _SECTIONS_WITH_NUMBERS: Final = (
     "webhooks",
     "books",
     "reconciler",
+    "dashboard",
     "tracing",
 )
 _MAY_BE_ZERO: Final = frozenset({"ready"})
 MIN_SWEEP_TRANSACTIONS: Final = 12
 """One deposit and two hub addresses of level 3, a payout and the remainder."""
 _DAY_S: Final = 86_400
+_LEAST_IDLE_S: Final = 300
+"""Uses of a session are noted about once a minute."""
 _KEY_CHARACTERS: Final = 43
 """256 random bits in base64."""
 
@@ -488,6 +491,38 @@ class MetricsSection:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DashboardSection:
+    """The web pages for operators; see dashboard.md."""
+
+    listen: str | None = documented(
+        "IP:PORT; none: not served. Other than loopback needs tls_certificate.", None
+    )
+    tls_certificate: Path | None = documented("PEM chain; none: plain HTTP.", None)
+    tls_key: Path | None = documented("PEM key (mode 0600) of tls_certificate.", None)
+    client_ca: Path | None = documented(
+        "PEM of the authority every browser's certificate must come from; a password is"
+        " asked for all the same.",
+        None,
+    )
+    public_url: str | None = documented(
+        "https://HOST of a proxy in front that ends TLS: then the cookie is for HTTPS"
+        " alone and only pages of that host may post. None: there is no proxy.",
+        None,
+    )
+    idle_s: int = documented(
+        "A session ends when nobody has used it for so long, in seconds; 300 or more.",
+        1800,
+    )
+    session_s: int = documented(
+        "A session ends so long after its log-in, in seconds.", 43_200
+    )
+    heartbeat_s: float = documented(
+        "How often an open page looks again when nothing has happened, in seconds.",
+        15.0,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TracingSection:
     """Where traces go; see tracing.md."""
 
@@ -538,6 +573,7 @@ class Config:
         "The comparison of Tangle, books and appliance."
     )
     metrics: MetricsSection = documented("Metrics and health.")
+    dashboard: DashboardSection = documented("The web pages for operators.")
     tracing: TracingSection = documented("Traces.")
 
 
@@ -603,6 +639,7 @@ def _require_sane(config: Config) -> None:
         message = "api.legacy.sign_bundle needs token_key_file"
         raise ConfigError(message)
     _require_v1_sane(config.api.v1)
+    _require_dashboard_sane(config.dashboard)
     _require_safe_database(config.hub)
     if config.metrics.listen is not None:
         _require_guarded_metrics(config.metrics, config.metrics.listen)
@@ -787,6 +824,27 @@ def _require_v1_sane(v1: V1ApiSection) -> None:
     host, _ = listen_address(v1.listen)
     if not ip_address(host).is_loopback and v1.tls_certificate is None:
         message = f"api.v1.listen {v1.listen} needs tls_certificate and tls_key"
+        raise ConfigError(message)
+
+
+def _require_dashboard_sane(section: DashboardSection) -> None:
+    if (section.tls_certificate is None) != (section.tls_key is None):
+        raise ConfigError("dashboard.tls_certificate and tls_key go together")
+    if section.client_ca is not None and section.tls_certificate is None:
+        raise ConfigError("dashboard.client_ca needs tls_certificate and tls_key")
+    if section.idle_s < _LEAST_IDLE_S or section.session_s < section.idle_s:
+        message = f"dashboard.idle_s is {_LEAST_IDLE_S} or more, session_s no less"
+        raise ConfigError(message)
+    if section.public_url is not None:
+        parts = urlsplit(section.public_url)
+        rest = parts.path.strip("/") or parts.query or "@" in parts.netloc
+        if parts.scheme != "https" or not parts.hostname or rest:
+            raise ConfigError("dashboard.public_url must be https://HOST")
+    if section.listen is None:
+        return
+    host, _ = listen_address(section.listen)
+    if not ip_address(host).is_loopback and section.tls_certificate is None:
+        message = f"dashboard.listen {section.listen} needs tls_certificate and tls_key"
         raise ConfigError(message)
 
 

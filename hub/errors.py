@@ -34,7 +34,13 @@
     │   ├── WebhookUnknownError      webhook-unknown
     │   ├── WebhookUrlRefusedError   webhook-url-refused
     │   ├── WebhooksOffError         webhooks-off
-    │   └── hub.api.v1.errors        what is wrong with an HTTP request
+    │   ├── OperatorExistsError      operator-exists
+    │   ├── OperatorUnknownError     operator-unknown
+    │   ├── OperatorNameError        operator-name
+    │   ├── PasswordRefusedError     password-refused
+    │   ├── ReattachmentRefusedError reattachment-refused
+    │   ├── hub.api.v1.errors        what is wrong with an HTTP request
+    │   └── hub.api.dashboard.errors what is wrong with a visit
     ├── FaultError                   could not tell; the same request may be repeated
     │   ├── ApplianceUnavailableError appliance-unavailable
     │   ├── NodeUnavailableError     node-unavailable
@@ -243,6 +249,36 @@ class WebhooksOffError(RefusedError):
     """No key file for webhooks' secrets is configured."""
 
     code = "webhooks-off"
+
+
+class OperatorExistsError(RefusedError):
+    """The dashboard has an operator of this name."""
+
+    code = "operator-exists"
+
+
+class OperatorUnknownError(RefusedError):
+    """The dashboard has no operator of this name."""
+
+    code = "operator-unknown"
+
+
+class OperatorNameError(RefusedError):
+    """The text can not be an operator's name."""
+
+    code = "operator-name"
+
+
+class PasswordRefusedError(RefusedError):
+    """The password is too short, too long or too easy to guess."""
+
+    code = "password-refused"
+
+
+class ReattachmentRefusedError(RefusedError):
+    """The sweep is not signed, is confirmed, or its inputs have moved."""
+
+    code = "reattachment-refused"
 
 
 class FaultError(HubError):

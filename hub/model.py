@@ -316,6 +316,9 @@ class Sweep:
         signed_at_ms: Milliseconds since 1970, once signed.
         confirmed_at_ms: Milliseconds since 1970, once confirmed.
         refusal_code: The appliance's word, once refused.
+        journal_sequence: Where the appliance's journal stood when the signatures came:
+            their entry is this one or shortly before it. None: not signed, or signed
+            by a hub that did not note it.
     """
 
     sweep_id: SweepId
@@ -326,6 +329,7 @@ class Sweep:
     signed_at_ms: int | None
     confirmed_at_ms: int | None
     refusal_code: str
+    journal_sequence: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Three records of the same money compared: the Tangle, our books, the appliance's.
 
-It changes nothing. Each finding says what it most likely means and what to do:
+It changes nothing but a sample of what a round added up to. Each finding says what it
+most likely means and what to do:
 
 - *a spend we did not sign*: a confirmed or pending bundle takes value from an address
   of ours, its signature verifies, and neither the books nor the appliance know it.
@@ -181,6 +182,26 @@ def spends_of(
     return found
 
 
+@dataclass(slots=True)
+class _Reserves:
+    """What the pages of one round have added up to."""
+
+    addresses: int = 0
+    tangle_i: int = 0
+    books_i: int = 0
+    unknown: int = 0
+
+    def add(
+        self, page: Sequence[OwnAddress], balances_i: Mapping[Address, int]
+    ) -> None:
+        """Add a page; an address that no quorum agrees on is only counted."""
+        agreed = [own for own in page if own.address in balances_i]
+        self.addresses += len(page)
+        self.unknown += len(page) - len(agreed)
+        self.tangle_i += sum(balances_i[own.address] for own in agreed)
+        self.books_i += sum(own.balance_i for own in agreed)
+
+
 class Reconciler:
     """Goes through every address of ours, a page each time.
 
@@ -208,6 +229,7 @@ class Reconciler:
         self._journal = journal
         self._next = AddressId(0)
         self._read_to = 0
+        self._reserves = _Reserves()
 
     async def tick(self) -> None:
         """Look at the next page, and at the open sweeps when the last page is done."""
@@ -219,6 +241,7 @@ class Reconciler:
         else:
             findings += await self._unseen() + await self._unbooked()
             self._next = AddressId(0)
+            await self._keep_reserves()
         for finding in findings:
             _tell(finding)
 
@@ -248,6 +271,7 @@ class Reconciler:
         moving = await self._moving()  # before balances: what confirms meanwhile
         addresses = [own.address for own in page]
         balances_i = await self._nodes.balances(addresses)
+        self._reserves.add(page, balances_i)
         moving |= await self._moving()
         async with self._store.reading() as tx:
             now = {own.address_id: own for own in page}
@@ -259,6 +283,18 @@ class Reconciler:
         for name, address in sorted(spends_of(page, bundles).items()):
             findings += await self._judge(name, address)
         return findings
+
+    async def _keep_reserves(self) -> None:
+        """Keep what a whole round has added up, for the dashboard's plots."""
+        done, self._reserves = self._reserves, _Reserves()
+        if done.addresses:
+            await self._store.run(
+                lambda tx: tx.samples.keep_reserves(
+                    tangle_i=done.tangle_i,
+                    books_i=done.books_i,
+                    unknown=done.unknown,
+                )
+            )
 
     async def _is_booked(self, name: BundleHash) -> bool:
         async with self._store.reading() as tx:

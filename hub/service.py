@@ -18,6 +18,8 @@ from hub import tracing
 from hub.address_pool import AddressPool
 from hub.address_rounds import STEP_S, AddressRounds, RoundSettings
 from hub.api import legacy
+from hub.api.dashboard.app import Dashboard
+from hub.api.dashboard.visits import Ports as DashboardPorts
 from hub.api.grpc_server import GrpcApi
 from hub.api.legacy_commands import commands
 from hub.api.legacy_guarded import Doors
@@ -46,6 +48,7 @@ from hub.leases import Lease, run_leased
 from hub.metrics import Condition, Sources
 from hub.model import HeadToken
 from hub.nodes import Nodes
+from hub.passwords import Passwords
 from hub.pow import (
     CheckedProofOfWork,
     LocalProofOfWork,
@@ -294,7 +297,9 @@ async def open_hub(
                 postings=config.books.postings,
                 balances=config.books.balances,
             ),
-            Reconciler(store, nodes, signer, clock=clock, journal=auditor),
+            Reconciler(
+                of.get("reconciler", store), nodes, signer, clock=clock, journal=auditor
+            ),
             leases,
         )
 
@@ -479,11 +484,20 @@ async def _start_apis(hub: Hub, listeners: contextlib.AsyncExitStack) -> list[st
         listeners.push_async_callback(runner.cleanup)
         _log.info("v1 ready on %s", url)
         urls.append(f"{url}/v1")
+    if hub.config.dashboard.listen is not None:
+        section = hub.config.dashboard
+        app = Dashboard(
+            section, _dashboard_ports(hub), passwords=Passwords()
+        ).application()
+        runner, url = await start_listener(
+            app, hub.config.dashboard.listen, section, name="dashboard"
+        )
+        listeners.push_async_callback(runner.cleanup)
+        _log.info("dashboard on %s/", url)
     if hub.config.metrics.listen is not None:
         app = Condition(_sources(hub)).application()
-        section = hub.config.metrics
         runner, url = await start_listener(
-            app, hub.config.metrics.listen, section, name="metrics"
+            app, hub.config.metrics.listen, hub.config.metrics, name="metrics"
         )
         listeners.push_async_callback(runner.cleanup)
         _log.info("metrics on %s/metrics", url)
@@ -501,6 +515,21 @@ def _sources(hub: Hub) -> Sources:
         held_flows=lambda: {name: one.held for name, one in hub.leases.items()},
         totals=lambda: hub.books.totals,
         certificates=certificates_of(hub.config),
+    )
+
+
+def _dashboard_ports(hub: Hub) -> DashboardPorts:
+    return DashboardPorts(
+        store=hub.store,
+        publisher=hub.publisher,
+        clock=hub.clock,
+        network=hub.config.hub.network,
+        synced=hub.nodes.require_synced,
+        node_health=hub.nodes.health,
+        appliances=lambda: hub.signer.reports,
+        certificates=certificates_of(hub.config),
+        held_flows=lambda: {name: one.held for name, one in hub.leases.items()},
+        reattach=partial(hub.attachments.reattach, store=hub.store),
     )
 
 

@@ -90,9 +90,11 @@ class SignaturesGiven:
 
     Attributes:
         signatures: Fragments of 2187 trytes by the index of their input.
+        journal_sequence: The journal's last row when they were given, if it was told.
     """
 
     signatures: Mapping[int, Sequence[str]]
+    journal_sequence: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -424,7 +426,8 @@ class Signer:
                 if reply.bundle_hash != draft.bundle_hash:
                     raise InvariantError("the appliance signed another bundle")
                 given = {entry.index: entry.fragments for entry in reply.signatures}
-                return SignaturesGiven(given)
+                row = None if reply.head is None else reply.head.sequence
+                return SignaturesGiven(given, row)
             case wire.Deferred():
                 return SigningDeferred(reply.code, reply.message, reply.retry_after_s)
             case wire.Refused():

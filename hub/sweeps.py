@@ -418,14 +418,16 @@ class Sweeper:
         )
         failpoint("hub.sweep.after-sign")
         match outcome:
-            case SignaturesGiven(signatures):
+            case SignaturesGiven(signatures, row):
                 trytes = finish(draft, signatures)
                 with tracing.step("check signatures"):
                     await self._desk.check(trytes)
                 failpoint("hub.sweep.before-store-signed")
                 with tracing.step("book"):
                     await self._store.run(
-                        lambda tx: tx.sweeps.sign(sweep.sweep_id, trytes)
+                        lambda tx: tx.sweeps.sign(
+                            sweep.sweep_id, trytes, journal_sequence=row
+                        )
                     )
                 failpoint("hub.sweep.after-store-signed")
                 self._suspects.cleared(parts_of(sweep))

@@ -48,7 +48,7 @@ api_audit: Final = Table(
     "api_audit",
     metadata,
     Column("id", ROW, primary_key=True),
-    Column("actor", identifier(16), nullable=False),
+    Column("actor", identifier(64), nullable=False),
     Column("request_id", identifier(64), nullable=False),
     Column("operation", identifier(64), nullable=False),
     Column("subject", Text, nullable=False),

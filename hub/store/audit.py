@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who did what by ``/v1``: one row per effect, in the effect's own transaction."""
+"""Who did what by ``/v1`` or the dashboard: a row per effect, in its transaction."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -21,7 +21,7 @@ class Done:
     """An effect that is to be written down.
 
     Attributes:
-        actor: The API key's id, or ``cli``.
+        actor: The API key's id, ``operator:NAME``, or ``cli``.
         request_id: At most 64 characters.
         operation: Its name.
         subject: What it was about.
@@ -58,7 +58,7 @@ class AuditLine:
 
     Attributes:
         row: Its row.
-        actor: The API key's id, or ``cli``.
+        actor: The API key's id, ``operator:NAME``, or ``cli``.
         request_id: The request, as in log and reply.
         operation: Its name in the OpenAPI document.
         subject: What it was about: the path.

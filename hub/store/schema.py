@@ -121,6 +121,8 @@ sweep: Final = Table(
     Column("signed_at_ms", BigInteger),
     Column("confirmed_at_ms", BigInteger),
     Column("refusal_code", identifier(64), nullable=False),
+    # Where the appliance's journal stood when the signatures came.
+    Column("journal_sequence", BigInteger),
     CheckConstraint(
         "(remainder_i = 0) = (remainder_address_id IS NULL)", name="no_zero_remainder"
     ),
@@ -168,6 +170,8 @@ deposit: Final = Table(
     _one_of("state", DepositState),
     Index(None, "address_id", "state"),
     Index(None, "sweep_id"),
+    Index(None, "state"),
+    Index(None, "bundle_hash"),
 )
 
 withdrawal: Final = Table(
@@ -198,6 +202,7 @@ withdrawal: Final = Table(
     Index(None, "state", "requested_at_ms"),
     Index(None, "sweep_id"),
     Index(None, "account_id"),
+    Index(None, "payout_address"),
 )
 
 tail: Final = Table(

@@ -173,4 +173,5 @@ def _sweep(
         signed_at_ms=row.signed_at_ms,
         confirmed_at_ms=row.confirmed_at_ms,
         refusal_code=row.refusal_code,
+        journal_sequence=row.journal_sequence,
     )

@@ -88,12 +88,19 @@ class Sweeps(SweepRecords):
         await self._tell(NoticeReason.SWEEP_PLANNED, plan)
         return sweep_id
 
-    async def sign(self, sweep_id: SweepId, signed_trytes: Sequence[str]) -> None:
+    async def sign(
+        self,
+        sweep_id: SweepId,
+        signed_trytes: Sequence[str],
+        *,
+        journal_sequence: int | None = None,
+    ) -> None:
         """Book a sweep the moment its signatures are in our hands.
 
         Args:
             sweep_id: A planned sweep.
             signed_trytes: Every transaction, in the order of their index.
+            journal_sequence: Where the appliance's journal stood, if it said so.
         """
         found = await self._locked(sweep_id, SweepState.SIGNED)
         input_ids = [spent.address_id for spent in found.plan.inputs]
@@ -102,6 +109,7 @@ class Sweeps(SweepRecords):
             SweepState.SIGNED,
             signed_trytes=json.dumps(list(signed_trytes)),
             signed_at_ms=self._context.now_ms,
+            journal_sequence=journal_sequence,
         )
         await self._addresses.change_state(input_ids, AddressState.SPENT)
         taken, left = await self._deposits.settle(sweep_id, input_ids)
@@ -269,7 +277,7 @@ class Sweeps(SweepRecords):
         return found
 
     async def _set(
-        self, sweep_id: SweepId, state: SweepState, **columns: str | int
+        self, sweep_id: SweepId, state: SweepState, **columns: str | int | None
     ) -> None:
         await self._connection.execute(
             update(sweep)

@@ -17,12 +17,15 @@ from hub.store.deliveries import Deliveries
 from hub.store.deposits import Deposits
 from hub.store.events import Events
 from hub.store.figures import Figures
+from hub.store.glances import Glances
 from hub.store.head import Head
 from hub.store.idempotency import Idempotency
 from hub.store.imports import Imports
 from hub.store.leases import Leases
+from hub.store.operators import Operators
 from hub.store.pages import Pages
 from hub.store.published import Published
+from hub.store.samples import Samples
 from hub.store.sweeps import Sweeps
 from hub.store.tails import Tails
 from hub.store.webhooks import Webhooks
@@ -42,7 +45,7 @@ class Transaction:
         accounts: Users, owner and fee account.
         addresses: Our addresses.
         api_keys: Who may use ``/v1``.
-        audit: Who did what by ``/v1``.
+        audit: Who did what by ``/v1`` or the dashboard.
         books: Postings, entries and their verification.
         checks: Looks at a part of the books.
         cold: Addresses whose keys are elsewhere.
@@ -50,12 +53,15 @@ class Transaction:
         deposits: What arrived.
         events: The history that pollers read.
         figures: What waits, and for how long.
+        glances: What people look at.
         head: The appliance's journal head.
         idempotency: Replies that a retry is given again.
         imports: What an old Hub brings over.
         leases: Which hub runs which flow.
+        operators: Who may use the dashboard, and its sessions.
         pages: Lists, the newest first.
         published: The history in an order that readers may resume from.
+        samples: What was held and owed at earlier times.
         sweeps: What moves value.
         tails: Attachments of sweeps.
         webhooks: Who is told of events.
@@ -115,6 +121,10 @@ class Transaction:
         return Figures(self._context)
 
     @cached_property
+    def glances(self) -> Glances:  # noqa: D102 - see the class
+        return Glances(self._context)
+
+    @cached_property
     def head(self) -> Head:  # noqa: D102 - see the class
         return Head(self._context)
 
@@ -131,12 +141,20 @@ class Transaction:
         return Leases(self._context)
 
     @cached_property
+    def operators(self) -> Operators:  # noqa: D102 - see the class
+        return Operators(self._context)
+
+    @cached_property
     def pages(self) -> Pages:  # noqa: D102 - see the class
         return Pages(self._context)
 
     @cached_property
     def published(self) -> Published:  # noqa: D102 - see the class
         return Published(self._context)
+
+    @cached_property
+    def samples(self) -> Samples:  # noqa: D102 - see the class
+        return Samples(self._context)
 
     @cached_property
     def sweeps(self) -> Sweeps:  # noqa: D102 - see the class

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from hub.api_keys import KeyId, Scope
 from hub.cold import move_to_cold
 from hub.model import Address, HeadToken, TransactionHash, UserId
+from hub.operators import Role, SessionDigest
 from hub.store import Store, Transaction
 from hub.store.audit import Done
 from hub.store.deliveries import Attempt
@@ -39,6 +40,7 @@ async def fill(store: Store, *, cold: bool = False) -> None:
     token = HeadToken(journal_id="aa" * 16, epoch=1, sequence=7, hash="h7", mac="m7")
     await store.run(lambda tx: tx.head.remember(token))
     await store.run(use_v1)
+    await store.run(use_dashboard)
     if cold:
         await move_something_to_cold(store)
     await store.run(lambda tx: tx.leases.acquire("sweeps", "one", duration_ms=6000))
@@ -64,6 +66,15 @@ async def use_v1(tx: Transaction) -> None:
     attempt = Attempt(position=1, attempt=1, status=200, error="", duration_ms=3)
     await tx.deliveries.log(webhook.row, attempt)
     await tx.deliveries.add_range(webhook.row, first=1, last=2)
+
+
+async def use_dashboard(tx: Transaction) -> None:
+    """Leave what an operator at the dashboard leaves."""
+    await tx.operators.add("ana", role=Role.VIEWER, password_hash="argon2")
+    ana = await tx.operators.by_name("ana")
+    await tx.operators.open_session(ana.row, SessionDigest("f" * 64), peer="::1")
+    await tx.samples.keep_balances(assets_i=1, liabilities_i=1)
+    await tx.samples.keep_reserves(tangle_i=1, books_i=1, unknown=0)
 
 
 async def move_something_to_cold(store: Store) -> None:
