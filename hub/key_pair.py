@@ -207,7 +207,7 @@ class KeyPair:
 def pairs_of(config: Config) -> dict[str, KeyPair]:
     """Return every pair that a configuration names, by its section."""
     api, appliance, auditor = config.api, config.appliance, config.reconciler
-    metrics, traces = config.metrics, config.tracing
+    metrics, traces, board = config.metrics, config.tracing, config.dashboard
     named = {
         "appliance": (appliance.certificate, appliance.key, False),
         "reconciler": (auditor.auditor_certificate, auditor.auditor_key, False),
@@ -216,6 +216,7 @@ def pairs_of(config: Config) -> dict[str, KeyPair]:
         "api.grpc": (api.grpc.tls_certificate, api.grpc.tls_key, True),
         "api.v1": (api.v1.tls_certificate, api.v1.tls_key, True),
         "metrics": (metrics.tls_certificate, metrics.tls_key, True),
+        "dashboard": (board.tls_certificate, board.tls_key, True),
     }
     return {
         section: KeyPair(certificate, key, is_server)
