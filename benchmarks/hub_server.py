@@ -23,6 +23,8 @@ from hub.api.v1.app import build_app as build_v1
 from hub.clock import system_clock_ms
 from hub.config import LegacyApiSection, V1ApiSection
 from hub.errors import ApplianceUnavailableError
+from hub.explainer import Explainer
+from hub.explanation import ApplianceSeen
 from hub.model import Address, IssuedAddress, SeedUuid
 from hub.publisher import Publisher
 from hub.store import Store
@@ -37,6 +39,13 @@ _BASE64 = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 class _NoAppliance:
     async def issue(self, user_commitment: str) -> IssuedAddress:
         raise ApplianceUnavailableError(f"none here for {user_commitment}")
+
+
+class _NothingSeen:
+    """Nobody asks why something waits."""
+
+    nodes = None
+    appliances: tuple[ApplianceSeen, ...] = ()
 
 
 class _FullPool:
@@ -105,6 +114,13 @@ def v1(url: str) -> web.Application:
         node_health=list,
         rules=_RULES,
         clock=system_clock_ms,
+        explainer=Explainer(
+            store,
+            _NothingSeen(),
+            rules=_RULES,
+            sweep_interval_ms=600_000,
+            clock=system_clock_ms,
+        ),
         ready=_FullPool(),
     )
     app = build_v1(V1ApiSection(rate_per_s=1_000_000, burst=1_000_000), ports)

@@ -39,6 +39,7 @@ from hub.cli_keys import api_key
 from hub.cli_nodes import nodes
 from hub.cli_operators import operator_group
 from hub.cli_reconcile import quarantine, reattach, reconcile
+from hub.cli_why import why
 from hub.clock import system_clock_ms
 from hub.config import Config, read_secret
 from hub.config_reference import reference
@@ -86,6 +87,7 @@ cli.add_command(nodes)
 cli.add_command(reconcile)
 cli.add_command(reattach)
 cli.add_command(quarantine)
+cli.add_command(why)
 cli.add_command(operator_group)
 
 _FlagFile = click.Path(path_type=Path, dir_okay=False)

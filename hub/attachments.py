@@ -178,6 +178,7 @@ class Attacher:
             with tracing.step("promote") as promoting:
                 await concern(promoting, self._store, sweep)
                 await self._promote(tails[0].tail_hash)
+            await self._store.run(lambda tx: tx.sweeps.promoted(sweep.sweep_id))
 
     async def _adopt_found(self, sweep: Sweep) -> set[TransactionHash]:
         """Record attachments the nodes know and we do not.

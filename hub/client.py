@@ -206,6 +206,16 @@ class HubClient:
 
     # --- what happened -----------------------------------------------------------
 
+    async def why_withdrawal(self, uuid: str) -> res.Explanation:
+        """Say why a withdrawal is not out yet, or that it is."""
+        path = f"/v1/withdrawals/{_part(uuid)}/explanation"
+        return await self._get(path, res.Explanation)
+
+    async def why_sweep(self, bundle_hash: str) -> res.Explanation:
+        """Say why a sweep is not confirmed yet, or that it is."""
+        path = f"/v1/sweeps/{_part(bundle_hash)}/explanation"
+        return await self._get(path, res.Explanation)
+
     async def sweep(self, bundle_hash: str) -> res.SweepTails:
         """Get a sweep with its attachments."""
         return await self._get(f"/v1/sweeps/{_part(bundle_hash)}", res.SweepTails)

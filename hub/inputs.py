@@ -57,33 +57,36 @@ class InputGate:
         held = await self._held([own.address for own in exact])
         return [own for own in exact if own.address not in held]
 
-    async def is_ready(
+    async def delay_of(
         self, name: BundleHash, inputs: Sequence[tuple[Address, int]]
-    ) -> bool:
-        """Say whether a planned bundle may be signed now.
+    ) -> str:
+        """Say what keeps a planned bundle from being signed now.
 
         Args:
             name: The bundle.
             inputs: Each address and what the bundle takes from it, in iota.
 
         Returns:
-            True if the quorum shows at least that much on each and nothing holds
-            one back. More than planned does not stop it: the appliance may have
-            signed already, its answer lost, so there is no other way to end the
-            plan; what is left is quarantined. Also True if nodes know the bundle.
+            For people; empty, for nothing, if the quorum shows at least that much on
+            each and nothing holds one back. More than planned does not stop it: the
+            appliance may have signed already, its answer lost, so there is no other
+            way to end the plan; what is left is quarantined. Also empty if nodes know
+            the bundle.
         """
         addresses = [address for address, _ in inputs]
         balances = await self._nodes.balances(addresses)
         short = [a for a, amount_i in inputs if balances.get(a, -1) < amount_i]
         held = await self._held(addresses, ours=name)
         if not short and not held:
-            return True
+            return ""
         if await bundles_named(self._nodes, [name]):
-            return True  # signed before: our records are older than the truth
+            return ""  # signed before: our records are older than the truth
         _log.warning(
             "sweep waits bundle=%s short=%s held=%s", name, short, sorted(held)
         )
-        return False
+        less = [f"less than planned on {address}" for address in short]
+        moves = [f"an unconfirmed bundle moves {address}" for address in sorted(held)]
+        return "; ".join(less + moves)
 
     async def _held(
         self, addresses: Sequence[Address], *, ours: BundleHash | None = None

@@ -44,6 +44,7 @@ __all__ = [
     "EventReason",
     "Happening",
     "HeadToken",
+    "Hindrance",
     "IssuedAddress",
     "NoticeReason",
     "OwnAddress",
@@ -229,6 +230,7 @@ class Withdrawal:
         maker: The API key that asked, or a dialect's name; empty for an operator's.
         approved_by: The API key that approved; empty if none did.
         authorisation: Compact JWS of the exchange for the appliance, or empty.
+        refused_sweep_id: The sweep it was in that was refused last, if any was.
     """
 
     withdrawal_id: WithdrawalId
@@ -244,6 +246,7 @@ class Withdrawal:
     maker: str = ""
     approved_by: str = ""
     authorisation: str = field(default="", repr=False)
+    refused_sweep_id: SweepId | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -303,6 +306,23 @@ class SweepPlan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Hindrance:
+    """What the last attempt to have a sweep signed came to, when it was not signed.
+
+    Attributes:
+        code: The appliance's word, or that of an error.
+        message: For people.
+        since_ms: When this code came first in a row, milliseconds since 1970.
+        last_ms: When it was written down last; it may have come again since.
+    """
+
+    code: str
+    message: str
+    since_ms: int
+    last_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Sweep:
     """A sweep as stored.
 
@@ -316,6 +336,9 @@ class Sweep:
         signed_at_ms: Milliseconds since 1970, once signed.
         confirmed_at_ms: Milliseconds since 1970, once confirmed.
         refusal_code: The appliance's word, once refused.
+        hindrance: Why it is not signed, as far as anybody was told; None once it is.
+        promotions: How often an attachment of it was promoted.
+        promoted_at_ms: When that was last, milliseconds since 1970.
         journal_sequence: Where the appliance's journal stood when the signatures came:
             their entry is this one or shortly before it. None: not signed, or signed
             by a hub that did not note it.
@@ -329,6 +352,9 @@ class Sweep:
     signed_at_ms: int | None
     confirmed_at_ms: int | None
     refusal_code: str
+    hindrance: Hindrance | None = None
+    promotions: int = 0
+    promoted_at_ms: int | None = None
     journal_sequence: int | None = None
 
 

@@ -37,6 +37,7 @@ from hub.config import Config, read_secret, read_webhook_key
 from hub.deposit_monitor import DepositMonitor
 from hub.deposits import AddressLooks
 from hub.errors import FaultError, HubError, InvariantError
+from hub.explainer import Explainer
 from hub.files import certificates_of
 from hub.hints import listen_for_ever
 from hub.hints_mqtt import MqttSource
@@ -62,6 +63,7 @@ from hub.recovery import Recoveries, RecoverySettings
 from hub.signer import HeadBook, Signer, SignerSettings
 from hub.store import Store
 from hub.store.engine import DatabaseOptions
+from hub.surroundings import LOOK_S, Surroundings
 from hub.sweep_plan import SweepLimits
 from hub.sweeps import Sweeper
 from hub.tangle import BundleDesk
@@ -135,6 +137,8 @@ class Hub:
         books: The watch over the books.
         reconciler: The comparison of Tangle, books and appliance.
         leases: What each flow's writes must hold, by its name; empty: nothing.
+        surroundings: Nodes and appliances, as they were seen last.
+        explainer: Says why something waits.
     """
 
     config: Config
@@ -154,6 +158,8 @@ class Hub:
     books: BooksWatch
     reconciler: Reconciler
     leases: Mapping[str, Lease]
+    surroundings: Surroundings
+    explainer: Explainer
 
 
 def open_store(
@@ -267,6 +273,7 @@ async def open_hub(
         webhooks = await stack.enter_async_context(
             Webhooks(of.get("webhooks", store), _webhook_settings(config), clock=clock)
         )
+        surroundings = Surroundings(nodes, signer, clock=clock)
         yield Hub(
             config,
             store,
@@ -301,6 +308,14 @@ async def open_hub(
                 of.get("reconciler", store), nodes, signer, clock=clock, journal=auditor
             ),
             leases,
+            surroundings,
+            Explainer(
+                store,
+                surroundings,
+                rules=_rules(config),
+                sweep_interval_ms=int(config.sweeps.interval_s * _MILLISECONDS),
+                clock=clock,
+            ),
         )
 
 
@@ -343,6 +358,7 @@ def _own_flows(hub: Hub) -> dict[str, tuple[Callable[[], Awaitable[object]], flo
     return {
         "pool": (hub.pool.tick, hub.config.addresses.interval_s),
         "event watch": (hub.publisher.look, _LOOK_S),
+        "surroundings": (hub.surroundings.tick, LOOK_S),
     }
 
 
@@ -530,6 +546,8 @@ def _dashboard_ports(hub: Hub) -> DashboardPorts:
         certificates=certificates_of(hub.config),
         held_flows=lambda: {name: one.held for name, one in hub.leases.items()},
         reattach=partial(hub.attachments.reattach, store=hub.store),
+        explain_withdrawal=hub.explainer.withdrawal,
+        explain_sweep=hub.explainer.sweep,
     )
 
 
@@ -548,6 +566,7 @@ def _ports(hub: Hub) -> v1.Ports:
         node_health=hub.nodes.health,
         rules=_rules(hub.config),
         clock=hub.clock,
+        explainer=hub.explainer,
     )
 
 

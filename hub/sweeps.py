@@ -16,6 +16,7 @@ from failpoints import failpoint
 from hub import tracing
 from hub.clock import Clock
 from hub.errors import FaultError, HubError, PlanOutdatedError
+from hub.hindrances import DEFERRED, UNSETTLED, Hindrances
 from hub.inputs import InputGate
 from hub.model import (
     AccountId,
@@ -134,6 +135,7 @@ class Sweeper:
         self._rules = rules
         self._clock = clock
         self._gate = InputGate(nodes, clock=clock)
+        self._hindrances = Hindrances(store, clock=clock)
         self._suspects = Suspects(wait_ms=refused_wait_ms, clock=clock)
 
     async def tick(self) -> None:
@@ -366,18 +368,22 @@ class Sweeper:
         return {sweep.sweep_id: error for sweep, error in failures if error}
 
     async def _failure_of(self, sweep: Sweep) -> HubError | None:
+        failure: HubError
         try:
             await self._get_signed(sweep)
         except RequestRejectedError as error:
             _log.error("sweep %s: %s", sweep.plan.bundle_hash, error)
-            return error
+            failure = error
         except FaultError as error:
             _log.warning("sweep %s waits: %s", sweep.plan.bundle_hash, error)
-            return error
+            failure = error
         except HubError as error:
             _log.critical("sweep %s", sweep.plan.bundle_hash, exc_info=True)
-            return error
-        return None
+            failure = error
+        else:
+            return None
+        await self._hindrances.note(sweep, code=failure.code, message=str(failure))
+        return failure
 
     async def _get_signed(self, sweep: Sweep) -> None:
         """Ask the appliance for exactly this bundle and act on its answer.
@@ -392,7 +398,9 @@ class Sweeper:
             (own.address, spent.amount_i)
             for own, spent in zip(inputs, sweep.plan.inputs, strict=True)
         ]
-        if not await self._gate.is_ready(sweep.plan.bundle_hash, taken):
+        delay = await self._gate.delay_of(sweep.plan.bundle_hash, taken)
+        if delay:
+            await self._hindrances.note(sweep, code=UNSETTLED, message=delay)
             return
         draft = Draft.from_text(sweep.plan.bundle_hash, sweep.plan.essence)
         if hash_of(draft) != draft.bundle_hash:
@@ -435,6 +443,9 @@ class Sweeper:
             case SigningDeferred(code, message, _):
                 tracing.current().failed(code)
                 _log.info("sweep deferred %s: %s", code, message)
+                await self._hindrances.note(
+                    sweep, code=f"{DEFERRED}:{code}", message=message
+                )
             case SigningRefused(code, _):
                 tracing.current().failed(code)
                 await self._release(sweep, outcome)
@@ -458,7 +469,10 @@ class Sweeper:
         failpoint("hub.sweep.before-release")
         await self._store.run(
             lambda tx: tx.sweeps.refuse(
-                sweep.sweep_id, code=refusal.code, quarantine=barred
+                sweep.sweep_id,
+                code=refusal.code,
+                message=refusal.message,
+                quarantine=barred,
             )
         )
         failpoint("hub.sweep.after-release")

@@ -121,6 +121,13 @@ sweep: Final = Table(
     Column("signed_at_ms", BigInteger),
     Column("confirmed_at_ms", BigInteger),
     Column("refusal_code", identifier(64), nullable=False),
+    # Why it is not signed: told to people, and decides nothing.
+    Column("hindrance_code", identifier(64), nullable=False, server_default=""),
+    Column("hindrance_message", Text, nullable=False, server_default=""),
+    Column("hindrance_since_ms", BigInteger),
+    Column("hindrance_last_ms", BigInteger),
+    Column("promotions", Integer, nullable=False, server_default=text("0")),
+    Column("promoted_at_ms", BigInteger),
     # Where the appliance's journal stood when the signatures came.
     Column("journal_sequence", BigInteger),
     CheckConstraint(
@@ -133,6 +140,7 @@ sweep: Final = Table(
     _one_of("state", SweepState),
     *_not_negative("remainder_i"),
     Index(None, "state"),
+    Index(None, "planned_at_ms"),
     Index(None, "signed_at_ms"),
     Index(None, "remainder_address_id"),
 )
@@ -190,6 +198,8 @@ withdrawal: Final = Table(
     Column("authorisation", Text, nullable=False, server_default=""),
     Column("maker", identifier(16), nullable=False, server_default=""),
     Column("approved_by", identifier(16), nullable=False, server_default=""),
+    # No foreign key: it only tells people where to look.
+    Column("refused_sweep_id", ROW),
     CheckConstraint("amount_i > 0", name="amount_i_positive"),
     CheckConstraint(
         "(state IN ('planned', 'paid')) = (sweep_id IS NOT NULL)", name="sweep_known"

@@ -11,6 +11,7 @@ from sqlalchemy import Row, Select, select
 from hub.errors import SweepUnknownError
 from hub.model import (
     BundleHash,
+    Hindrance,
     Sweep,
     SweepId,
     SweepInput,
@@ -174,4 +175,18 @@ def _sweep(
         confirmed_at_ms=row.confirmed_at_ms,
         refusal_code=row.refusal_code,
         journal_sequence=row.journal_sequence,
+        hindrance=_hindrance(row),
+        promotions=row.promotions,
+        promoted_at_ms=row.promoted_at_ms,
+    )
+
+
+def _hindrance(row: Row[Any]) -> Hindrance | None:
+    if not row.hindrance_code:
+        return None
+    return Hindrance(
+        code=row.hindrance_code,
+        message=row.hindrance_message,
+        since_ms=row.hindrance_since_ms,
+        last_ms=row.hindrance_last_ms,
     )

@@ -9,8 +9,9 @@ it, in the caller's transaction: a crash leaves the step done or not begun.
 import json
 from collections import Counter
 from collections.abc import Collection, Sequence
+from typing import Final
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import case, insert, select, update
 
 from hub import ledger
 from hub.errors import PlanOutdatedError, TransitionError
@@ -37,6 +38,9 @@ from hub.store.schema import address, sweep, sweep_input
 from hub.store.sweep_events import events_of_signing
 from hub.store.sweep_records import SweepRecords
 from hub.store.tails import Tails
+
+_LONGEST_CODE: Final = 64
+_LONGEST_MESSAGE: Final = 1000
 
 
 class Sweeps(SweepRecords):
@@ -109,6 +113,8 @@ class Sweeps(SweepRecords):
             SweepState.SIGNED,
             signed_trytes=json.dumps(list(signed_trytes)),
             signed_at_ms=self._context.now_ms,
+            hindrance_code="",
+            hindrance_message="",
             journal_sequence=journal_sequence,
         )
         await self._addresses.change_state(input_ids, AddressState.SPENT)
@@ -140,6 +146,7 @@ class Sweeps(SweepRecords):
         sweep_id: SweepId,
         *,
         code: str,
+        message: str = "",
         quarantine: Collection[AddressId] = (),
     ) -> None:
         """Release what a sweep reserved, after the appliance's final refusal.
@@ -147,12 +154,21 @@ class Sweeps(SweepRecords):
         Args:
             sweep_id: A planned sweep.
             code: The appliance's word.
+            message: What it said, for people.
             quarantine: Inputs that must not be planned again, because their key
                 is spent, say.
         """
         found = await self._locked(sweep_id, SweepState.REFUSED)
         input_ids = {spent.address_id for spent in found.plan.inputs}
-        await self._set(sweep_id, SweepState.REFUSED, refusal_code=code)
+        await self._set(
+            sweep_id,
+            SweepState.REFUSED,
+            refusal_code=code,
+            hindrance_code=code,
+            hindrance_message=_shown(message),
+            hindrance_since_ms=self._context.now_ms,
+            hindrance_last_ms=self._context.now_ms,
+        )
         await self._connection.execute(
             update(sweep_input)
             .where(sweep_input.c.sweep_id == sweep_id)
@@ -164,6 +180,43 @@ class Sweeps(SweepRecords):
         await self._deposits.unreserve(sweep_id)
         await self._withdrawals.take_out_of(sweep_id)
         await self._tell(NoticeReason.SWEEP_REFUSED, found.plan, message=code)
+
+    async def hinder(self, sweep_id: SweepId, *, code: str, message: str) -> None:
+        """Write down why a planned sweep is not signed yet.
+
+        Args:
+            sweep_id: The sweep; one that is planned no more is left as it is.
+            code: The appliance's word, or that of an error.
+            message: What was said, for people.
+        """
+        now_ms, code = self._context.now_ms, code[:_LONGEST_CODE]
+        same = sweep.c.hindrance_code == code
+        await self._connection.execute(
+            update(sweep)
+            .where(sweep.c.id == sweep_id, sweep.c.state == SweepState.PLANNED.value)
+            .values(
+                hindrance_code=code,
+                hindrance_message=_shown(message),
+                hindrance_since_ms=case(
+                    (same, sweep.c.hindrance_since_ms), else_=now_ms
+                ),
+                hindrance_last_ms=now_ms,
+            )
+        )
+
+    async def promoted(self, sweep_id: SweepId) -> None:
+        """Count a promotion of one of its attachments.
+
+        Args:
+            sweep_id: The sweep.
+        """
+        await self._connection.execute(
+            update(sweep)
+            .where(sweep.c.id == sweep_id)
+            .values(
+                promotions=sweep.c.promotions + 1, promoted_at_ms=self._context.now_ms
+            )
+        )
 
     async def attach(self, sweep_id: SweepId, tail_hash: TransactionHash) -> None:
         """Record an attachment that was made or found.
@@ -284,6 +337,10 @@ class Sweeps(SweepRecords):
             .where(sweep.c.id == sweep_id)
             .values(state=state.value, **columns)
         )
+
+
+def _shown(message: str) -> str:
+    return message[:_LONGEST_MESSAGE].replace("\0", "")
 
 
 def _remainder(plan: SweepPlan) -> tuple[AddressId, int] | None:

@@ -28,6 +28,7 @@ from hub.store.published import Published
 from hub.store.samples import Samples
 from hub.store.sweeps import Sweeps
 from hub.store.tails import Tails
+from hub.store.waits import Waits
 from hub.store.webhooks import Webhooks
 from hub.store.withdrawals import Withdrawals
 
@@ -64,6 +65,7 @@ class Transaction:
         samples: What was held and owed at earlier times.
         sweeps: What moves value.
         tails: Attachments of sweeps.
+        waits: What decides when a withdrawal leaves.
         webhooks: Who is told of events.
         withdrawals: What users take out.
     """
@@ -163,6 +165,10 @@ class Transaction:
     @cached_property
     def tails(self) -> Tails:  # noqa: D102 - see the class
         return Tails(self._context)
+
+    @cached_property
+    def waits(self) -> Waits:  # noqa: D102 - see the class
+        return Waits(self._context)
 
     @cached_property
     def webhooks(self) -> Webhooks:  # noqa: D102 - see the class

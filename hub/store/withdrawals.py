@@ -546,7 +546,11 @@ class Withdrawals:
         await self._connection.execute(
             update(withdrawal)
             .where(withdrawal.c.sweep_id == sweep_id)
-            .values(state=WithdrawalState.REQUESTED.value, sweep_id=None)
+            .values(
+                state=WithdrawalState.REQUESTED.value,
+                sweep_id=None,
+                refused_sweep_id=sweep_id,
+            )
         )
 
     async def _all(self, query: Select[Any]) -> list[Withdrawal]:
@@ -581,4 +585,7 @@ def withdrawal_of(row: Row[Any]) -> Withdrawal:
         maker=row.maker,
         approved_by=row.approved_by,
         authorisation=row.authorisation,
+        refused_sweep_id=None
+        if row.refused_sweep_id is None
+        else SweepId(row.refused_sweep_id),
     )

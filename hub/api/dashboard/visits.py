@@ -9,7 +9,7 @@ from typing import Protocol, TypeAlias
 from aiohttp import web
 
 from hub.clock import Clock
-from hub.model import BundleHash, TransactionHash
+from hub.model import BundleHash, TransactionHash, WithdrawalUuid
 from hub.node_health import NodeHealth
 from hub.operators import Operator, Role, Session
 from hub.publisher import Publisher
@@ -40,6 +40,10 @@ class Explained(Protocol):
     @property
     def cure(self) -> str:
         """What to do next."""
+
+    @property
+    def also(self) -> tuple[str, ...]:
+        """Codes of what else holds it up."""
 
     @property
     def link(self) -> str:
@@ -79,8 +83,10 @@ class Ports:
     certificates: Mapping[str, Path]
     held_flows: Callable[[], Mapping[str, bool]]
     reattach: Callable[[BundleHash, Done], Awaitable[TransactionHash]]
-    explain_withdrawal: Callable[[str], Awaitable[Explained | None]] = unexplained
-    explain_sweep: Callable[[str], Awaitable[Explained | None]] = unexplained
+    explain_withdrawal: Callable[[WithdrawalUuid], Awaitable[Explained | None]] = (
+        unexplained
+    )
+    explain_sweep: Callable[[BundleHash], Awaitable[Explained | None]] = unexplained
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

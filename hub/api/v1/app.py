@@ -13,6 +13,7 @@ from hub.api.v1.accounts import AccountOperations
 from hub.api.v1.buckets import Allowance
 from hub.api.v1.condition import ConditionOperations
 from hub.api.v1.endpoints import EndpointOperations
+from hub.api.v1.explanations import Explainer, ExplanationOperations
 from hub.api.v1.gate import Gate
 from hub.api.v1.history import HistoryOperations
 from hub.api.v1.keys import KeyOperations
@@ -47,6 +48,7 @@ class Ports:
         node_health: How each node does.
         rules: What is asked of withdrawals beyond a balance.
         clock: The time.
+        explainer: Says why something waits.
     """
 
     store: Store
@@ -58,6 +60,7 @@ class Ports:
     node_health: Callable[[], Sequence[NodeHealth]]
     rules: WithdrawalRules
     clock: Clock
+    explainer: Explainer
     ready: ReadyAddresses | None = None
 
 
@@ -88,6 +91,7 @@ def operations(
         ).operations(),
         *AccountOperations(store, ports.issuer, ports.oracle, ports.ready).operations(),
         *PaymentOperations(store, ports.oracle, ports.rules).operations(),
+        *ExplanationOperations(ports.explainer).operations(),
         *stream.operations(),
         *HistoryOperations(store).operations(),
         *KeyOperations(store).operations(),
@@ -151,6 +155,7 @@ def whole_document() -> dict[str, Any]:
         node_health=list,
         rules=NO_RULES,
         clock=absent,
+        explainer=absent,
     )
     return document(operations(V1ApiSection(), ports, refused={}))
 

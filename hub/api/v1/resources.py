@@ -229,6 +229,24 @@ class SweepTrytes(Resource, frozen=True, kw_only=True):
     trytes: list[str]
 
 
+class Explanation(Resource, frozen=True, kw_only=True):
+    """Why a withdrawal or a sweep is as it is.
+
+    ``standing`` says whether anybody must act: ``done``, ``moving`` or ``held``. What
+    to look at is ``look``, and of many the one that ``subject`` names.
+    """
+
+    code: str
+    standing: str
+    headline: str
+    detail: str
+    cure: str
+    since_ms: TimeMs | None
+    look: str | None
+    subject: str | None
+    also: list[str]
+
+
 class Event(Resource, frozen=True, kw_only=True):
     """What happened; ``position`` is also the id to tell duplicates by."""
 

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0007"
-down_revision = "0005"
+down_revision = "0006"
 
 _ROW = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 _INDEXES = (

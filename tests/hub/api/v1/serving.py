@@ -16,6 +16,8 @@ from hub.api_keys import Scope, digest_of, make_key
 from hub.client import HubClient
 from hub.clock import Clock
 from hub.config import V1ApiSection
+from hub.explainer import Explainer
+from hub.explanation import ApplianceSeen
 from hub.publisher import Publisher
 from hub.store import Store
 from hub.withdrawal_rules import NO_RULES, WithdrawalRules
@@ -86,6 +88,21 @@ async def add_key(
     return fresh.text
 
 
+class NothingSeen:
+    """Nobody has looked at nodes and appliances."""
+
+    nodes = None
+    appliances: tuple[ApplianceSeen, ...] = ()
+
+
+def explainer_of(
+    store: Store, clock: Clock, *, rules: WithdrawalRules = NO_RULES
+) -> Explainer:
+    return Explainer(
+        store, NothingSeen(), rules=rules, sweep_interval_ms=600_000, clock=clock
+    )
+
+
 async def ready() -> str:
     return "ready"
 
@@ -116,6 +133,7 @@ async def running_v1(
         node_health=list,
         rules=rules,
         clock=clock,
+        explainer=explainer_of(store, clock, rules=rules),
     )
     section = section or V1ApiSection(burst=10_000)
     server = TestServer(build_app(section, ports), port=port, skip_url_asserts=True)
@@ -147,4 +165,5 @@ def ports_of(v1: V1) -> Ports:
         node_health=list,
         rules=NO_RULES,
         clock=ManualClock(),
+        explainer=explainer_of(v1.store, ManualClock()),
     )

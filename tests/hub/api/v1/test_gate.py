@@ -40,6 +40,8 @@ GUARDED = {
     "check-withdrawal": "withdraw",
     "list-withdrawals": "read",
     "get-withdrawal": "read",
+    "explain-withdrawal": "read",
+    "explain-sweep": "read",
     "cancel-withdrawal": "withdraw",
     "approve-withdrawal": "approve",
     "authorise-withdrawal": "withdraw",
