@@ -22,6 +22,7 @@ from authority.issuing import (
     spki_sha256,
 )
 from authority.register import Issued, Register
+from authority.requesting import make_request
 
 _Folder = click.Path(path_type=Path, file_okay=False)
 _File = click.Path(path_type=Path, dir_okay=False)
@@ -122,6 +123,36 @@ def issue(  # noqa: PLR0913 - the command line
         _fail(error)
     text = f"certificate {line.serial} is in {out}, until {line.ends[:10]}"
     click.echo(json.dumps(asdict(line)) if as_json else text)
+
+
+@cli.command()
+@click.argument("key", type=_File)
+@click.option("--name", required=True, help="Common name.")
+@click.option("--host", "hosts", multiple=True, help="DNS name or IP of a listener.")
+@click.option("--out", type=_File, required=True, help="Where the request goes.")
+@click.pass_obj
+def request(
+    as_json: bool,  # noqa: FBT001 - click gives it
+    *,
+    key: Path,
+    name: str,
+    hosts: tuple[str, ...],
+    out: Path,
+) -> None:
+    """Make a key in the new file KEY, and ask for its certificate; needs no authority.
+
+    For an appliance's first listener and for operators; a hub has `saltkeep-hub
+    certificate`.
+    """
+    try:
+        pem, pin = make_request(key, name, hosts)
+        out.write_text(pem)
+    except OSError as error:
+        _fail(IssueError(f"{error.filename}: {error.strerror}"))
+    except IssueError as error:
+        _fail(error)
+    fields = {"request": str(out), "key": pin}
+    click.echo(json.dumps(fields) if as_json else f"key {pin}, the request is in {out}")
 
 
 @cli.command("list")

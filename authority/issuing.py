@@ -166,7 +166,7 @@ def issue(  # noqa: PLR0913 - what a certificate consists of
     issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(root_key.public_key())
     builder = builder.add_extension(issuer, critical=False)
     if wish.hosts:
-        names = x509.SubjectAlternativeName(_names(wish.hosts))
+        names = x509.SubjectAlternativeName(names_of(wish.hosts))
         builder = builder.add_extension(names, critical=False)
     return builder.sign(root_key, hashes.SHA256())
 
@@ -198,6 +198,11 @@ def serial_of(random: bytes) -> int:
     """
     number = int.from_bytes(random, "big") >> (len(random) * 8 - _SERIAL_BITS)
     return number or 1
+
+
+def names_of(hosts: Sequence[str]) -> list[x509.GeneralName]:
+    """Return hosts as a certificate names them: IP addresses, and DNS names."""
+    return [_name(host) for host in hosts]
 
 
 def spki_sha256(key: CertificatePublicKeyTypes) -> str:
@@ -241,10 +246,6 @@ def _hosts_of(request: x509.CertificateSigningRequest) -> tuple[str, ...]:
     if not all(isinstance(one, known) for one in names.value):
         raise IssueError("the request names hosts that are neither DNS names nor IPs")
     return tuple(str(one.value) for one in names.value)
-
-
-def _names(hosts: Sequence[str]) -> list[x509.GeneralName]:
-    return [_name(host) for host in hosts]
 
 
 def _name(host: str) -> x509.GeneralName:

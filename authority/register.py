@@ -98,10 +98,10 @@ class Register:
             serialization.PrivateFormat.PKCS8,
             serialization.BestAvailableEncryption(passphrase),
         )
-        _write(self._folder / _KEY, encrypted, mode=0o600)
-        _write(self._folder / _LOG, b"", mode=0o600)
+        write_new(self._folder / _KEY, encrypted, mode=0o600)
+        write_new(self._folder / _LOG, b"", mode=0o600)
         pem = root.public_bytes(serialization.Encoding.PEM)
-        _write(self.certificate_file, pem, mode=0o644)
+        write_new(self.certificate_file, pem, mode=0o644)
 
     def root(self) -> x509.Certificate:
         """Return the authority's certificate.
@@ -189,7 +189,14 @@ class Register:
             os.fsync(file.fileno())
 
 
-def _write(path: Path, data: bytes, *, mode: int) -> None:
+def write_new(path: Path, data: bytes, *, mode: int) -> None:
+    """Write a file that is not there yet; durable on return.
+
+    Args:
+        path: Where it goes.
+        data: The whole content.
+        mode: Its permissions.
+    """
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     with os.fdopen(descriptor, "wb") as file:
         file.write(data)

@@ -29,8 +29,8 @@ def certificate() -> None:
       saltkeep-hub --config hub.toml certificate renew appliance --out hub-1.csr
 
     SECTION is the part of the configuration that names the files: appliance,
-    reconciler, tracing, api.legacy, api.grpc, api.v1 or metrics. A running hub notices
-    a new certificate within seconds, and no request fails.
+    reconciler, tracing, api.legacy, api.grpc, api.v1, metrics or dashboard. A running
+    hub notices a new certificate within seconds, and no request fails.
     """  # noqa: D301, E501 - click's mark against wrapping
 
 

@@ -7,6 +7,7 @@ key and certificate are renamed, in this order. Whatever lies beside was checked
 so ``settle`` finishes what a crash between the two left undone.
 """
 
+import contextlib
 import datetime as dt
 import hashlib
 import ipaddress
@@ -96,6 +97,7 @@ class KeyPair:
                 serialization.NoEncryption(),
             )
             _write(self.next_key, fresh, mode=_PRIVATE)
+            self._hand_over()
         key = self._load_next_key()
         builder = x509.CertificateSigningRequestBuilder().subject_name(
             x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
@@ -128,7 +130,24 @@ class KeyPair:
         return spki_sha256(chain[0].public_key())
 
     def settle(self) -> None:
-        """Finish a change that was begun; do nothing where there is none."""
+        """Finish a change that was begun; do nothing where there is none.
+
+        Raises:
+            CertificateRefusedError: If the files can not be moved from here.
+        """
+        try:
+            self._settle()
+        except OSError as error:
+            message = f"{error.filename}: {error.strerror}; run `certificate install`"
+            raise CertificateRefusedError(message) from error
+
+    def _hand_over(self) -> None:
+        """Give the next key the owner of the one in force: root may have made it."""
+        with contextlib.suppress(OSError):
+            owner = self.key.stat()
+            os.chown(self.next_key, owner.st_uid, owner.st_gid)
+
+    def _settle(self) -> None:
         if not self.next_certificate.exists():
             return
         chain = read_chain(self.next_certificate.read_bytes())
@@ -188,7 +207,7 @@ class KeyPair:
 def pairs_of(config: Config) -> dict[str, KeyPair]:
     """Return every pair that a configuration names, by its section."""
     api, appliance, auditor = config.api, config.appliance, config.reconciler
-    metrics, traces = config.metrics, config.tracing
+    metrics, traces, board = config.metrics, config.tracing, config.dashboard
     named = {
         "appliance": (appliance.certificate, appliance.key, False),
         "reconciler": (auditor.auditor_certificate, auditor.auditor_key, False),
@@ -197,6 +216,7 @@ def pairs_of(config: Config) -> dict[str, KeyPair]:
         "api.grpc": (api.grpc.tls_certificate, api.grpc.tls_key, True),
         "api.v1": (api.v1.tls_certificate, api.v1.tls_key, True),
         "metrics": (metrics.tls_certificate, metrics.tls_key, True),
+        "dashboard": (board.tls_certificate, board.tls_key, True),
     }
     return {
         section: KeyPair(certificate, key, is_server)

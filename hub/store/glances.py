@@ -12,6 +12,7 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Row, Select, func, select, tuple_
 
 from hub.model import (
+    AccountId,
     Address,
     BundleHash,
     DepositState,
@@ -39,6 +40,8 @@ OPEN_WITHDRAWALS: Final = (
     WithdrawalState.REQUESTED,
     WithdrawalState.PLANNED,
 )
+_ADDRESSES: Final = 200
+"""Of one account that are looked at for deposits; some have a hundred thousand."""
 _UNCONFIRMED: Final = (SweepState.SIGNED, SweepState.ATTACHED)
 
 
@@ -165,7 +168,7 @@ class Glances:
         before_row: int | None,
         limit: int,
         state: WithdrawalState | None = None,
-        user_id: UserId | None = None,
+        account_id: AccountId | None = None,
     ) -> list[WithdrawalLine]:
         """Page through withdrawals, the newest first.
 
@@ -174,14 +177,14 @@ class Glances:
             limit: At most this many.
             state: Only those in this state, if given; then by the time they were
                 asked for, as that index is ordered.
-            user_id: Only this account's, if given.
+            account_id: Only this account's, if given.
 
         Returns:
             The next page.
         """
         query = _withdrawals()
-        if user_id is not None:
-            query = query.where(account.c.identifier == user_id)
+        if account_id is not None:
+            query = query.where(withdrawal.c.account_id == account_id)
         order: tuple[ColumnElement[Any], ...] = (withdrawal.c.id,)
         if state is not None:
             query = query.where(withdrawal.c.state == state.value)
@@ -218,7 +221,7 @@ class Glances:
         limit: int,
         state: DepositState | None = None,
         address_id: int | None = None,
-        user_id: UserId | None = None,
+        account_id: AccountId | None = None,
     ) -> list[DepositLine]:
         """Page through deposits, the newest first.
 
@@ -227,7 +230,7 @@ class Glances:
             limit: At most this many.
             state: Only those in this state, if given.
             address_id: Only those that arrived there, if given.
-            user_id: Only this account's, if given.
+            account_id: Only those to this account's newest addresses, if given.
 
         Returns:
             The next page.
@@ -247,8 +250,14 @@ class Glances:
             query = query.where(deposit.c.state == state.value)
         if address_id is not None:
             query = query.where(deposit.c.address_id == address_id)
-        if user_id is not None:
-            query = query.where(account.c.identifier == user_id)
+        if account_id is not None:
+            newest = (
+                select(address.c.id)
+                .where(address.c.account_id == account_id)
+                .order_by(address.c.id.desc())
+                .limit(_ADDRESSES)
+            )
+            query = query.where(deposit.c.address_id.in_(newest))
         if before_row is not None:
             query = query.where(deposit.c.id < before_row)
         query = query.order_by(deposit.c.id.desc()).limit(limit)

@@ -94,7 +94,7 @@ class Step:
         """End it; the outermost one is written."""
         self.ended_ns = self._now_ns()
         if error is not None:
-            self.failure = code_of(error)
+            self.failed(code_of(error))
         if self._token is not None:
             _current.reset(self._token)
         if self._top is self and self.subjects and _sink is not None:
@@ -114,8 +114,10 @@ class Step:
         self.attributes |= attributes
 
     def failed(self, code: str) -> None:
-        """Say that it came to nothing, where no exception does."""
+        """Say that it came to nothing: what it told of by now has not happened."""
         self.failure = code
+        if self._top is self:
+            self.lives.clear()
 
     def asked_by(self, traceparent: str) -> None:
         """Note the client's own span, which is then linked to.
@@ -148,7 +150,8 @@ class Step:
         """
         ended_ns = self._top.started_ns
         began_ns = min(since_ms * _MILLISECOND_NS, ended_ns)
-        self._top.lives.append(Life(name, subject, began_ns, ended_ns, False, {}))  # noqa: FBT003 - not whole
+        wait = Life(name, subject, began_ns, ended_ns, whole=False, attributes={})
+        self._tell_of(wait)
 
     def lived(
         self, name: str, subject: Subject, *, since_ms: int, **attributes: Attribute
@@ -162,9 +165,16 @@ class Step:
             attributes: What became of it.
         """
         began_ns = since_ms * _MILLISECOND_NS
-        self._top.lives.append(
-            Life(name, subject, began_ns, None, whole=True, attributes=attributes)
-        )
+        life = Life(name, subject, began_ns, None, whole=True, attributes=attributes)
+        self._tell_of(life)
+
+    def _tell_of(self, life: Life) -> None:
+        """Take a life in; a transaction that is run again tells the same again."""
+        lives = self._top.lives
+        lives[:] = [
+            one for one in lives if (one.name, one.subject) != (life.name, life.subject)
+        ]
+        lives.append(life)
 
     def lay(self, steps_ms: Mapping[str, float], **attributes: Attribute) -> None:
         """Lay what a peer says it did, end to end, into the middle of this step.

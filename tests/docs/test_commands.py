@@ -10,6 +10,7 @@ import click
 import pytest
 
 from appliance.__main__ import cli as appliance
+from authority.__main__ import cli as authority
 from firmware_bridge.__main__ import cli as panel
 from hub.__main__ import cli as hub
 from hub.devnet.__main__ import main as devnet
@@ -21,6 +22,7 @@ PROGRAMS: dict[str, click.Command] = {
     "saltkeep-appliance": appliance,
     "saltkeep-devnet": devnet,
     "saltkeep-hub": hub,
+    "saltkeep-ca": authority,
     "saltkeep-panel": panel,
     "saltkeep-signing-rpc": signing_rpc,
 }

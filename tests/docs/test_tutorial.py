@@ -95,6 +95,7 @@ def shell(tmp_path: Path) -> Iterator[Shell]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(180)
 def test_the_tutorial_goes_as_it_says(shell: Shell) -> None:
     ran = 0
     for block in blocks_of(PAGE):

@@ -13,9 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
+import click
 import pytest
+from click.testing import CliRunner
 from cryptography import x509
 
+from authority.__main__ import cli as ca
+from hub.__main__ import cli as hub_cli
 from hub.key_pair import KeyPair, spki_sha256
 from tests.flows.hub_process import HubProcess
 from tests.flows.world import Appliance, free_port, hub_table
@@ -26,25 +30,18 @@ NOWHERE = [("http://127.0.0.1:9", "iri")]
 
 
 def run(
-    *command: str, passphrase: str = "", expect: int = 0
-) -> subprocess.CompletedProcess[str]:
-    """Run one of our programs as a user does."""
-    reading, writing = os.pipe()
-    os.write(writing, f"{passphrase}\n".encode())
-    os.close(writing)
-    with os.fdopen(reading) as held:
-        arguments = [sys.executable, "-m", *command]
-        if passphrase:
-            arguments += ["--passphrase-fd", str(held.fileno())]
-        done = subprocess.run(
-            arguments,
-            capture_output=True,
-            text=True,
-            check=False,
-            pass_fds=[held.fileno()],
-        )
-    assert done.returncode == expect, done.stdout + done.stderr
-    return done
+    program: click.Group, *words: str, passphrase: str = "", expect: int = 0
+) -> str:
+    """Give a command as a user does; return what it says."""
+    arguments = list(words)
+    if passphrase:
+        reading, writing = os.pipe()
+        os.write(writing, f"{passphrase}\n".encode())
+        os.close(writing)
+        arguments += ["--passphrase-fd", str(reading)]  # closed by who reads it
+    done = CliRunner().invoke(program, arguments)
+    assert done.exit_code == expect, done.output
+    return done.output
 
 
 def openssl(*words: str) -> None:
@@ -67,14 +64,14 @@ class Authority:
 
     def issue(self, request: Path, role: str, *, days: int = 30) -> Path:
         out = request.with_suffix(".pem")
-        command = ["authority", "issue", str(self.folder), str(request)]
+        command = ["issue", str(self.folder), str(request)]
         command += ["--role", role, "--days", str(days), "--out", str(out), "--yes"]
-        run(*command, passphrase=PASSPHRASE)
+        run(ca, *command, passphrase=PASSPHRASE)
         return out
 
 
 def make_authority(folder: Path) -> Authority:
-    run("authority", "init", str(folder), "--name", "Test", passphrase=PASSPHRASE)
+    run(ca, "init", str(folder), "--name", "Test", passphrase=PASSPHRASE)
     return Authority(folder)
 
 
@@ -90,8 +87,7 @@ class Served:
 
     def command(self, *words: str, expect: int = 0) -> str:
         config = str(self.hub.configuration)
-        done = run("hub", "--config", config, "certificate", *words, expect=expect)
-        return done.stdout + done.stderr
+        return run(hub_cli, "--config", config, "certificate", *words, expect=expect)
 
     def renew(self, *, role: str = "hub-server") -> Path:
         request = self.folder / "asked.csr"
@@ -178,22 +174,20 @@ async def test_a_listener_changes_its_certificate_under_load_and_no_request_fail
         for keep in (True, False, True, False):
             group.create_task(hammer(keep=keep))
         keys = {await served.shown()}
-        for _ in range(3):
+        for _ in range(2):
             told = await asyncio.to_thread(lambda: served.install(served.renew()))
             key = told.split()[1]
             await served.until_shown(key)
             keys.add(key)
         stop.set()
-    assert len(keys) == 4
+    assert len(keys) == 3
     assert answered > 100
 
 
 async def test_the_chain_is_what_openssl_takes_for_one(served: Served) -> None:
     verify = ["verify", "-x509_strict", "-purpose", "sslserver", "-CAfile"]
     openssl(*verify, str(served.authority.file), str(served.pair.certificate))
-    listed = json.loads(
-        run("authority", "--json", "list", str(served.authority.folder)).stdout
-    )
+    listed = json.loads(run(ca, "--json", "list", str(served.authority.folder)))
     assert [one["role"] for one in listed] == ["hub-server"]
     assert listed[0]["key"] == await served.shown()
     assert len(listed[0]["serial"]) > 30

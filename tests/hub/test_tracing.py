@@ -127,6 +127,24 @@ def test_the_life_of_a_subject_is_its_root_span(written: list[Step]) -> None:
     assert wait.parent_id == whole.span_id
 
 
+def test_what_is_told_twice_is_one_and_what_failed_has_not_happened(
+    written: list[Step],
+) -> None:
+    with tracing.step("request") as request:
+        request.about(WITHDRAWAL)
+        for _ in range(2):  # a transaction that lost a race runs again
+            request.lived("withdrawal", WITHDRAWAL, since_ms=1)
+            request.waited("wait for approval", WITHDRAWAL, since_ms=1)
+    with tracing.step("request") as request:
+        request.about(WITHDRAWAL)
+        request.lived("withdrawal", WITHDRAWAL, since_ms=1)
+        request.failed("withdrawal-final")
+    once, failed = written
+    names = [one.name for one in spans(once)]
+    assert names == ["request", "withdrawal", "wait for approval"]
+    assert [one.name for one in spans(failed)] == ["request"]
+
+
 @pytest.mark.parametrize(
     ("header", "linked"),
     [

@@ -99,6 +99,30 @@ async def test_w7_plaintext_and_strangers_get_nothing_from_a_tls_listener(
     assert balance.available == 0
 
 
+async def test_a_renewed_certificate_is_shown_to_new_connections_and_no_call_fails(
+    tmp_path: Path, serve: Serve
+) -> None:
+    before, after = Authority(tmp_path / "before"), Authority(tmp_path / "after")
+    old, new = before.issue("server"), after.issue("server")
+    async with (
+        serve(tls_certificate=old.certificate, tls_key=old.key) as (_, target),
+        grpc.aio.secure_channel(target, shown(before, None)) as opened,
+    ):
+        await OldClient(opened).call("GetStats")
+        new.key.rename(old.key)
+        await OldClient(opened).call("GetStats")
+        async with grpc.aio.secure_channel(target, shown(before, None)) as between:
+            await OldClient(between).call("GetStats")
+        new.certificate.rename(old.certificate)
+        async with grpc.aio.secure_channel(target, shown(after, None)) as renewed:
+            await OldClient(renewed).call("GetStats")
+        await OldClient(opened).call("GetStats")
+        async with grpc.aio.secure_channel(target, shown(before, None)) as late:
+            with pytest.raises(Refused) as refusal:
+                await OldClient(late).call("GetStats")
+        assert refusal.value.status is grpc.StatusCode.UNAVAILABLE
+
+
 def shown(authority: Authority, client: Pair | None) -> grpc.ChannelCredentials:
     return grpc.ssl_channel_credentials(
         authority.file.read_bytes(),

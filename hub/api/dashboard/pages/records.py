@@ -128,10 +128,10 @@ class RecordPages:
                 before_id=None, limit=_FEW, user_id=name
             )
             deposits = await tx.glances.deposits(
-                before_row=None, limit=_FEW, user_id=name
+                before_row=None, limit=_FEW, account_id=account.account_id
             )
             withdrawals = await tx.glances.withdrawals(
-                before_row=None, limit=_FEW, user_id=name
+                before_row=None, limit=_FEW, account_id=account.account_id
             )
         return self._pages.show(
             "user",
