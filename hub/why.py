@@ -425,10 +425,14 @@ def _tails(facts: SweepFacts) -> str:
     count = len(facts.tails)
     if not count:
         return "Nothing was attached yet."
-    times = "once" if count == 1 else f"{count} times"
     promotions = facts.sweep.promotions
-    promoted = f", promoted {promotions} times" if promotions else ""
-    return f"Attached {times}{promoted}. The newest tail is {facts.tails[0].tail_hash}."
+    promoted = f", promoted {_times(promotions)}" if promotions else ""
+    newest = facts.tails[0].tail_hash
+    return f"Attached {_times(count)}{promoted}. The newest tail is {newest}."
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
 
 
 def _message(found: Hindrance | None) -> str:
