@@ -416,6 +416,20 @@ def act_text(act: Act) -> str:
     return msgspec.json.encode(act, order="deterministic").decode()
 
 
+def act_in_words(act: Act) -> str:
+    """Return every field of an act that says something, for people to compare."""
+    if isinstance(act, SecondSignature):  # what it comes to stands in ``shown``
+        return f"second-signature {act.purpose} bundle {act.bundle_hash}"
+    fields = msgspec.to_builtins(act)
+    kind = fields.pop("kind")
+    told = [
+        f"{name} {value}"
+        for name, value in fields.items()
+        if value and name not in {"request_id", "head"}
+    ]
+    return " ".join([kind, *told])
+
+
 class ProposeAct(_Request, frozen=True, kw_only=True, tag="propose-act"):
     """Put an act up for approval (role operator; hub: a second signature only)."""
 

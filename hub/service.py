@@ -139,6 +139,7 @@ class Hub:
         leases: What each flow's writes must hold, by its name; empty: nothing.
         surroundings: Nodes and appliances, as they were seen last.
         explainer: Says why something waits.
+        auditor: The appliance, as an auditor may ask it; None: no certificate.
     """
 
     config: Config
@@ -160,6 +161,7 @@ class Hub:
     leases: Mapping[str, Lease]
     surroundings: Surroundings
     explainer: Explainer
+    auditor: Signer | None = None
 
 
 def open_store(
@@ -316,6 +318,7 @@ async def open_hub(
                 sweep_interval_ms=int(config.sweeps.interval_s * _MILLISECONDS),
                 clock=clock,
             ),
+            auditor,
         )
 
 
@@ -503,7 +506,7 @@ async def _start_apis(hub: Hub, listeners: contextlib.AsyncExitStack) -> list[st
     if hub.config.dashboard.listen is not None:
         section = hub.config.dashboard
         app = Dashboard(
-            section, _dashboard_ports(hub), passwords=Passwords()
+            section, dashboard_ports(hub), passwords=Passwords()
         ).application()
         runner, url = await start_listener(
             app, hub.config.dashboard.listen, section, name="dashboard"
@@ -534,7 +537,8 @@ def _sources(hub: Hub) -> Sources:
     )
 
 
-def _dashboard_ports(hub: Hub) -> DashboardPorts:
+def dashboard_ports(hub: Hub) -> DashboardPorts:
+    """Return what a dashboard asks of a hub."""
     return DashboardPorts(
         store=hub.store,
         publisher=hub.publisher,
@@ -548,6 +552,7 @@ def _dashboard_ports(hub: Hub) -> DashboardPorts:
         reattach=partial(hub.attachments.reattach, store=hub.store),
         explain_withdrawal=hub.explainer.withdrawal,
         explain_sweep=hub.explainer.sweep,
+        acts=None if hub.auditor is None else hub.auditor.acts,
     )
 
 

@@ -114,6 +114,29 @@ class SigningRefused:
     message: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActAsked:
+    """An act that waits for operators at the appliance; shown, never approved here.
+
+    Attributes:
+        act_id: 32 hex characters.
+        what: Every field of it, in words.
+        shown: What the appliance adds for the approvers: what it comes to.
+        proposer: Whose certificate asked.
+        approved_by: Who has approved.
+        needed: Distinct operators that must.
+        expires_at_ms: When it is forgotten, milliseconds since 1970.
+    """
+
+    act_id: str
+    what: str
+    shown: tuple[str, ...]
+    proposer: str
+    approved_by: tuple[str, ...]
+    needed: int
+    expires_at_ms: int
+
+
 @dataclass(frozen=True, slots=True)
 class AdoptionRefused:
     """Final: this address of an old Hub is not spent from here.
@@ -576,6 +599,31 @@ class Signer:
                 raise DoorClosedError(_said(reply))
             case _:
                 raise ApplianceUnavailableError(_said(reply))
+
+    async def acts(self) -> list[ActAsked]:
+        """List what waits for operators; only an auditor's certificate may ask.
+
+        Returns:
+            The acts.
+
+        Raises:
+            ApplianceUnavailableError: If it does not say.
+        """
+        reply = await self._ask(wire.ListActs(request_id=_request_id()))
+        if not isinstance(reply, wire.PendingActs):
+            raise ApplianceUnavailableError(_said(reply))
+        return [
+            ActAsked(
+                act_id=one.id,
+                what=wire.act_in_words(one.act),
+                shown=tuple(one.shown),
+                proposer=one.proposer,
+                approved_by=tuple(one.approved_by),
+                needed=one.needed,
+                expires_at_ms=one.expires_ms,
+            )
+            for one in reply.acts
+        ]
 
     async def mine(
         self,

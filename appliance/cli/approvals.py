@@ -24,9 +24,9 @@ from appliance.wire import (
     PolicyReport,
     ProposeAct,
     Reply,
-    SecondSignature,
     Unseal,
     act_digest,
+    act_in_words,
 )
 
 _ReplyType = TypeVar("_ReplyType", bound=Reply)
@@ -167,22 +167,8 @@ async def _find(client: ApplianceClient, act_id: str) -> PendingAct:
 
 def _show(pending: PendingAct) -> None:
     click.echo(f"act       {pending.id}, proposed by {pending.proposer}")
-    click.echo(f"what      {_in_words(pending.act)}")
+    click.echo(f"what      {act_in_words(pending.act)}")
     for line in pending.shown:
         click.echo(f"          {line}")
     approved = ", ".join(pending.approved_by) or "nobody yet"
     click.echo(f"approved  {approved}; {pending.needed} are needed")
-
-
-def _in_words(act: Act) -> str:
-    """Return every field of an act that says something."""
-    if isinstance(act, SecondSignature):  # what it comes to stands in ``shown``
-        return f"second-signature {act.purpose} bundle {act.bundle_hash}"
-    fields = msgspec.to_builtins(act)
-    kind = fields.pop("kind")
-    told = [
-        f"{name} {value}"
-        for name, value in fields.items()
-        if value and name not in {"request_id", "head"}
-    ]
-    return " ".join([kind, *told])

@@ -9,14 +9,21 @@ import pytest
 from aiohttp.test_utils import TestServer
 from argon2 import PasswordHasher
 
-from appliance.wire import SealNow
+from appliance.wire import (
+    GetStatus,
+    PendingActs,
+    ProposeAct,
+    SealNow,
+    StatusReport,
+    Unseal,
+)
 from hub.api.dashboard.app import Dashboard
 from hub.config import DashboardSection
 from hub.errors import FaultError
 from hub.model import UserId, WithdrawalUuid
 from hub.operators import Role
 from hub.passwords import Passwords
-from hub.service import _dashboard_ports
+from hub.service import dashboard_ports
 from hub.withdrawal_rules import WithdrawalRules
 from hub.withdrawals import WithdrawalWish, request_withdrawal
 from tests.browser import Browser, running_browser
@@ -34,7 +41,7 @@ async def watched(world: World) -> AsyncGenerator[tuple[Browser, str]]:
     await world.hub.store.run(
         lambda tx: tx.operators.add("ana", role=Role.VIEWER, password_hash=hashed)
     )
-    ports = _dashboard_ports(world.hub)
+    ports = dashboard_ports(world.hub)
     made = Dashboard(DashboardSection(), ports, passwords=CHEAP)
     async with (
         TestServer(made.application(), skip_url_asserts=True) as server,
@@ -135,5 +142,37 @@ async def test_two_clicks_lead_to_the_cause(  # noqa: PLR0913 - a table
             await world.sweep()
             uuid = await cause(world)
             await require_two_clicks(world, uuid, code=code, then=then, says=says)
+    finally:
+        appliance.stop()
+
+
+@pytest.mark.slow
+async def test_an_act_that_waits_is_shown_with_all_that_it_asks(
+    template: Path, tmp_path: Path
+) -> None:
+    appliance = copy_appliance(template, tmp_path / "box")
+    appliance.start()
+    tls = appliance.folder / "tls"
+    auditor = {
+        "auditor_certificate": str(tls / "auditor.pem"),
+        "auditor_key": str(tls / "auditor.key"),
+    }
+    try:
+        await appliance.wait_ready()
+        async with running_world(appliance, tmp_path, reconciler=auditor) as world:
+            async with appliance.client("operator-1") as operator:
+                await operator.ask(SealNow(request_id="x", reason="a drill"))
+                report = await operator.expect(GetStatus(request_id="x"), StatusReport)
+                act = Unseal(request_id="", latch_id=report.latch_id)
+                proposed = await operator.expect(
+                    ProposeAct(request_id="x", act=act), PendingActs
+                )
+            async with watched(world) as (browser, url):
+                await browser.open(url + "/approvals")
+                shown = await browser.text("#acts")
+                assert f"unseal latch_id {report.latch_id}" in shown
+                assert f"approve {proposed.acts[0].id} --key FILE" in shown
+                assert "Proposed by operator-1; approved by nobody yet, 2 must" in shown
+                assert await browser.complaints() == []
     finally:
         appliance.stop()

@@ -13,7 +13,7 @@ from hub.model import BundleHash, TransactionHash, WithdrawalUuid
 from hub.node_health import NodeHealth
 from hub.operators import Operator, Role, Session
 from hub.publisher import Publisher
-from hub.signer import StatusReport
+from hub.signer import ActAsked, StatusReport
 from hub.store import Store
 from hub.store.audit import Done
 
@@ -71,6 +71,8 @@ class Ports:
         reattach: Attaches a sweep once more and writes the audit's line with it.
         explain_withdrawal: Says why the withdrawal of a UUID waits, if it does.
         explain_sweep: Says why the sweep of a bundle hash waits, if it does.
+        acts: Asks the appliance what waits for operators there; None: this hub has
+            no auditor's certificate, so it may not.
     """
 
     store: Store
@@ -87,6 +89,7 @@ class Ports:
         unexplained
     )
     explain_sweep: Callable[[BundleHash], Awaitable[Explained | None]] = unexplained
+    acts: Callable[[], Awaitable[list[ActAsked]]] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Addresses, users, machines, what waits for people, balances, and who did what."""
 
+import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,13 +16,16 @@ from hub.api.dashboard.pages.asked import PER_PAGE, row_asked
 from hub.api.dashboard.plots import Series, draw_plot
 from hub.api.dashboard.rendering import Pages
 from hub.api.dashboard.visits import Ports, Route, Visit
-from hub.errors import AddressUnknownError
+from hub.errors import AddressUnknownError, HubError
 from hub.model import SweepState, UserId, WithdrawalState
 from hub.operators import Role
+from hub.signer import ActAsked
 from hub.store.samples import HOUR_MS, STEP_MS
 from trinary.kerl import with_checksum
 
 _FEW: Final = 25
+_ACTS_S: Final = 2.0
+"""How long a page waits for the appliance to list its acts, in seconds."""
 _DAY_MS: Final = 24 * HOUR_MS
 
 
@@ -220,7 +225,25 @@ class RecordPages:
             to_approve=waiting[0],
             to_authorise=waiting[1],
             sweeps=asked,
+            acts=await self._acts(),
         )
+
+    async def _acts(self) -> Sequence[ActAsked] | str:
+        """Ask the appliance which acts wait.
+
+        Returns:
+            The acts, or why they are not known here.
+        """
+        if self._ports.acts is None:
+            return (
+                "This hub may not ask for them: set auditor_certificate and"
+                " auditor_key in [reconciler]."
+            )
+        try:
+            async with asyncio.timeout(_ACTS_S):
+                return await self._ports.acts()
+        except (HubError, TimeoutError) as error:
+            return f"The appliance did not say: {error}"
 
     async def balances(self, request: web.Request, visit: Visit) -> web.StreamResponse:
         """Show what was held and owed over a time.
