@@ -23,6 +23,9 @@ from tests.appliance.bundles import bundle
 from tests.tokens.appliances import Installation
 from tests.tokens.tokens import SoftHsmMaker, Token, make_nss_token
 
+# A TPM looks for its RSA keys' primes by chance, on a core that others use too.
+pytestmark = pytest.mark.timeout(180)
+
 VERDICTS = {
     "accepted": {"withstood", "warning"},
     "software": {"withstood"},

@@ -54,7 +54,7 @@ async def test_no_page_has_a_fault_that_axe_calls_serious_or_complains(
     await chromium.dress(dark=dark, width=width)
     await chromium.complaints()
     faults = {}
-    for path in ["/", *filled.paths()]:
+    for path in ["/", "/login", *filled.paths()]:
         await chromium.open(world.url + path)
         await chromium.evaluate(axe)
         found = await chromium.evaluate(RUN)
