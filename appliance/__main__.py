@@ -31,7 +31,7 @@ from appliance.cli.doctor import doctor
 from appliance.cli.hidden import read_hidden_twice
 from appliance.cli.join import join
 from appliance.cli.journal import journal, verify_receipt
-from appliance.cli.options import EXIT_FAILED, Options, fail, run
+from appliance.cli.options import EXIT_FAILED, Options, fail, run, say
 from appliance.cli.policy import operator_key, policy_commands, require_signed_policy
 from appliance.cli.probe import init_token, probe
 from appliance.cli.recover import recover
@@ -400,12 +400,13 @@ def clear_pin(options: Options, *, pin_file: str) -> None:
         latches.append(pin_latch_beside(config.hsm.pin_file))
     set_latches = [latch for latch in latches if latch is not None and latch.exists()]
     if not set_latches:
-        click.echo("no PIN latch is set")
+        say("no PIN latch is set", cleared=0)
         return
-    click.confirm("Each wrong PIN may lock the token for good. Clear?", abort=True)
+    question = "Each wrong PIN may lock the token for good. Clear?"
+    click.confirm(question, abort=True, err=options.as_json)
     for latch in set_latches:
         latch.unlink()
-    click.echo("cleared; the next start logs in once")
+    say("cleared; the next start logs in once", cleared=len(set_latches))
 
 
 for _command in (

@@ -21,7 +21,7 @@ from appliance.backup import (
     verify_backup,
 )
 from appliance.cli.hidden import read_hidden
-from appliance.cli.options import EXIT_FAILED, Options, fail, files, run
+from appliance.cli.options import EXIT_FAILED, Options, fail, files, run, say
 from appliance.config import load_config
 from appliance.drill import drill
 from appliance.errors import ApplianceError, ConfigError
@@ -106,10 +106,22 @@ def verify(*, path: Path, identity: Path) -> None:
         header = verify_backup(data, identity_pem=pem)
     except ApplianceError as error:
         fail(error, code=EXIT_FAILED)
-    click.echo(f"journal {header.journal_id} epoch {header.epoch}")
-    click.echo(f"row {header.sequence} {header.hash}")
-    click.echo(f"generations {', '.join(str(g.id) for g in header.generations)}")
-    click.echo(f"backup key {header.backup_key}")
+    generations = [generation.id for generation in header.generations]
+    said = (
+        f"journal {header.journal_id} epoch {header.epoch}\n"
+        f"row {header.sequence} {header.hash}\n"
+        f"generations {', '.join(map(str, generations))}\n"
+        f"backup key {header.backup_key}"
+    )
+    say(
+        said,
+        journal_id=header.journal_id,
+        epoch=header.epoch,
+        row=header.sequence,
+        hash=header.hash,
+        generations=generations,
+        backup_key=header.backup_key,
+    )
 
 
 @backup.command("drill")
@@ -136,8 +148,8 @@ def drill_command(
             lines = drill(paths, hsm, opened, allow_unlocked=allow_unlocked)
     except ApplianceError as error:
         fail(error, code=EXIT_FAILED)
-    click.echo("\n".join(lines))
-    click.echo("the drill passed; nothing was kept")
+    said = "\n".join([*lines, "the drill passed; nothing was kept"])
+    say(said, passed=True, steps=lines)
 
 
 @contextmanager

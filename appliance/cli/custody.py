@@ -13,7 +13,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from appliance.certificates import spki_sha256
 from appliance.cli.approvals import ask_or_propose
-from appliance.cli.options import EXIT_FAILED, Options, fail, files, run
+from appliance.cli.options import EXIT_FAILED, Options, fail, files, run, say
 from appliance.client import new_request_id
 from appliance.errors import ConfigError, RefusedError
 from appliance.receipt import successors
@@ -211,4 +211,5 @@ def trust_successor(options: Options, *, identity: Path) -> None:
     new = [pem for pem in found if pem.encode() not in pinned]
     with files():
         identity.write_bytes(pinned + "".join(new).encode())
-    click.echo(f"{len(new)} successors added to {identity}")
+    said = f"{len(new)} successors added to {identity}"
+    say(said, added=len(new), identity=str(identity))

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from appliance.cli.options import EXIT_FAILED, Options, fail, files
+from appliance.cli.options import EXIT_FAILED, Options, fail, files, say
 from appliance.config import Config, load_config
 from appliance.errors import ApplianceError
 from appliance.hardening import harden_process
@@ -46,8 +46,9 @@ def begin_command(options: Options, *, path: Path, journal_id: str) -> None:
         fail(error, code=EXIT_FAILED)
     with files():
         path.write_bytes(msgspec.json.encode(request))
-    click.echo(f"request written to {path}; its fingerprint, to be compared:")
-    click.echo(request.fingerprint)
+    said = f"request written to {path}; its fingerprint, to be compared:"
+    said = f"{said}\n{request.fingerprint}"
+    say(said, request=str(path), fingerprint=request.fingerprint)
 
 
 @join.command("finish")

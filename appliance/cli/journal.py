@@ -14,7 +14,15 @@ from rich.console import Console
 from rich.table import Table
 
 from appliance.approved import require_doors
-from appliance.cli.options import EXIT_BROKEN, EXIT_FAILED, Options, fail, files, run
+from appliance.cli.options import (
+    EXIT_BROKEN,
+    EXIT_FAILED,
+    Options,
+    fail,
+    files,
+    run,
+    say,
+)
 from appliance.client import new_request_id
 from appliance.errors import BrokenInvariantError, RefusedError
 from appliance.journal_chain import (
@@ -64,7 +72,8 @@ def journal_tail(options: Options, *, count: int) -> None:
 @click.pass_obj
 def journal_export(options: Options, *, path: Path) -> None:
     """Write every row to PATH, one JSON object a line."""
-    click.echo(f"{run(_export(options, path))} rows written to {path}")
+    rows = run(_export(options, path))
+    say(f"{rows} rows written to {path}", rows=rows, path=str(path))
 
 
 @journal.command("verify")
@@ -146,7 +155,7 @@ def journal_checkpoint(options: Options, *, path: Path) -> None:
     statement = run(ask()).statement
     with files():
         path.write_text(statement + "\n")
-    click.echo(f"checkpoint written to {path}")
+    say(f"checkpoint written to {path}", path=str(path))
 
 
 @click.command("verify-receipt")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final, NoReturn, TypeVar
 
 import click
+import msgspec
 
 from appliance.client import ApplianceClient, endpoint_of, load_endpoint
 from appliance.errors import ApplianceError, ConfigError
@@ -68,6 +69,18 @@ def run(work: Coroutine[Any, Any, _Result]) -> _Result:
         return asyncio.run(work)
     except ApplianceError as error:
         fail(error, code=EXIT_FAILED)
+
+
+def say(text: str, **fields: object) -> None:
+    """Say what came of a command: for people, or an object for machines (--json).
+
+    Args:
+        text: For people.
+        **fields: For machines; never a secret.
+    """
+    options = click.get_current_context().find_object(Options)
+    for_machines = options is not None and options.as_json
+    click.echo(msgspec.json.encode(fields) if for_machines else text)
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from appliance.cli.options import EXIT_FAILED, Options, fail, files, run
+from appliance.cli.options import EXIT_FAILED, Options, fail, files, run, say
 from appliance.client import new_request_id
 from appliance.errors import ApplianceError, ConfigError
 from appliance.operator_keys import (
@@ -138,8 +138,14 @@ def policy_check(*, path: Path) -> None:
     with files():
         text = path.read_text(encoding="utf-8")
     content = _parsed(text)
-    click.echo(f"policy {content.version} for {content.network}: well-formed")
-    click.echo(f"digest {policy_digest(text).hex()}")
+    digest = policy_digest(text).hex()
+    said = f"policy {content.version} for {content.network}: well-formed"
+    say(
+        f"{said}\ndigest {digest}",
+        version=content.version,
+        network=content.network,
+        digest=digest,
+    )
 
 
 @policy_commands.command("sign")
@@ -165,7 +171,12 @@ def policy_sign(options: Options, *, path: Path, key_path: Path) -> None:
     written = path.with_name(f"{path.name}.{signature.operator}.sig")
     with files():
         written.write_bytes(msgspec.json.encode(signature))
-    click.echo(f"policy {content.version} signed by {signature.operator}: {written}")
+    say(
+        f"policy {content.version} signed by {signature.operator}: {written}",
+        version=content.version,
+        operator=signature.operator,
+        signature=str(written),
+    )
 
 
 @policy_commands.command("apply")
@@ -183,7 +194,8 @@ def policy_apply(options: Options, *, path: Path, signatures: tuple[Path, ...]) 
         async with options.connect("operator-1") as client:
             return await client.expect(request, Done)
 
-    click.echo(run(ask()).message)
+    message = run(ask()).message
+    say(message, message=message)
 
 
 @policy_commands.command("dry-run")

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from appliance.cli.options import EXIT_FAILED, Options, fail, files
+from appliance.cli.options import EXIT_FAILED, Options, fail, files, say
 from appliance.config import Hsm as HsmTable
 from appliance.config import load_config, load_token
 from appliance.errors import ApplianceError, ConfigError
@@ -132,7 +132,8 @@ def init_token(*, description: Path, officer_pin_file: str) -> None:
             initialise_token(access, officer_pin=officer.view, user_pin=user.view)
     except ApplianceError as error:
         fail(error, code=EXIT_FAILED)
-    click.echo(f"token {table.token_label} of {access.profile.title} is initialised")
+    said = f"token {table.token_label} of {access.profile.title} is initialised"
+    say(said, token_label=table.token_label, profile=access.profile.id)
 
 
 def _table(

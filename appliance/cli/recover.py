@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from appliance.cli.approvals import propose
-from appliance.cli.options import EXIT_FAILED, Options, fail, files, run
+from appliance.cli.options import EXIT_FAILED, Options, fail, files, run, say
 from appliance.client import ApplianceClient, new_request_id
 from appliance.errors import ConfigError, FaultError
 from appliance.intent import computed_hash
@@ -100,7 +100,8 @@ def draft(  # noqa: PLR0913 - one argument per option
     )
     with files(), out.open("xb") as file:
         file.write(msgspec.json.format(msgspec.json.encode(act)))
-    click.echo(f"bundle {act.bundle_hash} drafted in {out}: mine it next")
+    said = f"bundle {act.bundle_hash} drafted in {out}: mine it next"
+    say(said, bundle_hash=act.bundle_hash, draft=str(out))
 
 
 @recover.command("mine")
@@ -180,7 +181,9 @@ def fetch(options: Options, *, bundle_hash: str, out: Path) -> None:
     fetched = run(ask())
     with files(), out.open("xb") as file:
         file.write(msgspec.json.format(msgspec.json.encode(fetched)))
-    click.echo(f"bundle {bundle_hash}: {len(fetched.signatures)} inputs signed, {out}")
+    inputs = len(fetched.signatures)
+    said = f"bundle {bundle_hash}: {inputs} inputs signed, {out}"
+    say(said, bundle_hash=bundle_hash, inputs=inputs, bundle=str(out))
 
 
 async def _mine(options: Options, request: MineBundle) -> MiningReport:

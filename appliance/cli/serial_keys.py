@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from appliance.cli.options import EXIT_FAILED, Options, fail
+from appliance.cli.options import EXIT_FAILED, Options, fail, say
 from appliance.config import load_config
 from appliance.errors import ConfigError
 from appliance.serial_keys import (
@@ -32,7 +32,8 @@ def serial_key() -> None:
 def make(path: Path) -> None:
     """Draw a key into the new file PATH, and print its id."""
     try:
-        click.echo(make_serial_key(path))
+        made = make_serial_key(path)
+        say(made, id=made)
     except ConfigError as error:
         fail(error, code=EXIT_FAILED)
 
@@ -42,7 +43,8 @@ def make(path: Path) -> None:
 def show_id(path: Path) -> None:
     """Print the id of the key in PATH."""
     try:
-        click.echo(serial_key_id(path))
+        found = serial_key_id(path)
+        say(found, id=found)
     except ConfigError as error:
         fail(error, code=EXIT_FAILED)
 
@@ -56,6 +58,7 @@ def install(options: Options, *, path: Path) -> None:
         folder = load_config(options.require_config()).listen.serial_keys
         if not folder:
             raise ConfigError("[listen] names no serial_keys")  # noqa: TRY301 - one end
-        click.echo(install_serial_key(path, Path(folder)))
+        installed = install_serial_key(path, Path(folder))
+        say(installed, id=installed)
     except ConfigError as error:
         fail(error, code=EXIT_FAILED)

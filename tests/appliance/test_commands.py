@@ -162,3 +162,30 @@ def test_every_field_of_the_configuration_is_described(folder: Path) -> None:
     assert "| `token_label` |" in text
     assert not [line for line in text.splitlines() if line.endswith("|  |")]
     assert load_config(folder / "appliance.toml").hsm.profile == "softhsm2"
+
+
+def test_machines_read_what_commands_print(
+    saltkeep_appliance: ApplianceProcess, tmp_path: Path
+) -> None:
+    box = saltkeep_appliance
+
+    def said(*arguments: str) -> dict[str, object]:
+        done = run(box, "--json", *arguments)
+        assert done.returncode == 0, (arguments, done.stderr)
+        read: dict[str, object] = json.loads(done.stdout)
+        return read
+
+    key = tmp_path / "hub.key"
+    made = said("serial-key", "make", str(key))
+    assert said("serial-key", "id", str(key)) == made
+    policy = tmp_path / "policy.toml"
+    policy.write_text(run(box, "policy", "show").stdout.split("# in force")[0])
+    checked = said("policy", "check", str(policy))
+    assert (checked["version"], checked["network"]) == (1, "devnet")
+    export, checkpoint = tmp_path / "export", tmp_path / "checkpoint"
+    assert said("journal", "export", str(export))["rows"] == 1
+    assert said("journal", "checkpoint", str(checkpoint)) == {"path": str(checkpoint)}
+    verified = said("journal", "verify", "--export", str(export))
+    assert verified["rows"] == 1
+    identity = box.folder / "identity.pem"
+    assert said("trust-successor", str(identity))["added"] == 0
