@@ -30,6 +30,8 @@ from hub.model import Address, BundleHash, HeadToken, IssuedAddress, SeedUuid
 from hub.receipts import RECEIPT_TYPE, decode_receipt
 from hub.tangle import Draft, DraftTransaction, finish
 
+_MOST_WORDS: Final = 600
+"""Characters of an act that a page shows; an interchange file may be its subject."""
 _SEED_UUID_BYTES: Final = 48
 _ROWS: Final = 500
 _RETRY_S: Final = 0.5
@@ -120,7 +122,7 @@ class ActAsked:
 
     Attributes:
         act_id: 32 hex characters.
-        what: Every field of it, in words.
+        what: Every field of it, in words; no seed UUID, no more than a page takes.
         shown: What the appliance adds for the approvers: what it comes to.
         proposer: Whose certificate asked.
         approved_by: Who has approved.
@@ -615,7 +617,7 @@ class Signer:
         return [
             ActAsked(
                 act_id=one.id,
-                what=wire.act_in_words(one.act),
+                what=_in_words(one.act),
                 shown=tuple(one.shown),
                 proposer=one.proposer,
                 approved_by=tuple(one.approved_by),
@@ -774,6 +776,15 @@ def _shown(draft: Draft) -> list[wire.ShownTransaction]:
 
 def _claimed(claims: Sequence[Claim]) -> list[wire.InputClaim]:
     return [wire.InputClaim(c.index, c.seed_uuid, c.generation) for c in claims]
+
+
+def _in_words(act: wire.Act) -> str:
+    """Say what an act asks: a seed UUID by its commitment, a file by its start."""
+    if isinstance(act, wire.ExportSeed):
+        known = f"commitment {wire.commitment_of(act.seed_uuid)}"
+        return f"export-seed {known} generation {act.generation} officer {act.officer}"
+    words = wire.act_in_words(act)
+    return words if len(words) <= _MOST_WORDS else f"{words[:_MOST_WORDS]}…"
 
 
 def _said(reply: wire.Reply) -> str:
